@@ -1,0 +1,65 @@
+# One thin line each. Every target makes sure of .venv first (tools/setup.py, instant when it is there).
+PYTHON ?= python3
+SETUP   = $(PYTHON) -I -S tools/setup.py
+RUN     = .venv/bin/python -m
+N      ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test build check watch progress hint script reset solutions claims bench doctor browser stats lint setup setup-dev
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+lab: setup ## open JupyterLab on the exercises
+	@$(RUN) jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/exercises $(LAB_ARGS)
+
+check: setup ## check your answers: everything, or EX=3.1.1.c, or a file with AGAINST=my.py
+	@$(RUN) utils.check $(EX) $(if $(AGAINST),--against $(AGAINST))
+
+watch: setup ## check again whenever you save
+	@$(RUN) utils.check $(EX) --watch $(if $(AGAINST),--against $(AGAINST))
+
+progress: setup ## show how far you are
+	@$(RUN) utils.check --progress
+
+hint: setup ## show a hint: EX=3.1.1.c, the next one with N=2
+	@$(RUN) utils.check $(EX) --hint $(N)
+
+script: setup ## write a section as a Python file, for any editor: SECTION=3.1.1
+	@$(RUN) tools.script $(SECTION)
+
+reset: setup ## start a section again, with a backup: SECTION=3.1.1
+	@$(RUN) tools.reset $(SECTION)
+
+doctor: ## explain this machine: what works, what doesn't, and the cure
+	@$(SETUP) --doctor
+
+test: setup-dev ## run the course's own tests
+	@$(RUN) pytest $(PYTEST_ARGS)
+
+build: setup-dev ## write exercises/ and solutions/ from the sources; keeps your work
+	@$(RUN) tools.build
+
+solutions: setup-dev ## build and execute the solution notebooks
+	@$(RUN) tools.build --execute
+
+claims: setup-dev ## reproduce the published results (minutes)
+	@$(RUN) pytest -m claim --claims-json=claims.json $(PYTEST_ARGS)
+
+bench: setup-dev ## measure the trainer against the plain loop
+	@$(RUN) tools.bench
+
+browser: setup-dev ## drive JupyterLab in a headless Chromium
+	@$(RUN) pytest -m browser $(PYTEST_ARGS)
+
+stats: setup-dev ## repeat the statistical tests over 20 seeds
+	@$(RUN) pytest -m stats $(PYTEST_ARGS)
+
+lint: setup-dev ## ruff and mypy
+	@$(RUN) ruff check . && $(RUN) ruff format --check . && $(RUN) mypy
+
+setup:
+	@$(SETUP)
+
+setup-dev:
+	@$(SETUP) --dev

@@ -1,0 +1,1 @@
+"""Part 3.2: interpretability with sparse autoencoders. One module per section."""

@@ -1,0 +1,147 @@
+"""`impl` is the code under test, `ref` the worked solution, `device` where tensors are made.
+
+    pytest                                   the tests on the reference
+    pytest --against=exercises               on the notebooks under exercises/ (or: solutions)
+    pytest --against=FILE tests/part31…      on one notebook or .py file
+    pytest --device=cuda                     on a GPU
+"""  # fmt: skip
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+
+from utils.checking import DEVICE, IMPL, RESULT
+from utils.course import ROOT, Section, find_section
+from utils.implementation import Implementation
+from utils.learner import Answers, isolated, load_answers
+from utils.mistakes import load_file
+
+CLAIMS = pytest.StashKey[list[dict]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--against", default="reference", help="reference, exercises, solutions or a file"
+    )
+    parser.addoption("--device", default="cpu", help="cpu, cuda, mps")
+    parser.addoption(
+        "--seeds", default=1, type=int, help="repeat tests that draw numbers over this many seeds"
+    )
+    parser.addoption("--claims-json", default=None, help="write what claims measured to this file")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    seeds = metafunc.config.getoption("--seeds")
+    if seeds > 1 and "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", range(seeds), indirect=True)
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """Where a test's random numbers begin; `--seeds 20` runs it from 20 of them."""
+    return getattr(request, "param", 0)
+
+
+def section_of(request: pytest.FixtureRequest) -> Section:
+    """The section that a test file belongs to, by its path."""
+    path = Path(str(request.node.path)).resolve().relative_to(ROOT / "tests")
+    stem = path.stem.removeprefix("test_claims_").removeprefix("test_")
+    return find_section(f"{path.parent}/{stem}")
+
+
+@pytest.fixture(scope="module")
+def ref(request: pytest.FixtureRequest) -> ModuleType:
+    """The worked functions."""
+    return section_of(request).reference()
+
+
+@pytest.fixture(scope="module")
+def answers(request: pytest.FixtureRequest) -> Answers:
+    """The learner's names, loaded once per section; `--against=reference` has the worked ones."""
+    section, room = section_of(request), request.config.getoption("--against")
+    if room == "reference":
+        return Answers(section.source, section, dict(vars(section.reference())))
+    path = section.notebook(room) if room in ("exercises", "solutions") else Path(room)
+    return load_answers(path, section)
+
+
+@pytest.fixture
+def impl(request: pytest.FixtureRequest) -> Iterator[Implementation]:
+    """The code under test; while one exercise is tested the others are the reference's."""
+    stashed = request.config.stash.get(IMPL, None)
+    if stashed is not None:
+        yield stashed
+        return
+    found: Answers = request.getfixturevalue("answers")
+    name = request.node.originalname.removeprefix("test_").partition("__")[0]
+    with isolated(found.names, found.section, name, found.broken):
+        yield Implementation(found.names)
+
+
+@pytest.fixture
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Where tests make their tensors."""
+    return torch.device(
+        request.config.stash.get(DEVICE, None) or request.config.getoption("--device")
+    )
+
+
+@pytest.fixture(scope="module")
+def measured_results() -> dict[str, SimpleNamespace]:
+    """Results of this file's experiments, trained once each."""
+    return {}
+
+
+@pytest.fixture
+def result(
+    request: pytest.FixtureRequest, measured_results: dict[str, SimpleNamespace]
+) -> SimpleNamespace:
+    """A learner's trained result, or the course's own run of the experiment named in the test."""
+    stashed = request.config.stash.get(RESULT, None)
+    if stashed is not None:
+        return stashed
+    name = request.node.originalname.removeprefix("test_").partition("__")[0]
+    if name not in measured_results:
+        claims = load_file(section_of(request), "test_claims")
+        run: Callable = getattr(claims, f"experiment_{name}")
+        measured_results[name] = SimpleNamespace(**run(0, request.config.getoption("--device")))
+    return measured_results[name]
+
+
+@pytest.fixture
+def record_claim(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Keep what a claim test measured for the claims table; the assertions stay in the test."""
+    stash = request.config.stash
+
+    def record(
+        *, number: int, paper: str, claim: str, measured: str, tolerance: str, seeds: list[int]
+    ) -> None:
+        entry = {"number": number, "paper": paper, "claim": claim, "measured": measured}
+        entry |= {"tolerance": tolerance, "seeds": seeds, "test": request.node.nodeid}
+        stash.setdefault(CLAIMS, []).append(entry)
+
+    return record
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    report = yield
+    if call.when == "call":
+        for entry in item.config.stash.get(CLAIMS, []):
+            if entry["test"] == item.nodeid:
+                entry["passed"] = report.passed
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    target = session.config.getoption("--claims-json", None)
+    if target and (claims := session.config.stash.get(CLAIMS, [])):
+        path = Path(target)
+        part = path.with_suffix(f".{os.getpid()}.part")
+        part.write_text(json.dumps(sorted(claims, key=lambda c: c["number"]), indent=1) + "\n")
+        part.replace(path)

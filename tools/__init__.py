@@ -1,0 +1,1 @@
+"""What authors call: set-up, build, reset, doctor, bench."""

@@ -1,0 +1,199 @@
+"""Build every section's two notebooks from its source.
+
+python -m tools.build             write exercises/, solutions/, the README's table; run what changed
+python -m tools.build --execute   execute all solution notebooks again
+python -m tools.build --check     write nothing; fail if anything is out of step
+
+A notebook that holds a learner's work is never overwritten.
+"""
+
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import nbformat
+import typer
+from nbformat import NotebookNode
+
+from tools.notebooks import code_cells, code_fingerprint, fingerprint, notebook, to_text
+from utils.course import ROOT, CourseError, Section, find_section, sections
+
+MAX_BYTES = 3_000_000  # a notebook larger than this loads slowly, and GitHub does not show it
+TABLE = re.compile(r"(<!-- sections -->\n).*?(<!-- /sections -->)", re.S)
+
+
+def exercise_text(section: Section) -> str:
+    """The pristine exercise notebook."""
+    return to_text(notebook(section, solved=False))
+
+
+def has_work(path: Path) -> bool:
+    """Whether somebody has typed into this notebook since it was built (or it can't be read)."""
+    if not path.exists():
+        return False
+    try:
+        nb = nbformat.read(path, as_version=4)
+        return fingerprint(nb) != nb.metadata["course"]["built"]
+    except Exception:
+        return True
+
+
+def write(path: Path, text: str) -> None:
+    """Write beside the place, then rename: a crash leaves the old file whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(text)
+    part.replace(path)
+
+
+def with_old_outputs(nb: NotebookNode, path: Path) -> bool:
+    """Copy the outputs of the notebook at `path`; False where its code differs."""
+    if not path.exists():
+        return False
+    old = nbformat.read(path, as_version=4)
+    if old.metadata.get("course", {}).get("executed") != code_fingerprint(nb):
+        return False
+    for new, had in zip(code_cells(nb), code_cells(old), strict=True):
+        new.outputs, new.execution_count = had.outputs, had.execution_count
+    nb.metadata["course"]["executed"] = code_fingerprint(nb)
+    return True
+
+
+def execute(nb: NotebookNode) -> None:
+    """Run a solution notebook in an empty folder; figures get a static picture beside the data."""
+    from nbclient import NotebookClient
+
+    settings = {
+        "COURSE_STATIC": "1",
+        "COURSE_PROGRESS": "0",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONHASHSEED": "0",
+    }
+    before = {key: os.environ.get(key) for key in settings}
+    os.environ.update(settings)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            client = NotebookClient(
+                nb, timeout=900, record_timing=False, resources={"metadata": {"path": folder}}
+            )
+            client.execute()
+    finally:
+        for key, value in before.items():
+            os.environ.pop(key, None)
+            if value is not None:
+                os.environ[key] = value
+    for cell in code_cells(nb):
+        cell.metadata.pop("execution", None)
+    nb.metadata["language_info"] = {"name": "python"}
+    nb.metadata["course"]["executed"] = code_fingerprint(nb)
+
+
+def problems_in(text: str, name: str) -> list[str]:
+    """Why a built notebook must not be stored: too large, or it names this machine's folders."""
+    found = (
+        [f"{name} is {len(text) / 1e6:.1f} MB; the limit is 3 MB"] if len(text) > MAX_BYTES else []
+    )
+    here = [str(ROOT), str(Path.home()), tempfile.gettempdir() + "/"]
+    return found + [
+        f"{name} contains the path {p}" for p in here if p != "/" and json.dumps(p)[1:-1] in text
+    ]
+
+
+def readme_table() -> str:
+    """The map of sections for the README."""
+    rows = [
+        "| section | title | exercises | about | notebook | solution |",
+        "|---|---|---|---|---|---|",
+    ]
+    for s in sections():
+        hours = sum(e.minutes for e in s.exercises) / 60
+        links = [f"[{room[:-1]}]({room}/{s.path}.ipynb)" for room in ("exercises", "solutions")]
+        rows.append(
+            f"| {s.number} | {s.title} | {len(s.exercises)} | {hours:.1f} h | {' | '.join(links)} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def readme_text() -> str:
+    """The README with its table brought up to date."""
+    old = (ROOT / "README.md").read_text()
+    return TABLE.sub(lambda m: m[1] + readme_table() + m[2], old)
+
+
+def strays() -> Iterator[str]:
+    """Notebooks that no source stands behind."""
+    wanted = {s.notebook(room) for s in sections() for room in ("exercises", "solutions")}
+    for room in ("exercises", "solutions"):
+        for path in sorted((ROOT / room).rglob("*.ipynb")):
+            if path not in wanted and ".ipynb_checkpoints" not in path.parts:
+                yield f"no source for {path.relative_to(ROOT)}: delete it, or add the section"
+
+
+def check() -> list[str]:
+    """Everything that is out of step, each with the command that mends it."""
+    found = list(strays())
+    for section in sections():
+        path = section.notebook("exercises")
+        work = (
+            has_work(path) and os.environ.get("CI") != "true"
+        )  # a learner's own copy may hold answers
+        if not work and (not path.exists() or path.read_text() != exercise_text(section)):
+            found.append(f"stale: {path.relative_to(ROOT)} (run make build)")
+        path, nb = section.notebook("solutions"), notebook(section, solved=True)
+        if not with_old_outputs(nb, path) or path.read_text() != to_text(nb):
+            found.append(f"stale: {path.relative_to(ROOT)} (run make build)")
+        elif bad := problems_in(path.read_text(), path.name):
+            found += bad
+    if (ROOT / "README.md").read_text() != readme_text():
+        found.append("stale: the table in README.md (run make build)")
+    return found
+
+
+def build(again: bool, only: str | None = None) -> list[str]:
+    """Write what changed (of one section, if named); return what could not be written and why."""
+    kept = list(strays())
+    for section in [find_section(only)] if only else sections():
+        path = section.notebook("exercises")
+        if has_work(path):
+            kept.append(
+                f"kept: {path.relative_to(ROOT)} holds work (make reset SECTION={section.number}"
+                " replaces it and keeps a backup)"
+            )
+        else:
+            write(path, exercise_text(section))
+        path, nb = section.notebook("solutions"), notebook(section, solved=True)
+        if again or not with_old_outputs(nb, path):
+            print(f"executing {path.relative_to(ROOT)} …", flush=True)
+            execute(nb)
+        text = to_text(nb)
+        if bad := problems_in(text, path.name):
+            kept += bad
+        else:
+            write(path, text)
+    write(ROOT / "README.md", readme_text())
+    return kept
+
+
+def main(
+    check_only: Annotated[
+        bool, typer.Option("--check", help="write nothing; fail on any difference")
+    ] = False,
+    execute_all: Annotated[bool, typer.Option("--execute", help="execute them all")] = False,
+    only: Annotated[str | None, typer.Option(help="only this section")] = None,
+) -> None:
+    """Build or check all notebooks."""
+    try:
+        found = check() if check_only else build(execute_all, only)
+    except CourseError as error:
+        sys.exit(str(error))
+    print("\n".join(found) or f"{2 * len(sections())} notebooks are in step with their sources")
+    raise typer.Exit(1 if found else 0)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,60 @@
+"""Run every claim and write one table of what was measured: docs/claims.json and docs/claims.md.
+
+python -m tools.claims            run all (minutes)
+python -m tools.claims -k pent    those whose name fits; the table is printed, not stored
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tools.build import write
+from utils.course import ROOT
+
+HEAD = """# Claims
+
+Every scientific claim of the course is a test that runs the real experiment. `make claims` runs
+them all and writes this table.
+
+| nr | source | claim | measured here | tolerance | seeds | holds |
+|---|---|---|---|---|---|---|
+"""
+
+
+def row(claim: dict[str, Any]) -> str:
+    """One line of the table."""
+    seeds = ", ".join(map(str, claim["seeds"]))
+    cells = [claim["number"], claim["paper"], claim["claim"], claim["measured"], claim["tolerance"]]
+    text = " | ".join(str(c).replace("|", "\\|").replace("\n", " ") for c in cells)
+    return f"| {text} | {seeds} | {'yes' if claim.get('passed') else '**no**'} |"
+
+
+def table(claims: list[dict[str, Any]]) -> str:
+    """The page in Markdown."""
+    return HEAD + "\n".join(map(row, claims)) + "\n"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the claim tests; store the table only where all of them ran."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = Path(folder) / "claims.json"
+        command = [sys.executable, "-m", "pytest", "-m", "claim", f"--claims-json={found}"]
+        env = {**os.environ, "COURSE_PROGRESS": "0"}
+        code = subprocess.run([*command, *arguments], cwd=ROOT, env=env).returncode
+        if not found.exists():
+            return code or 1
+        claims = json.loads(found.read_text())
+    if arguments:
+        print(table(claims))
+    else:
+        write(ROOT / "docs" / "claims.json", json.dumps(claims, indent=1) + "\n")
+        write(ROOT / "docs" / "claims.md", table(claims))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,147 @@
+"""The code under test, as tests see it: functions that remember how they were called.
+
+The memory serves one purpose: when a test fails, the same calls are replayed through the known
+mistakes.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from utils.testing import plain_vjp
+
+RTOL, ATOL = 1e-4, 1e-6  # two programs for the same wrong formula differ by rounding only
+
+
+def frozen(value: Any) -> Any:
+    """A copy that later changes to `value` do not reach; generators keep their state."""
+    if isinstance(value, Tensor):
+        # clone keeps autograd history and would tie the copy to the learner's graph
+        return value.detach().clone().requires_grad_(value.requires_grad)
+    if isinstance(value, torch.Generator):
+        return value.clone_state()
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(frozen(v) for v in value))
+    if isinstance(value, list | tuple):
+        return type(value)(frozen(v) for v in value)
+    if isinstance(value, Mapping):
+        return {k: frozen(v) for k, v in value.items()}
+    try:
+        return copy.deepcopy(value)
+    except Exception:
+        return value
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What one call did: its result or the type of its error, and its arguments afterwards."""
+
+    result: Any = None
+    error: type[BaseException] | None = None
+    args_after: Any = None
+
+
+@dataclass(frozen=True)
+class Call:
+    """One recorded call, with what is needed to make it again."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    upstream: Any  # of a vector-Jacobian product; None for a plain call
+    wrt: tuple[int, ...]
+    did: Behaviour
+
+    def replay(self, fn: Callable[..., Any]) -> Behaviour:
+        """What `fn` does on the same call."""
+        args, kwargs = frozen(self.args), frozen(self.kwargs)
+        return observe(fn, args, kwargs, self.upstream, self.wrt)[1]
+
+
+def observe(
+    fn: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    upstream: Any,
+    wrt: Sequence[int],
+) -> tuple[Any, Behaviour, Exception | None]:
+    """Call `fn`; return its value, the behaviour to compare, and the error it raised, if any."""
+    try:
+        if upstream is None:
+            out = fn(*args, **kwargs)
+        else:
+            out = plain_vjp(fn, args, upstream, wrt)
+    except Exception as error:
+        return None, Behaviour(error=type(error), args_after=frozen(list(args))), error
+    return out, Behaviour(result=frozen(out), args_after=frozen(list(args))), None
+
+
+class Recorded:
+    """A learner's function that keeps its calls."""
+
+    def __init__(self, fn: Callable[..., Any], calls: list[Call]) -> None:
+        self.fn, self.calls = fn, calls
+        self.__name__ = getattr(fn, "__name__", "function")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call and remember."""
+        __tracebackhide__ = True
+        return self._record(args, kwargs, None, ())
+
+    def vjp(self, args: Sequence[Any], upstream: Any, wrt: Sequence[int]) -> Any:
+        """Vector-Jacobian product, remembered."""
+        __tracebackhide__ = True
+        return self._record(tuple(args), {}, upstream, tuple(wrt))
+
+    def _record(self, args: tuple, kwargs: dict, upstream: Any, wrt: tuple[int, ...]) -> Any:
+        __tracebackhide__ = True
+        before, named = frozen(args), frozen(kwargs)
+        out, did, error = observe(self.fn, args, kwargs, upstream, wrt)
+        self.calls.append(Call(before, named, upstream, wrt, did))
+        if error is not None:
+            raise error
+        return out
+
+
+class Implementation:
+    """`impl` in a test: the learner's names, the function under test recorded."""
+
+    def __init__(self, names: Mapping[str, Any], recorded: str | None = None) -> None:
+        self._names, self._recorded = names, recorded
+        self.calls: list[Call] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if name not in self._names:
+            raise NameError(f"{name} is not defined: was its cell deleted or not run?")
+        value = self._names[name]
+        return Recorded(value, self.calls) if name == self._recorded and callable(value) else value
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two observed values are the same up to rounding (and need gradients alike)."""
+    if isinstance(a, Behaviour) and isinstance(b, Behaviour):
+        if a.error or b.error:
+            return a.error is b.error
+        return same(a.result, b.result) and same(a.args_after, b.args_after)
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        alike = a.shape == b.shape and a.dtype == b.dtype and a.requires_grad == b.requires_grad
+        return alike and torch.allclose(
+            a.detach(), b.detach().to(a.device), RTOL, ATOL, equal_nan=True
+        )
+    if isinstance(a, torch.Generator) and isinstance(b, torch.Generator):
+        return True  # how many numbers were drawn does not matter
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, int | float) and isinstance(b, int | float):
+        return type(a) is type(b) and (abs(a - b) <= ATOL + RTOL * abs(b) or (a != a and b != b))
+    try:
+        return type(a) is type(b) and bool(a == b)
+    except Exception:
+        return False

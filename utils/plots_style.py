@@ -1,0 +1,107 @@
+"""What all figures share: palette, template, grids of panels, tensors to arrays."""
+
+from collections.abc import Sequence
+from math import ceil
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
+from plotly.subplots import make_subplots
+from torch import Tensor
+
+# Okabe & Ito (2008): distinct for every common form of colour vision; yellow last, faint on white
+OKABE_ITO = (
+    *("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000", "#F0E442"),
+)
+SEQUENTIAL = "Viridis"
+DIVERGING = (
+    (0.0, "#0B4F8A"),
+    (0.25, "#6BAED6"),
+    (0.5, "#F7F7F7"),
+    (0.75, "#FDAE6B"),
+    (1.0, "#B34700"),
+)
+INK, GRID, FAINT = "#222222", "#E6E6E6", "#9A9A9A"
+WIDTH = 900  # pixels: a notebook's text column
+HEADING = 14  # font size of panel titles
+
+_AXIS = {
+    "gridcolor": GRID,
+    "zeroline": False,
+    "linecolor": FAINT,
+    "showline": True,
+    "ticks": "outside",
+    "tickcolor": FAINT,
+    "title": {"standoff": 8},
+}
+TEMPLATE = go.layout.Template(
+    layout={
+        "font": {"family": "Helvetica, Arial, sans-serif", "size": 13, "color": INK},
+        "title": {"font": {"size": 17}, "x": 0.5, "xanchor": "center"},
+        "colorway": OKABE_ITO,
+        "paper_bgcolor": "white",
+        "plot_bgcolor": "white",
+        "hoverlabel": {"font": {"size": 13}},
+        "legend": {"font": {"size": 13}},
+        "xaxis": _AXIS,
+        "yaxis": _AXIS,
+        "width": WIDTH,
+    }
+)
+
+
+def array(values: Tensor) -> np.ndarray:
+    """A float32 copy on the CPU: figures neither alias nor outgrow their data."""
+    return values.detach().cpu().numpy().astype(np.float32)
+
+
+def rounded(values: np.ndarray) -> list:
+    """Nested lists with three decimals: a thousandth is below a pixel, and JSON stays small."""
+    return np.round(values.astype(np.float64), 3).tolist()
+
+
+def names(titles: Sequence[str] | None, count: int, word: str = "instance") -> list[str]:
+    """The given titles, or `instance 0`, `instance 1`, …"""
+    if titles is None:
+        return [f"{word} {i}" for i in range(count)]
+    if len(titles) != count:
+        raise ValueError(f"{len(titles)} titles for {count} panels")
+    return [str(title) for title in titles]
+
+
+def shades(count: int) -> list[str]:
+    """`count` ordered colours, dark first; the palest yellows are left out."""
+    return sample_colorscale(SEQUENTIAL, np.linspace(0, 0.88, max(count, 2)).tolist())[:count]
+
+
+def panels(titles: Sequence[str], n_columns: int, panel_height: int, head: int = 70) -> go.Figure:
+    """A grid of panels with the course's template, `panel_height` pixels each."""
+    n_columns = min(n_columns, len(titles))
+    n_rows = ceil(len(titles) / n_columns)
+    height = head + 60 + n_rows * panel_height
+    fig = make_subplots(
+        rows=n_rows,
+        cols=n_columns,
+        subplot_titles=list(titles),
+        horizontal_spacing=0.06 if n_columns > 1 else 0,
+        vertical_spacing=min(0.9 / n_rows, 50 / (n_rows * panel_height)) if n_rows > 1 else 0,
+    )
+    fig.update_layout(
+        template=TEMPLATE, height=height, margin={"l": 65, "r": 30, "t": head, "b": 60}
+    )
+    fig.update_annotations(font_size=HEADING)
+    return fig
+
+
+def place(index: int, count: int, n_columns: int) -> tuple[int, int, bool, bool]:
+    """Row and column (from 1) of a panel; whether it is lowest in its column, first in its row."""
+    n_columns = min(n_columns, count)
+    row, col = divmod(index, n_columns)
+    return row + 1, col + 1, index + n_columns >= count, col == 0
+
+
+def headline(fig: go.Figure, title: str) -> go.Figure:
+    """Set the title; without one, take back the room that it would have had."""
+    if title:
+        return fig.update_layout(title={"text": title, "y": 0.985, "yanchor": "top"})
+    return fig.update_layout(height=fig.layout.height - 30, margin={"t": fig.layout.margin.t - 30})
