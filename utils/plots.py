@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from plotly.colors import sample_colorscale
 from torch import Tensor
 
+from utils.plots_phase import PHASES, phase_diagram
 from utils.plots_style import (
     DIVERGING,
     FAINT,
@@ -17,7 +18,9 @@ from utils.plots_style import (
     OKABE_ITO,
     SEQUENTIAL,
     TEMPLATE,
+    WIDTH,
     array,
+    color_bar,
     headline,
     names,
     panels,
@@ -26,7 +29,17 @@ from utils.plots_style import (
     shades,
 )
 
-PHASES = {"not represented": "#D9D9D9", "own dimension": "#56B4E9", "superposed": "#E69F00"}
+__all__ = [
+    "PHASES",
+    "feature_arrows",
+    "feature_arrows_animation",
+    "gram_heatmaps",
+    "norms_and_interference",
+    "phase_diagram",
+    "training_curves",
+    "use_notebook_renderer",
+]
+
 N_COLUMNS = 4
 FRAME_MS = 80  # 40 frames: about three seconds
 
@@ -47,7 +60,7 @@ def use_notebook_renderer() -> None:
     import kaleido  # only for those who make static pictures
 
     pio.renderers.default = "plotly_mimetype+png"
-    pio.renderers["png"].scale = 2  # sharp on dense screens
+    pio.renderers["png"].scale = 1  # 40 to 100 KB a figure, four times that at 2
     pio.defaults.headers = None  # for map tiles only, and a running server warns about it
     kaleido.start_sync_server(mathjax=False, silence_warnings=True)  # its MathJax is on a CDN
 
@@ -61,17 +74,30 @@ def _feature_colors(n_feature: int, colors: Tensor | None) -> list[str]:
     return sample_colorscale(SEQUENTIAL, (0.88 * (1 - share)).tolist())  # the largest is darkest
 
 
-def _arrow(x: float, y: float) -> dict:
+def _ends(x: float, y: float) -> dict:
     """The moving part of one arrow: from the origin to its tip."""
     return {"x": [0, x], "y": [0, y]}
+
+
+def _arrow(x: float, y: float, feature: int, color: str) -> go.Scatter:
+    """A line from the origin with a dot at its tip."""
+    return go.Scatter(
+        **_ends(x, y),
+        mode="lines+markers",
+        line={"color": color, "width": 3},
+        marker={"color": color, "size": [0, 10], "opacity": 1, "line": {"width": 0}},
+        name=f"feature {feature}",
+        legendgroup=str(feature),
+        hovertemplate=f"feature {feature}: (%{{x:.2f}}, %{{y:.2f}})<extra></extra>",
+    )
 
 
 def _color_bar(colors: Float[Tensor, " feature"], label: str) -> go.Scatter:
     """An empty trace that carries the colour bar of `_feature_colors`."""
     scale = sample_colorscale(SEQUENTIAL, np.linspace(0.88, 0, 32).tolist())
     low, high = float(colors.min()), float(colors.max())
-    bar = {"title": {"text": label, "side": "right"}, "thickness": 14}
-    marker = {"color": [low], "cmin": low, "cmax": high, "colorscale": scale, "colorbar": bar}
+    marker = {"color": [low], "cmin": low, "cmax": high, "colorscale": scale}
+    marker["colorbar"] = color_bar(label)
     return go.Scatter(x=[None], y=[None], mode="markers", marker=marker, showlegend=False)
 
 
@@ -89,34 +115,48 @@ def feature_arrows(
     tips = rounded(array(W))
     n_inst, n_feature = len(tips), W.shape[2]
     palette = _feature_colors(n_feature, colors)
-    reach = 1.12 * max(1.05, float(array(W).__abs__().max()))
+    reach = 1.12 * max(1.05, float(np.abs(array(W)).max()))
     fig = panels(names(titles, n_inst), N_COLUMNS, 225)
     for i, (xs, ys) in enumerate(tips):
         row, col, lowest, first = place(i, n_inst, N_COLUMNS)
         for f in range(n_feature):
-            arrow = go.Scatter(
-                **_arrow(xs[f], ys[f]),
-                mode="lines+markers",
-                line={"color": palette[f], "width": 3},
-                marker={"color": palette[f], "size": [0, 10], "line": {"width": 0}},
-                name=f"feature {f}",
-                legendgroup=str(f),
-                showlegend=i == 0 and colors is None,
-                hovertemplate=f"feature {f}: (%{{x:.2f}}, %{{y:.2f}})<extra></extra>",
-            )
+            arrow = _arrow(xs[f], ys[f], f, palette[f])
+            arrow.showlegend = i == 0 and colors is None
             fig.add_trace(arrow, row=row, col=col)
         circle = {"type": "circle", "x0": -1, "y0": -1, "x1": 1, "y1": 1, "layer": "below"}
         fig.add_shape(**circle, line={"color": FAINT, "width": 1, "dash": "dot"}, row=row, col=col)
-        axis = {"range": [-reach, reach], "tickvals": [-1, 0, 1]}
+        axis = {"range": [-reach, reach], "tickvals": [-1, 0, 1], "constrain": "domain"}
         fig.update_xaxes(**axis, title_text="hidden 0" if lowest else "", row=row, col=col)
-        square = {"scaleanchor": fig.data[-1].xaxis, "constrain": "domain"}
-        fig.update_yaxes(**axis, **square, title_text="hidden 1" if first else "", row=row, col=col)
+        axis["scaleanchor"] = fig.data[-1].xaxis
+        fig.update_yaxes(**axis, title_text="hidden 1" if first else "", row=row, col=col)
     if colors is not None:
         fig.add_trace(_color_bar(colors, color_label), row=1, col=1)
-    legend = {"orientation": "h", "x": 0.5, "xanchor": "center", "yref": "container", "y": 0.005}
-    fig.update_layout(legend=legend | {"yanchor": "bottom"}, margin={"b": 90})
-    fig.update_layout(height=fig.layout.height + 30)
+    else:
+        legend = {"orientation": "h", "x": 0.5, "xanchor": "center", "yref": "container"}
+        fig.update_layout(legend=legend | {"y": 0.005, "yanchor": "bottom"}, margin={"b": 90})
+        fig.update_layout(height=fig.layout.height + 30)
     return headline(fig, title)
+
+
+def _controls(labels: list[str]) -> tuple[dict, dict]:
+    """Play and pause buttons, and a slider that stands at the last label."""
+    at_once = {"mode": "immediate", "transition": {"duration": 0}}
+    play = at_once | {"frame": {"duration": FRAME_MS, "redraw": False}, "fromcurrent": False}
+    still = at_once | {"frame": {"duration": 0, "redraw": False}}
+    buttons = [
+        {"label": "▶ play", "method": "animate", "args": [None, play]},
+        {"label": "❚❚ pause", "method": "animate", "args": [[None], still]},
+    ]
+    slider = {
+        "active": len(labels) - 1,
+        "currentvalue": {"prefix": "after step ", "font": {"size": 14, "color": INK}},
+        "steps": [{"label": s, "method": "animate", "args": [[s], still]} for s in labels],
+        **{"x": 0.22, "len": 0.78, "y": 0, "yanchor": "top", "pad": {"t": 65}, "tickcolor": FAINT},
+        **{"font": {"size": 12, "color": "rgba(0,0,0,0)"}},  # the current value says the step
+    }
+    menu = {"type": "buttons", "direction": "right", "showactive": False, "buttons": buttons}
+    menu |= {"x": 0, "xanchor": "left", "y": 0, "yanchor": "top", "pad": {"t": 80}}
+    return menu, slider
 
 
 def feature_arrows_animation(
@@ -134,29 +174,17 @@ def feature_arrows_animation(
     fig.frames = [
         go.Frame(
             name=label,
-            data=[_arrow(x, y) for xs, ys in tips for x, y in zip(xs, ys, strict=True)],
+            data=[_ends(x, y) for xs, ys in tips for x, y in zip(xs, ys, strict=True)],
             traces=list(range(n_arrows)),
         )
         for label, tips in zip(labels, rounded(array(frames_W)), strict=True)
     ]
-    at_once = {"mode": "immediate", "transition": {"duration": 0}}
-    play = at_once | {"frame": {"duration": FRAME_MS, "redraw": False}, "fromcurrent": False}
-    still = at_once | {"frame": {"duration": 0, "redraw": False}}
-    buttons = [
-        {"label": "▶ play", "method": "animate", "args": [None, play]},
-        {"label": "❚❚ pause", "method": "animate", "args": [[None], still]},
-    ]
-    slider = {
-        "active": len(labels) - 1,
-        "currentvalue": {"prefix": "step ", "font": {"size": 13}},
-        "steps": [{"label": s, "method": "animate", "args": [[s], still]} for s in labels],
-        **{"x": 0.22, "len": 0.78, "y": 0, "yanchor": "top", "pad": {"t": 65}, "tickcolor": FAINT},
-        **{"font": {"size": 12, "color": "rgba(0,0,0,0)"}},  # the current value says the step
-    }
-    menu = {"type": "buttons", "direction": "right", "showactive": False, "buttons": buttons}
-    menu |= {"x": 0, "xanchor": "left", "y": 0, "yanchor": "top", "pad": {"t": 80}}
-    fig.update_layout(updatemenus=[menu], sliders=[slider], margin={"b": 190})
-    return fig.update_layout(height=fig.layout.height + 100)
+    menu, slider = _controls(labels)
+    fig.update_layout(updatemenus=[menu], sliders=[slider])
+    room = 110  # for the controls, between the panels and the legend
+    return fig.update_layout(
+        height=fig.layout.height + room, margin={"b": fig.layout.margin.b + room}
+    )
 
 
 def norms_and_interference(
@@ -180,11 +208,14 @@ def norms_and_interference(
         )
         fig.add_trace(bars, row=i + 1, col=1)
         fig.update_yaxes(range=[0, top], tickvals=[0, 1], title_text="‖Wᵢ‖", row=i + 1, col=1)
-    fig.update_xaxes(range=[-0.7, n_feature - 0.3])
-    fig.update_xaxes(title_text="feature", row=n_inst, col=1)
-    bar = {"title": {"text": "interference", "side": "right"}, "thickness": 14}
-    scale = {"colorscale": SEQUENTIAL, "cmin": 0, "cmax": max(1.0, float(colors.max()))}
-    fig.update_layout(coloraxis=scale | {"colorbar": bar}, showlegend=False, bargap=0.15)
+    fig.update_xaxes(range=[-0.7, n_feature - 0.3], ticks="", showticklabels=False)
+    lowest = {"ticks": "outside", "showticklabels": True, "title_text": "feature"}
+    fig.update_xaxes(**lowest, row=n_inst, col=1)
+    visible = colors[heights > 0.1]  # the colour of an invisible bar must not stretch the scale
+    scale = {"colorscale": SEQUENTIAL, "cmin": 0, "cmax": max([1.0, *visible.tolist()])}
+    fig.update_layout(
+        coloraxis=scale | {"colorbar": color_bar("interference")}, showlegend=False, bargap=0.15
+    )
     return headline(fig, title)
 
 
@@ -210,62 +241,9 @@ def gram_heatmaps(
         square = {"scaleanchor": fig.data[-1].xaxis, "autorange": "reversed"}
         fig.update_yaxes(**off, **square, title_text="feature" if first else "", row=row, col=col)
     limit = max(1.0, float(np.abs(values).max()))
-    bar = {"title": {"text": "WᵀW", "side": "top"}, "thickness": 14}
-    scale = {"colorscale": DIVERGING, "cmin": -limit, "cmax": limit, "colorbar": bar}
-    fig.update_layout(coloraxis=scale)
+    scale = {"colorscale": DIVERGING, "cmin": -limit, "cmax": limit}
+    fig.update_layout(coloraxis=scale | {"colorbar": color_bar("WᵀW", "top")})
     return headline(fig, title)
-
-
-def _edges(centres: np.ndarray) -> np.ndarray:
-    """Cell borders on a logarithmic axis: half-way between neighbours in the logarithm."""
-    logs = np.log(centres)
-    inner = (logs[1:] + logs[:-1]) / 2
-    return np.exp(np.concatenate([[2 * logs[0] - inner[0]], inner, [2 * logs[-1] - inner[-1]]]))
-
-
-def phase_diagram(
-    phase: Int[Tensor, "row col"],
-    x: Float[Tensor, " col"],
-    y: Float[Tensor, " row"],
-    boundaries: dict[str, tuple[Tensor, Tensor]] | None = None,
-    x_label: str = "feature probability p",
-    y_label: str = "relative importance r",
-    title: str = "",
-) -> go.Figure:
-    """Codes 0 not represented, 1 own dimension, 2 superposed; rows follow y, columns follow x.
-
-    Both axes are logarithmic. `boundaries` (name -> x, y) are drawn as lines over the cells; nan
-    breaks a line.
-    """
-    x_edges, y_edges = _edges(array(x)), _edges(array(y))
-    colors = list(PHASES.values())
-    steps = [(k / 3, colors[c]) for c in range(3) for k in (c, c + 1)]
-    z = array(phase).astype(int).tolist()
-    fig = go.Figure(
-        go.Heatmap(
-            z=z, x=x_edges, y=y_edges, colorscale=steps, zmin=-0.5, zmax=2.5, showscale=False
-        )
-    )
-    for name, color in PHASES.items():
-        square = {
-            "color": color,
-            "symbol": "square",
-            "size": 15,
-            "line": {"color": INK, "width": 1},
-        }
-        fig.add_trace(go.Scatter(x=[None], y=[None], mode="markers", marker=square, name=name))
-    for k, (name, (line_x, line_y)) in enumerate((boundaries or {}).items()):
-        style = {"color": INK, "width": 3, "dash": ("solid", "dash", "dot", "dashdot")[k % 4]}
-        curve = {"x": array(line_x), "y": array(line_y), "name": name, "line": style}
-        fig.add_trace(go.Scatter(mode="lines", **curve))
-    ends = {"xaxis": np.log10(x_edges[[0, -1]]), "yaxis": np.log10(y_edges[[0, -1]])}
-    for axis, span in ends.items():
-        ticks = {"type": "log", "range": span.tolist(), "dtick": "D2", "exponentformat": "none"}
-        label = x_label if axis == "xaxis" else y_label
-        fig.update_layout({axis: ticks | {"title": label, "showgrid": False}})
-    fig.update_layout(template=TEMPLATE, height=560, margin={"l": 80, "r": 30, "t": 60, "b": 70})
-    fig.update_layout(width=760, title=title)
-    return fig
 
 
 def training_curves(
@@ -280,9 +258,8 @@ def training_curves(
     for i, (name, color) in enumerate(zip(names(titles, n_inst), shades(n_inst), strict=True)):
         line = {"color": color, "width": 2}
         fig.add_trace(go.Scatter(x=steps.tolist(), y=values[:, i], name=name, line=line))
-    fig.update_xaxes(title="step")
-    fig.update_yaxes(title="loss", type="log", exponentformat="power", minor={"showgrid": False})
+    fig.update_xaxes(title_text="step")
+    fig.update_yaxes(title_text="loss", type="log", dtick=1)
     margin = {"l": 80, "r": 30, "t": 60, "b": 60}
-    return fig.update_layout(
-        template=TEMPLATE, height=420, title=title, margin=margin, plot_bgcolor="white"
-    )
+    fig.update_layout(template=TEMPLATE, width=WIDTH, height=420, margin=margin)
+    return fig.update_layout(title_text=title)

@@ -32,7 +32,8 @@ _AXIS = {
     "showline": True,
     "ticks": "outside",
     "tickcolor": FAINT,
-    "title": {"standoff": 8},
+    "title": {"standoff": 8, "font": {"size": 14}},
+    "exponentformat": "power",
 }
 TEMPLATE = go.layout.Template(
     layout={
@@ -45,7 +46,6 @@ TEMPLATE = go.layout.Template(
         "legend": {"font": {"size": 13}},
         "xaxis": _AXIS,
         "yaxis": _AXIS,
-        "width": WIDTH,
     }
 )
 
@@ -58,6 +58,11 @@ def array(values: Tensor) -> np.ndarray:
 def rounded(values: np.ndarray) -> list:
     """Nested lists with three decimals: a thousandth is below a pixel, and JSON stays small."""
     return np.round(values.astype(np.float64), 3).tolist()
+
+
+def color_bar(label: str, side: str = "right") -> dict:
+    """A slim colour bar with its label beside it, or on `top`."""
+    return {"title": {"text": label, "side": side, "font": {"size": 14}}, "thickness": 14}
 
 
 def names(titles: Sequence[str] | None, count: int, word: str = "instance") -> list[str]:
@@ -86,9 +91,8 @@ def panels(titles: Sequence[str], n_columns: int, panel_height: int, head: int =
         horizontal_spacing=0.06 if n_columns > 1 else 0,
         vertical_spacing=min(0.9 / n_rows, 50 / (n_rows * panel_height)) if n_rows > 1 else 0,
     )
-    fig.update_layout(
-        template=TEMPLATE, height=height, margin={"l": 65, "r": 30, "t": head, "b": 60}
-    )
+    margin = {"l": 65, "r": 30, "t": head, "b": 60}
+    fig.update_layout(template=TEMPLATE, width=WIDTH, height=height, margin=margin)
     fig.update_annotations(font_size=HEADING)
     return fig
 
