@@ -43,8 +43,8 @@ build: setup-dev ## write exercises/ and solutions/ from the sources; keeps your
 solutions: setup-dev ## build and execute the solution notebooks
 	@$(RUN) tools.build --execute
 
-claims: setup-dev ## reproduce the published results (minutes)
-	@$(RUN) pytest -m claim --claims-json=claims.json $(PYTEST_ARGS)
+claims: setup-dev ## reproduce the published results: docs/claims.md (minutes)
+	@$(RUN) tools.claims $(PYTEST_ARGS)
 
 bench: setup-dev ## measure the trainer against the plain loop
 	@$(RUN) tools.bench

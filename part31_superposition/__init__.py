@@ -1,0 +1,1 @@
+"""Part 3.1: superposition and sparse autoencoders on toy models."""

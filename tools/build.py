@@ -67,6 +67,7 @@ def with_old_outputs(nb: NotebookNode, path: Path) -> bool:
 def execute(nb: NotebookNode) -> None:
     """Run a solution notebook in an empty folder; figures get a static picture beside the data."""
     from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
 
     settings = {
         "COURSE_STATIC": "1",
@@ -82,6 +83,10 @@ def execute(nb: NotebookNode) -> None:
                 nb, timeout=900, record_timing=False, resources={"metadata": {"path": folder}}
             )
             client.execute()
+    except CellExecutionError as error:
+        name = nb.metadata["course"]["section"]
+        said = "\n".join(str(error.traceback).splitlines()[-12:])
+        raise CourseError(f"{name}: a cell failed: {error.ename}: {error.evalue}\n{said}") from None
     finally:
         for key, value in before.items():
             os.environ.pop(key, None)

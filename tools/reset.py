@@ -17,6 +17,8 @@ from utils.course import ROOT, CourseError, Section, find_section, sections
 
 BACKUPS = ROOT / "backups"
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
 
 def back_up(notebook: Path, now: datetime) -> Path:
     """Copy a notebook to backups/<section>-<date>.ipynb, beside any that is there already."""
@@ -42,6 +44,7 @@ def reset(section: Section) -> Path | None:
     return copy
 
 
+@app.command()
 def main(
     name: Annotated[str, typer.Argument(metavar="SECTION", help="3.1.1, or its path or name")] = "",
     yes: Annotated[bool, typer.Option("--yes", help="don't ask")] = False,
@@ -67,4 +70,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

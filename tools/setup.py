@@ -23,7 +23,7 @@ ATTEMPTS = 3
 FULL_DISK = r"No space left on device|Disk quota exceeded|Errno 28"
 NO_NETWORK = (
     r"name resolution|Name or service not known|nodename nor servname|getaddrinfo failed|"
-    r"Network is unreachable|from versions: none"
+    r"Network is unreachable|Failed to establish a new connection|from versions: none"
 )
 BROKEN_DOWNLOAD = (
     r"ConnectionError|ConnectTimeout|ReadTimeout|ProtocolError|IncompleteRead|IncompleteDownload|"
@@ -149,16 +149,23 @@ def make_venv(python: str) -> None:
     if os.path.isdir(venv()):
         if is_whole():
             return
-        if os.listdir(venv()) and not os.path.exists(venv("pyvenv.cfg")):
+        if not any(os.path.exists(venv(name)) for name in ("pyvenv.cfg", "installing")):
             raise SetupError(
                 "The folder .venv is no virtual environment: move it away, then run the same\n"
                 "command again."
             )
         say("the .venv here is half-made, moved or of another Python: making it anew")
-        shutil.rmtree(venv())
+        old = venv() + ".old"  # renamed first: half a folder must never look whole
+        shutil.rmtree(old, ignore_errors=True)
+        os.rename(venv(), old)
+        shutil.rmtree(old, ignore_errors=True)
     say(f"making .venv with {python}")
+    os.mkdir(venv())
+    mark_unfinished()
     command = [python, "-m", "venv", venv()]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, close_fds=False
+    )
     if done.returncode:
         output = done.stdout.decode(errors="replace")
         shutil.rmtree(venv(), ignore_errors=True)
@@ -169,6 +176,13 @@ def make_venv(python: str) -> None:
                 "package python3-venv: install it, then run the same command again."
             )
         raise SetupError(f"`{python} -m venv` failed:\n{output}")
+
+
+def mark_unfinished() -> None:
+    """Leave a mark that only the end of the set-up removes: who finds it starts again."""
+    open(venv("installing"), "w").close()
+    if os.path.exists(venv("ready.json")):
+        os.remove(venv("ready.json"))
 
 
 def pip_command() -> "list[str]":
@@ -188,8 +202,10 @@ def pip(label: str, *arguments: str) -> None:
             break
         if attempt < ATTEMPTS:
             say(f"a download broke; trying again ({attempt + 1} of {ATTEMPTS})")
-    told = [line for line in output.splitlines() if not line.startswith("WARNING: Location")]
-    say("\n".join("  | " + line for line in told[-12:]))
+    lines = [line[:160] for line in output.splitlines() if line and "WARNING: Location" not in line]
+    known = "|".join((FULL_DISK, NO_NETWORK, BROKEN_DOWNLOAD))
+    telling = [line for line in lines if re.search(known, line)][-1:]
+    say("\n".join("  | " + line for line in telling or lines[-12:]))
     explain(output)
     raise SetupError(
         "pip could not install the packages: its last lines are above, all of them in\n"
@@ -228,7 +244,12 @@ def run_logged(command: "list[str]", label: str) -> "tuple[int, str]":
     start, told = time.time(), 0.0
     with open(venv("setup.log"), "wb") as log:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            close_fds=False,
         )
         try:
             while process.poll() is None:
@@ -282,12 +303,13 @@ def quiet_jupyterlab() -> None:
 
 
 def wait_for_others() -> int:
-    """Let one set-up work at a time; the system lifts the lock when the process ends."""
+    """Let one set-up work at a time; the system lifts the lock when its processes end."""
     try:
         import fcntl
     except ImportError:  # Windows has none
         return -1
     folder = os.open(ROOT, os.O_RDONLY)
+    os.set_inheritable(folder, True)  # so a pip that outlives a killed set-up keeps the lock
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -302,9 +324,7 @@ def install(dev: bool) -> None:
 
     check_disk(1 if found_stamp() else NEEDED_GB)
     make_venv(find_python(sys.version_info[:2]))
-    if os.path.exists(venv("ready.json")):
-        os.remove(venv("ready.json"))
-    open(venv("installing"), "w").close()  # still there at the next start: this one was cut off
+    mark_unfinished()
     wanted = "requirements-dev.txt" if dev else "requirements.txt"
     say(f"installing the packages of {wanted} (the first time takes some minutes)")
     pip("packages", "-r", wanted, "-c", "constraints.txt")

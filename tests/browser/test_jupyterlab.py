@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from playwright.sync_api import Locator, Page, Route, expect, sync_playwright
 
 from tools import setup
@@ -27,7 +26,7 @@ from utils.course import ROOT, find_section
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 SECTION = find_section("3.1.1")
-EXERCISE = SECTION.exercises[0]
+EXERCISE = SECTION.exercise("3.1.1.a")
 TOKEN = "a-learner"
 FIGURE = """\
 import plotly.graph_objects as go
@@ -37,11 +36,11 @@ KERNEL_IS_IDLE = """() => {
     const panel = window.jupyterapp?.shell.currentWidget;
     return panel?.sessionContext?.session?.kernel?.status === 'idle';
 }"""
-QUIET = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
-# In JupyterLab a cell outside the window is not in the page: go there first, by the notebook's model.
+QUIET = """
+    --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+    --disable-component-update --disable-sync
+"""
+# A cell outside the window is not in the page: go there first, by the notebook's model.
 GO_TO = """async ([key, value, after]) => {
     const notebook = window.jupyterapp.shell.currentWidget.content;
     const found = notebook.model.cells;
@@ -176,6 +175,7 @@ class Lab:
     def picture(self, name: str) -> None:
         """A screenshot of the page; into docs/ when asked to renew the README's."""
         self.page.mouse.move(0, 0)
+        self.output.scroll_into_view_if_needed()
         self.page.screenshot(path=self.pictures / name)
 
 
@@ -193,18 +193,19 @@ def lab(server: str, chromium: str, tmp_path: Path) -> Iterator[Lab]:
             route.abort()
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
-        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        browser = playwright.chromium.launch(executable_path=chromium, args=QUIET.split())
+        page = browser.new_page(viewport={"width": 1100, "height": 800})
         page.route("**/*", own_address_only)
         page.goto(f"{server}/lab/tree/{SECTION.stem}.ipynb?token={TOKEN}")
         page.wait_for_function(KERNEL_IS_IDLE, timeout=120_000)
+        page.evaluate("window.jupyterapp.shell.collapseLeft()")  # room for the notebook
         yield Lab(page, pictures)
         browser.close()
     assert not asked, f"the page asked the network for {asked}"
 
 
 def answer(reference: str, wrong: bool) -> str:
-    """A learner's text for exercise a: the worked cell, or the same without its last step, the ReLU."""
+    """What a learner types for exercise a: the worked cell, or the same without the ReLU."""
     if not wrong:
         return reference
     without = re.sub(r"\b(?:t|torch|F)\.relu\(|\brelu\(", "(", reference).replace(".relu()", "")
@@ -226,7 +227,7 @@ def test_jupyterlab__names_a_mistake_then_passes_and_draws(lab: Lab) -> None:
     lab.run()
     verdict = lab.output.locator(".course-check")
     expect(verdict).to_contain_text("not yet")
-    expect(verdict).to_contain_text(re.compile("Likely mistake:.*ReLU"))
+    expect(verdict).to_contain_text(f"Likely mistake: {forgotten_relu()}")
     expect(verdict).to_contain_text(f"0 of {len(SECTION.exercises)}")
     lab.picture("mistake.png")
 

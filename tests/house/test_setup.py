@@ -16,7 +16,8 @@ from tools import doctor, setup
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = """
-    lab check watch progress hint script reset doctor test build solutions claims bench browser stats lint
+    lab check watch progress hint script reset doctor
+    test build solutions claims bench browser stats lint
 """
 PIP_STUB = """\
 import pathlib, sys
@@ -184,6 +185,7 @@ def test_setup__makes_a_broken_environment_anew(with_venv, monkeypatch, breakage
     setup.make_venv("some-python")
     assert made == [["some-python", "-m", "venv", str(with_venv / ".venv")]]
     assert not leftover.exists()
+    assert (with_venv / ".venv" / "installing").exists()  # until the set-up has ended
 
 
 def test_setup__keeps_a_folder_that_is_not_its_own(course, capsys):

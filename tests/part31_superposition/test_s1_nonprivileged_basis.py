@@ -1,0 +1,953 @@
+"""Tests of 3.1.1, one function per property, named test_<exercise>__<property>."""
+
+import math
+from itertools import combinations
+
+import pytest
+import torch
+from torch import Tensor
+
+from utils.testing import (
+    assert_raises,
+    assert_same,
+    binomial_bounds,
+    first_index,
+    generator,
+    hoeffding,
+    require,
+    unchanged,
+    vjp,
+)
+
+AXES = "batch inst feature"
+SHAPES = [(5, 3, 4, 2), (1, 1, 2, 1), (4, 2, 3, 6)]  # batch, inst, feature, hidden
+
+
+def normal(g: torch.Generator, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Normal numbers on the generator's device."""
+    return torch.randn(shape, generator=g, device=g.device, dtype=dtype)
+
+
+def toy(seed, device, shape, dtype=torch.float32):
+    """x (sparse, not negative), W, b (not zero) for one size."""
+    batch, inst, feature, hidden = shape
+    g = generator(seed + 100, device)
+    x = normal(g, batch, inst, feature, dtype=dtype).clamp(min=0)
+    return x, normal(g, inst, hidden, feature, dtype=dtype), normal(g, inst, feature, dtype=dtype)
+
+
+# ---------------------------------------------------------------------------------- a. toy_forward
+
+
+def test_toy_forward__two_small_models_by_hand(impl, device):
+    """Two instances worked out by hand come out right."""
+    x = torch.tensor([[[0.5, 0.25], [0.5, 0.25]]], device=device)
+    W = torch.tensor([[[1.0, -1.0]], [[2.0, 0.0]]], device=device)
+    b = torch.tensor([[0.5, 0.5], [-1.0, 0.25]], device=device)
+    # inst 0: h = 0.25, W^T h = (0.25, -0.25); inst 1: h = 1, W^T h = (2, 0)
+    expected = torch.tensor([[[0.75, 0.25], [1.0, 0.25]]], device=device)
+    assert_same(impl.toy_forward(x, W, b), expected, AXES)
+
+
+def test_toy_forward__is_never_negative(impl, seed, device):
+    """Negative pre-activations become zero."""
+    x, W, b = toy(seed, device, (5, 3, 4, 2))
+    out = impl.toy_forward(x, W, b - 1)
+    bad = out < 0
+    where = first_index(bad, AXES) if bad.any() and out.ndim == 3 else "some entry"
+    require(not bad.any(), f"the output is negative at {where}: is the ReLU the last step?")
+
+
+def test_toy_forward__of_nothing_is_the_bias(impl, seed, device):
+    """For x = 0 the output is ReLU(b)."""
+    x, W, b = toy(seed, device, (5, 3, 4, 2))
+    expected = b.clamp(min=0).expand(5, 3, 4)
+    assert_same(impl.toy_forward(0 * x, W, b), expected, AXES, hint="here x is zero")
+
+
+def test_toy_forward__is_identity_when_directions_are_orthogonal(impl, seed, device):
+    """With orthogonal unit directions and no bias every non-negative x comes back."""
+    g = generator(seed + 7, device)
+    W = torch.linalg.qr(normal(g, 2, 6, 4)).Q  # six hidden dimensions are room for four features
+    x = torch.rand(5, 2, 4, generator=g, device=device)
+    out = impl.toy_forward(x, W, torch.zeros(2, 4, device=device))
+    assert_same(out, x, AXES, rtol=1e-4, atol=1e-5)
+
+
+def test_toy_forward__keeps_instances_apart(impl, seed, device):
+    """Changing one instance's weights changes that instance's output only."""
+    x, W, b = toy(seed, device, (5, 3, 4, 2))
+    other = W.clone()
+    other[1] = 2 * W[1] + 1
+    before, after = impl.toy_forward(x, W, b), impl.toy_forward(x, other, b)
+    keep = torch.tensor([0, 2], device=device)
+    hint = "only instance 1 of W was changed, and another instance's output moved"
+    assert_same(after.index_select(1, keep), before.index_select(1, keep), AXES, hint=hint)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_toy_forward__equals_reference(impl, ref, seed, device, shape, dtype):
+    """It agrees with the reference for several sizes, and keeps the dtype."""
+    x, W, b = toy(seed, device, shape, dtype)
+    with unchanged(x, W, b):
+        out = impl.toy_forward(x, W, b)
+    assert_same(out, ref.toy_forward(x, W, b), AXES)
+
+
+def test_toy_forward__takes_tensors_that_are_not_contiguous(impl, ref, seed, device):
+    """Transposed views are as good as fresh tensors."""
+    x, W, b = toy(seed, device, (5, 3, 4, 2))
+    views = x.mT.contiguous().mT, W.mT.contiguous().mT, b.mT.contiguous().mT
+    assert_same(impl.toy_forward(*views), ref.toy_forward(x, W, b), AXES)
+
+
+def test_toy_forward__sends_gradients_through_both_uses_of_W(impl, ref, seed, device):
+    """Gradients reach x, b and both places where W is used."""
+    args = toy(seed, device, (5, 3, 4, 2), torch.float64)
+    up = normal(generator(seed + 5, device), 5, 3, 4, dtype=torch.float64)
+    mine = vjp(impl.toy_forward, args, up, wrt=(0, 1, 2))
+    theirs = vjp(ref.toy_forward, args, up, wrt=(0, 1, 2))
+    axes = [AXES, "inst hidden feature", "inst feature"]
+    assert_same(mine, theirs, axes, what="the gradient by (x, W, b)")
+
+
+# ------------------------------------------------------------------------------ b. sparse_features
+
+# Every check below is one of at most 100 comparisons, each with a false alarm of at most 1e-8.
+ALARM = 1e-8
+N = 4000
+P_INST = [[0.05], [0.35], [0.8]]
+P_FEATURE = [[0.9, 0.3, 0.1, 0.6]]
+P_BOTH = [[0.05, 0.2, 0.35, 0.9], [0.8, 0.1, 0.65, 0.3], [0.25, 0.7, 0.15, 0.4]]
+
+
+def sampled(impl, seed, device, probability, n=N):
+    """A batch, and the probability of each (inst, feature); tensors are made on `device`."""
+    p = probability if isinstance(probability, float) else torch.tensor(probability, device=device)
+    x = impl.sparse_features(n, 3, 4, p, generator(seed + 31, device))
+    full = torch.as_tensor(p, device=device).expand(3, 4)
+    require(isinstance(x, Tensor), "return a tensor")
+    shape = tuple(x.shape)
+    require(
+        shape == (n, 3, 4),
+        f"the batch has shape {shape}, expected ({n}, 3, 4) (batch, inst, feature)",
+    )
+    return x, full
+
+
+def test_sparse_features__shape_dtype_and_range(impl, seed, device):
+    """A batch is float32, on the generator's device, with all values in [0, 1]."""
+    x, _ = sampled(impl, seed, device, 0.4)
+    require(x.dtype == torch.float32, f"the batch is {x.dtype}, expected torch.float32")
+    require(x.device == generator(0, device).device, f"the batch is on {x.device}, not {device}")
+    bad = ~((x >= 0) & (x <= 1))
+    require(not bad.any(), "values outside [0, 1]: magnitudes are uniform on [0, 1]")
+
+
+@pytest.mark.parametrize(
+    "p", [0.3, P_INST, P_FEATURE, P_BOTH], ids=["number", "inst", "feature", "both"]
+)
+def test_sparse_features__are_active_as_often_as_asked(impl, seed, device, p):
+    """Each feature of each instance is active with its own probability."""
+    x, full = sampled(impl, seed, device, p)
+    counts = (x > 0).sum(0)
+    for i in range(3):
+        for f in range(4):
+            wanted, share = float(full[i, f]), int(counts[i, f]) / N
+            low, high = binomial_bounds(N, wanted, ALARM)
+            say = f"inst {i}, feature {f} is active in {share:.3f} of the rows"
+            ask = f"it should be {wanted:.3f} (probability of shape {_shape(p)})"
+            require(low <= counts[i, f] <= high, f"{say}; {ask}")
+
+
+def _shape(p) -> str:
+    return "()" if isinstance(p, float) else f"({len(p)}, {len(p[0])})"
+
+
+def test_sparse_features__have_uniform_magnitudes(impl, seed, device):
+    """An active feature is uniform on [0, 1], however rare it is."""
+    x, full = sampled(impl, seed, device, P_BOTH)
+    for i in range(3):
+        for f in range(4):
+            on = x[:, i, f][x[:, i, f] > 0].double().sort().values
+            n = len(on)
+            require(
+                n > 50, f"inst {i}, feature {f} with p = {full[i, f]:.2f} is hardly ever active"
+            )
+            grid = torch.arange(n + 1, device=on.device, dtype=torch.float64) / n
+            distance = torch.maximum((grid[1:] - on).abs().max(), (on - grid[:-1]).abs().max())
+            say = (
+                f"active values of inst {i}, feature {f} (p = {float(full[i, f]):.2f}) lie between"
+            )
+            shape = f"{say} {on[0]:.2f} and {on[-1]:.2f} with mean {on.mean():.2f}"
+            # Dvoretzky-Kiefer-Wolfowitz: the bound has the form of Hoeffding's
+            require(
+                distance <= hoeffding(n, 1.0, ALARM), f"{shape}; they should be uniform on [0, 1]"
+            )
+
+
+def _pairs(x: Tensor, axis: str) -> list[tuple[str, Tensor, Tensor]]:
+    """(what, one, other): columns that must be independent along an axis."""
+    if axis == "feature":
+        return [
+            (f"features {i} and {j}", x[:, 1, i], x[:, 1, j]) for i, j in combinations(range(4), 2)
+        ]
+    if axis == "inst":
+        return [
+            (f"instances {i} and {j}", x[:, i, 2], x[:, j, 2]) for i, j in combinations(range(3), 2)
+        ]
+    return [("neighbouring rows of the batch", x[0::2, i, i], x[1::2, i, i]) for i in range(3)]
+
+
+@pytest.mark.parametrize("axis", ["batch", "inst", "feature"])
+def test_sparse_features__are_switched_on_independently(impl, seed, device, axis):
+    """Whether one entry is active says nothing about another."""
+    x, _ = sampled(impl, seed, device, 0.5)
+    for what, one, other in _pairs(x, axis):
+        both = ((one > 0) & (other > 0)).double().mean().item()
+        allowed = hoeffding(len(one), 1.0, ALARM)
+        say = f"{what} are active together in {both:.3f} of the cases; independent ones in 0.250"
+        require(abs(both - 0.25) <= allowed, say)
+
+
+@pytest.mark.parametrize("axis", ["batch", "inst", "feature"])
+def test_sparse_features__have_independent_magnitudes(impl, seed, device, axis):
+    """How strong one entry is says nothing about another."""
+    x, _ = sampled(impl, seed, device, 0.9)
+    for what, one, other in _pairs(x, axis):
+        on = (one > 0) & (other > 0)
+        require(on.sum() > 500, f"{what} are hardly ever active together at p = 0.9")
+        product = ((one[on] - 0.5) * (other[on] - 0.5)).double().mean().item()
+        say = f"the strengths of {what} go together: covariance {product:.3f}, expected 0"
+        require(abs(product) <= hoeffding(int(on.sum()), 0.5, ALARM), say)
+
+
+def test_sparse_features__come_from_the_generator(impl, device, seed):
+    """The same generator state gives the same batch, another one gives another batch."""
+    one = impl.sparse_features(6, 3, 4, 0.5, generator(seed, device))
+    same = impl.sparse_features(6, 3, 4, 0.5, generator(seed, device))
+    other = impl.sparse_features(6, 3, 4, 0.5, generator(seed + 1, device))
+    require(
+        torch.equal(one, same), "two calls with equal generators differ: use gen for every draw"
+    )
+    require(
+        not torch.equal(one, other), "another generator gave the same batch: use gen for every draw"
+    )
+    g = generator(seed, device)
+    impl.sparse_features(6, 3, 4, 0.5, g)
+    again = impl.sparse_features(6, 3, 4, 0.5, g)
+    require(not torch.equal(one, again), "a second call with the same generator repeated the batch")
+
+
+def test_sparse_features__never_and_always(impl, seed, device):
+    """Probability 0 gives zeros only, probability 1 gives (almost) none."""
+    x, _ = sampled(impl, seed, device, [[0.0], [1.0], [0.5]], n=1000)
+    require(not x[:, 0].any(), "a feature with probability 0 is active")
+    zeros = int((x[:, 1] == 0).sum())  # a float32 uniform is exactly 0 once in 2^24 draws
+    require(zeros <= 3, f"{zeros} of 4000 entries with probability 1 are 0")
+
+
+def test_sparse_features__have_the_mean_of_the_reference(impl, ref, seed, device):
+    """The mean of each feature agrees with the reference's, within chance."""
+    x, full = sampled(impl, seed, device, P_BOTH)
+    expected = ref.sparse_features(N, 3, 4, full, generator(seed + 77, device)).mean(0)
+    allowed = 2 * hoeffding(N, 1.0, ALARM)
+    gap = (x.mean(0) - expected).abs()
+    say = f"the mean at {first_index(gap == gap.max(), 'inst feature')} is off by {gap.max():.3f}"
+    require((gap <= allowed).all(), f"{say}; chance allows {allowed:.3f}")
+
+
+# ------------------------------------------------------------------------------------- c. toy_loss
+
+
+def loss_args(seed, device, dtype=torch.float32, shape=(5, 3, 4)):
+    """x, x_hat, importance."""
+    g = generator(seed + 11, device)
+    x, x_hat = normal(g, *shape, dtype=dtype), normal(g, *shape, dtype=dtype)
+    return x, x_hat, normal(g, *shape[1:], dtype=dtype).abs() + 0.1
+
+
+def test_toy_loss__by_hand(impl, device):
+    """A case small enough to do by hand comes out right."""
+    x = torch.tensor([[[1.0, 0.0]], [[0.5, 0.5]]], device=device)
+    x_hat = torch.tensor([[[0.0, 0.0]], [[0.5, 1.5]]], device=device)
+    importance = torch.tensor([[2.0, 4.0]], device=device)
+    # weighted squared errors 2, 0 and 0, 4: six in four entries
+    assert_same(impl.toy_loss(x, x_hat, importance), torch.tensor(1.5, device=device))
+
+
+def test_toy_loss__is_a_mean_over_the_batch(impl, seed, device):
+    """Every row twice: the loss stays."""
+    x, x_hat, imp = loss_args(seed, device)
+    twice = impl.toy_loss(torch.cat([x, x]), torch.cat([x_hat, x_hat]), imp)
+    assert_same(twice, impl.toy_loss(x, x_hat, imp), hint="the batch was doubled")
+
+
+def test_toy_loss__is_a_mean_over_features(impl, seed, device):
+    """Every feature twice: the loss stays."""
+    x, x_hat, imp = loss_args(seed, device)
+    twice = impl.toy_loss(
+        torch.cat([x, x], -1), torch.cat([x_hat, x_hat], -1), torch.cat([imp, imp], -1)
+    )
+    assert_same(twice, impl.toy_loss(x, x_hat, imp), hint="the features were doubled")
+
+
+def test_toy_loss__is_a_sum_over_instances(impl, seed, device):
+    """The loss of several instances is the sum of the loss of each."""
+    x, x_hat, imp = loss_args(seed, device)
+    parts = [impl.toy_loss(x[:, [k]], x_hat[:, [k]], imp[[k]]) for k in range(3)]
+    assert_same(impl.toy_loss(x, x_hat, imp), sum(parts), hint="instances should not share a mean")
+
+
+def test_toy_loss__is_proportional_to_importance(impl, seed, device):
+    """Three times the importance is three times the loss."""
+    x, x_hat, imp = loss_args(seed, device)
+    assert_same(impl.toy_loss(x, x_hat, 3 * imp), 3 * impl.toy_loss(x, x_hat, imp))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_toy_loss__equals_reference(impl, ref, seed, device, dtype):
+    """It agrees with the reference, keeps the dtype and leaves its inputs alone."""
+    x, x_hat, imp = loss_args(seed, device, dtype)
+    with unchanged(x, x_hat, imp):
+        out = impl.toy_loss(x.mT.contiguous().mT, x_hat, imp)
+    assert_same(out, ref.toy_loss(x, x_hat, imp))
+
+
+def test_toy_loss__sends_gradients_to_the_reconstruction(impl, ref, seed, device):
+    """The gradient by x_hat is 2 importance (x_hat - x) / (batch feature)."""
+    x, x_hat, imp = loss_args(seed, device, torch.float64)
+    up = torch.tensor(-1.7, device=device, dtype=torch.float64)
+    [grad] = vjp(impl.toy_loss, (x, x_hat, imp), up, wrt=(1,))
+    assert_same(grad, -1.7 * 2 * imp * (x_hat - x) / 20, AXES, what="the gradient by x_hat")
+
+
+# ------------------------------------------------------------------------------- d1. learning_rate
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+def test_learning_rate__starts_at_the_full_rate(impl, schedule):
+    """The first step has the full rate."""
+    assert_same(impl.learning_rate(0, 8, 0.25, schedule), 0.25, hint=f"{schedule}, step 0 of 8")
+
+
+def test_learning_rate__on_the_way(impl):
+    """A quarter of the way, half-way and in the last step the rates are as in the table."""
+    cosine = [0.04 * (1 + c) / 2 for c in (math.sqrt(0.5), 0.0, -math.cos(math.pi / 8))]
+    table = {"constant": [0.04, 0.04, 0.04], "linear": [0.03, 0.02, 0.005], "cosine": cosine}
+    for schedule, rates in table.items():
+        for step, rate in zip((2, 4, 7), rates, strict=True):
+            mine = impl.learning_rate(step, 8, 0.04, schedule)
+            assert_same(mine, rate, hint=f"{schedule}, step {step} of 8, lr = 0.04")
+
+
+def test_learning_rate__refuses_an_unknown_schedule(impl):
+    """An unknown schedule is a ValueError that names it."""
+    assert_raises(ValueError, impl.learning_rate, 3, 10, 0.1, "exponential", match="exponential")
+
+
+def test_learning_rate__equals_reference(impl, ref):
+    """It agrees with the reference for other lengths and rates."""
+    for schedule in ("constant", "linear", "cosine"):
+        for step, n_steps, lr in [(3, 7, 1e-3), (0, 1, 2.0), (99, 100, 0.5)]:
+            mine = impl.learning_rate(step, n_steps, lr, schedule)
+            assert_same(mine, ref.learning_rate(step, n_steps, lr, schedule), hint=schedule)
+
+
+# --------------------------------------------------------------------------------------- d2. train
+
+
+def train_args(seed, device, n_steps=4):
+    """W, b, importance, batches, learning rates (all different), in float64."""
+    _, W, b = toy(seed, device, (1, 3, 4, 2), torch.float64)
+    g = generator(seed + 41, device)
+    x = torch.rand(n_steps, 6, 3, 4, generator=g, device=device, dtype=torch.float64)
+    importance = torch.rand(3, 4, generator=g, device=device, dtype=torch.float64) + 0.5
+    return W, 0.3 * b, importance, x, [0.1, 0.02, 0.3, 0.05, 0.2][:n_steps]
+
+
+def by_hand(W, b, importance, batches, rates):
+    """The same training with gradient and Adam written out, independent of the reference."""
+    theta, moments, losses = [W.clone(), b.clone()], [], []
+    moments = [(torch.zeros_like(t), torch.zeros_like(t)) for t in theta]
+    for t, (x, lr) in enumerate(zip(batches, rates, strict=True), start=1):
+        W, b = theta
+        h = torch.einsum("bif,ihf->bih", x, W)
+        out = (torch.einsum("bih,ihf->bif", h, W) + b).clamp(min=0)
+        losses.append((importance * (x - out) ** 2).sum() / (x.shape[0] * x.shape[2]))
+        g = 2 * importance * (out - x) * (out > 0) / (x.shape[0] * x.shape[2])
+        back = torch.einsum("bif,ihf->bih", g, W)
+        by_W = torch.einsum("bih,bif->ihf", h, g) + torch.einsum("bih,bif->ihf", back, x)
+        for k, grad in enumerate((by_W, g.sum(0))):
+            m, v = (0.9 * moments[k][0] + 0.1 * grad, 0.999 * moments[k][1] + 0.001 * grad**2)
+            moments[k] = (m, v)
+            step = (m / (1 - 0.9**t)) / ((v / (1 - 0.999**t)).sqrt() + 1e-8)
+            theta[k] = theta[k] - lr * step
+    return theta[0], theta[1], torch.stack(losses)
+
+
+def check_run(mine, expected, hint=""):
+    """W and b exactly, the losses as numbers (their dtype and device are free)."""
+    require(isinstance(mine, tuple | list) and len(mine) == 3, "return W, b, losses")
+    axes = ["inst hidden feature", "inst feature"]
+    names = ["the trained W", "the trained b"]
+    losses = mine[2]
+    require(
+        isinstance(losses, Tensor) and losses.ndim == 1, "losses: one tensor with the axis step"
+    )
+    require(len(losses) == len(expected[2]), f"{len(losses)} losses for {len(expected[2])} steps")
+    as_numbers = losses.detach().to(expected[2])
+    assert_same(as_numbers, expected[2], "step", rtol=1e-5, atol=1e-7, what="losses", hint=hint)
+    for k in range(2):
+        value = mine[k].detach() if isinstance(mine[k], Tensor) else mine[k]
+        assert_same(value, expected[k], axes[k], rtol=1e-6, atol=1e-8, what=names[k], hint=hint)
+
+
+def test_train__with_rate_zero_changes_nothing(impl, ref, seed, device):
+    """With learning rate 0 the weights stay, and each loss is that batch's loss."""
+    W, b, importance, batches, _ = train_args(seed, device, 3)
+    losses = torch.stack([ref.toy_loss(x, ref.toy_forward(x, W, b), importance) for x in batches])
+    mine = impl.train(W, b, importance, batches, [0.0, 0.0, 0.0])
+    check_run(mine, (W, b, losses), "all learning rates were 0")
+
+
+def test_train__notes_the_loss_before_the_step(impl, ref, seed, device):
+    """The first loss is the loss of the weights that were given."""
+    W, b, importance, batches, rates = train_args(seed, device, 1)
+    before = ref.toy_loss(batches[0], ref.toy_forward(batches[0], W, b), importance)
+    losses = impl.train(W, b, importance, batches, rates)[2]
+    assert_same(
+        losses.detach().to(before), before[None], "step", rtol=1e-5, atol=1e-7, what="losses"
+    )
+
+
+def test_train__takes_adams_first_step(impl, seed, device):
+    """Adam's first step moves each weight by the learning rate, against its gradient's sign."""
+    W, b, importance, batches, _ = train_args(seed, device, 1)
+    expected = by_hand(W, b, importance, batches, [0.1])
+    check_run(impl.train(W, b, importance, batches, [0.1]), expected, "one step, learning rate 0.1")
+
+
+def test_train__uses_each_rate_in_its_own_step(impl, seed, device):
+    """A second step with rate 0 leaves the weights where the first step put them."""
+    W, b, importance, batches, _ = train_args(seed, device, 2)
+    expected = by_hand(W, b, importance, batches, [0.1, 0.0])
+    check_run(
+        impl.train(W, b, importance, batches, [0.1, 0.0]), expected, "learning rates [0.1, 0]"
+    )
+
+
+@pytest.mark.parametrize("n_steps", [2, 5])
+def test_train__equals_adam_written_out(impl, seed, device, n_steps):
+    """Several steps agree with gradient and Adam written out by hand."""
+    args = train_args(seed, device, n_steps)
+    check_run(impl.train(*args), by_hand(*args), f"{n_steps} steps")
+
+
+def test_train__leaves_its_inputs_alone(impl, seed, device):
+    """The given W and b keep their values, and the results are detached."""
+    W, b, importance, batches, rates = train_args(seed, device, 2)
+    with unchanged(W, b, importance, batches):
+        out = impl.train(W, b, importance, batches, rates)
+    require(not W.requires_grad and not b.requires_grad, "the given W and b now require gradients")
+    for name, value in zip(("W", "b", "losses"), out, strict=True):
+        require(not value.requires_grad, f"{name} still hangs on the graph: detach it")
+
+
+def test_train__accepts_parameters_that_require_gradients(impl, ref, seed, device):
+    """W and b may already require gradients; a list of batches is as good as a tensor."""
+    W, b, importance, batches, rates = train_args(seed, device, 2)
+    expected = ref.train(W, b, importance, batches, rates)
+    mine = impl.train(W.requires_grad_(), b.requires_grad_(), importance, list(batches), rates)
+    check_run(mine, expected)
+
+
+# ----------------------------------------------------------------------------- e. neighbour_angles
+
+
+def star(degrees, device, lengths=None, dtype=torch.float64):
+    """Arrows at these angles, one instance: "1 2 feature"."""
+    angle = torch.tensor(degrees, device=device, dtype=dtype).deg2rad()
+    length = torch.tensor(lengths or [1.0] * len(degrees), device=device, dtype=dtype)
+    return (length * torch.stack([angle.cos(), angle.sin()]))[None]
+
+
+CLOSE = {"axes": "inst feature", "rtol": 1e-4, "atol": 1e-3}
+
+
+def test_neighbour_angles__of_known_stars(impl, device):
+    """A pentagon, a square and a lopsided star have the gaps they should have."""
+    cases = {
+        (0, 72, 144, 216, 288): [72] * 5,
+        (45, -45, 135, -135): [90] * 4,
+        (170, -170, 20, 100): [20, 70, 80, 190],
+        (30, 10, 50): [20, 20, 320],
+    }
+    for degrees, gaps in cases.items():
+        expected = torch.tensor([gaps], device=device, dtype=torch.float64)
+        assert_same(
+            impl.neighbour_angles(star(degrees, device)), expected, **CLOSE, hint=f"{degrees}"
+        )
+
+
+def test_neighbour_angles__sum_to_a_full_turn(impl, seed, device):
+    """The gaps of every instance are in ascending order, not negative, and sum to 360 degrees."""
+    gaps = impl.neighbour_angles(normal(generator(seed, device), 4, 2, 7))
+    require(
+        tuple(gaps.shape) == (4, 7), f"the gaps have shape {tuple(gaps.shape)}, expected (4, 7)"
+    )
+    total = torch.full((4,), 360.0, device=device)
+    assert_same(gaps.sum(-1), total, "inst", rtol=1e-4, atol=1e-2, what="the sum of the gaps")
+    require((gaps[:, 1:] >= gaps[:, :-1]).all(), "the gaps are not in ascending order")
+    require((gaps >= -1e-3).all(), "some gaps are negative")
+
+
+def test_neighbour_angles__do_not_change_when_everything_turns(impl, seed, device):
+    """Turning all arrows together changes nothing."""
+    degrees = [10.0, 40.0, 100.0, 230.0, 300.0]
+    start = impl.neighbour_angles(star(degrees, device))
+    for turn in (25.0, 90.0, 171.0, 260.0):
+        turned = impl.neighbour_angles(star([d + turn for d in degrees], device))
+        assert_same(turned, start, **CLOSE, hint=f"all arrows were turned by {turn} degrees")
+
+
+def test_neighbour_angles__ignore_order_and_length(impl, device):
+    """Neither the order of the features nor their lengths matter."""
+    start = impl.neighbour_angles(star([10, 40, 100, 230], device))
+    shuffled = impl.neighbour_angles(star([230, 10, 100, 40], device, [0.1, 3.0, 1.0, 2.0]))
+    assert_same(shuffled, start, **CLOSE, hint="the features were reordered and rescaled")
+
+
+def test_neighbour_angles__equals_reference(impl, ref, seed, device):
+    """It agrees with the reference on random arrows and keeps the dtype."""
+    for dtype in (torch.float32, torch.float64):
+        W = normal(generator(seed + 3, device), 6, 5, 2, dtype=dtype).mT
+        with unchanged(W):
+            gaps = impl.neighbour_angles(W)
+        assert_same(gaps, ref.neighbour_angles(W), **CLOSE)
+
+
+# ----------------------------------------------------------- f. norms, interference, n_represented
+
+
+def hand_W(device):
+    """Two instances, two dimensions, three features, with a dropped one in the second."""
+    rows = [[[3.0, 0.0, -1.0], [4.0, 2.0, 0.0]], [[1.0, -1.0, 0.0], [0.0, 0.0, 0.0]]]
+    return torch.tensor(rows, device=device)
+
+
+def test_feature_norms__by_hand(impl, device):
+    """The column (3, 4) has norm 5, and so on."""
+    expected = torch.tensor([[5.0, 2.0, 1.0], [1.0, 1.0, 0.0]], device=device)
+    assert_same(impl.feature_norms(hand_W(device)), expected, "inst feature")
+
+
+def test_feature_norms__scale_with_the_weights(impl, seed, device):
+    """Weights times -3: norms times 3."""
+    W = normal(generator(seed, device), 3, 2, 5)
+    assert_same(impl.feature_norms(-3 * W), 3 * impl.feature_norms(W), "inst feature")
+
+
+def test_feature_norms__equals_reference(impl, ref, seed, device):
+    """It agrees with the reference for several sizes, keeps the dtype, leaves W alone."""
+    for size, dtype in [((3, 2, 5), torch.float32), ((1, 4, 3), torch.float64)]:
+        W = normal(generator(seed, device), *size, dtype=dtype)
+        with unchanged(W):
+            norms = impl.feature_norms(W)
+        assert_same(norms, ref.feature_norms(W), "inst feature")
+
+
+def test_interference__of_orthogonal_features_is_zero(impl, device):
+    """Orthogonal features of any length do not interfere."""
+    W = torch.diag(torch.tensor([1.0, 0.5, 2.0], device=device))[None]
+    assert_same(impl.interference(W), torch.zeros(1, 3, device=device), "inst feature")
+
+
+def test_interference__by_hand(impl, device):
+    """In an antipodal pair of lengths 2 and 3 each half has the other's length squared."""
+    W = torch.tensor([[[2.0, -3.0, 0.0], [0.0, 0.0, 0.5]]], device=device)
+    expected = torch.tensor([[9.0, 4.0, 0.0]], device=device)
+    assert_same(
+        impl.interference(W), expected, "inst feature", hint="columns (2,0), (-3,0), (0,0.5)"
+    )
+
+
+def test_interference__adds_squares(impl, device):
+    """Two neighbours on opposite sides add up, they do not cancel."""
+    W = torch.tensor([[[1.0, 1.0, -1.0], [0.0, 1.0, 1.0]]], device=device)
+    expected = torch.tensor([[2.0, 0.5, 0.5]], device=device)
+    assert_same(impl.interference(W), expected, "inst feature", hint="columns (1,0), (1,1), (-1,1)")
+
+
+def test_interference__of_a_dropped_feature_is_zero(impl, device):
+    """A feature of norm 0 has interference 0, not NaN."""
+    expected = torch.tensor([0.0, 1.0, 0.0], device=device)
+    W = torch.tensor([[[0.0, 1.0, -1.0], [0.0, 2.0, 0.0]]], device=device)
+    mine = impl.interference(W)
+    require(not mine.isnan().any(), "NaN for a feature of norm 0: what was divided by zero?")
+    assert_same(mine[0, :2], expected[:2] * 0.2, "feature", hint="columns (0,0), (1,2), (-1,0)")
+
+
+def test_interference__ignores_the_features_own_length(impl, seed, device):
+    """Making one feature longer changes the others' interference, not its own."""
+    W = normal(generator(seed + 2, device), 3, 2, 5, dtype=torch.float64)
+    longer = W.clone()
+    longer[:, :, 1] *= 4
+    before, after = impl.interference(W), impl.interference(longer)
+    assert_same(after[:, 1], before[:, 1], "inst", hint="feature 1 was made 4 times as long")
+    require((after[:, 0] > before[:, 0]).all(), "a longer neighbour must disturb more")
+
+
+def test_interference__equals_reference(impl, ref, seed, device):
+    """It agrees with the reference for several instances and sizes, and leaves W alone."""
+    for size, dtype in [((3, 2, 5), torch.float32), ((2, 4, 3), torch.float64)]:
+        W = normal(generator(seed + 4, device), *size, dtype=dtype)
+        with unchanged(W):
+            mine = impl.interference(W)
+        assert_same(mine, ref.interference(W), "inst feature", rtol=1e-4, atol=1e-5)
+
+
+def test_n_represented__by_hand(impl, device):
+    """The norms (5, 2, 1) and (1, 1, 0) are three and two represented features."""
+    expected = torch.tensor([3, 2], device=device)
+    assert_same(impl.n_represented(hand_W(device)), expected, "inst")
+
+
+def test_n_represented__is_strict_about_the_threshold(impl, device):
+    """Only norms above the threshold count, for any threshold."""
+    W = hand_W(device)
+    for threshold, counts in [(1.0, [2, 0]), (0.9, [3, 2]), (2.5, [1, 0]), (0.0, [3, 2])]:
+        expected = torch.tensor(counts, device=device)
+        mine = impl.n_represented(W, threshold)
+        assert_same(
+            mine, expected, "inst", hint=f"norms (5,2,1) and (1,1,0), threshold {threshold}"
+        )
+
+
+def test_n_represented__uses_the_default_of_one_half(impl, device):
+    """Without a threshold, norms above 0.5 count."""
+    W = torch.tensor([[[0.3, 0.6, 0.4], [0.3, 0.0, 0.4]]], device=device)  # norms 0.42, 0.6, 0.57
+    assert_same(impl.n_represented(W), torch.tensor([2], device=device), "inst")
+
+
+def test_n_represented__equals_reference(impl, ref, seed, device):
+    """It agrees with the reference on random weights."""
+    W = normal(generator(seed, device), 4, 3, 9) * 0.5
+    for threshold in (0.5, 0.8, 1.1):
+        assert_same(impl.n_represented(W, threshold), ref.n_represented(W, threshold), "inst")
+
+
+# ------------------------------------------------------------ g. phase_grid and classify_feature
+
+
+def test_phase_grid__small_case(impl, device):
+    """Two probabilities and three importances make six instances in the right order."""
+    p, r = torch.tensor([0.1, 0.5], device=device), torch.tensor([2.0, 3.0, 4.0], device=device)
+    probability, importance = impl.phase_grid(p, r, 3)
+    expected_p = torch.tensor([[0.1], [0.1], [0.1], [0.5], [0.5], [0.5]], device=device)
+    rows = [[1.0, 1.0, v] for v in (2.0, 3.0, 4.0) * 2]
+    assert_same(probability, expected_p, "inst one", what="probability")
+    assert_same(importance, torch.tensor(rows, device=device), "inst feature", what="importance")
+
+
+def test_phase_grid__makes_a_map(impl, seed, device):
+    """Reshaped to (n_p, n_r), rows share a probability and columns an importance."""
+    g = generator(seed, device)
+    p = torch.rand(5, generator=g, device=device)
+    r = torch.rand(3, generator=g, device=device) + 1
+    probability, importance = impl.phase_grid(p, r, 2)
+    require(
+        len(probability) == len(importance) == 15, "5 probabilities and 3 importances: 15 instances"
+    )
+    assert_same(probability.reshape(5, 3), p[:, None].expand(5, 3), "n_p n_r", what="probability")
+    assert_same(importance[:, -1].reshape(5, 3), r.expand(5, 3), "n_p n_r", what="last importance")
+
+
+@pytest.mark.parametrize("feature", [2, 5])
+def test_phase_grid__equals_reference(impl, ref, seed, device, feature):
+    """It agrees with the reference for several numbers of features, and keeps the dtype."""
+    p = torch.linspace(0.1, 1, 4, device=device, dtype=torch.float64)
+    r = torch.linspace(0.5, 3, 6, device=device, dtype=torch.float64)
+    with unchanged(p, r):
+        mine = impl.phase_grid(p, r, feature)
+    assert_same(mine, ref.phase_grid(p, r, feature), ["inst one", "inst feature"])
+
+
+def test_classify_feature__two_in_one(impl, device):
+    """Dropped, alone and antipodal are 0, 1 and 2."""
+    W = torch.tensor([[[1.0, 0.1]], [[0.1, 1.0]], [[1.0, -1.0]], [[-0.7, 0.6]]], device=device)
+    assert_same(impl.classify_feature(W), torch.tensor([0, 1, 2, 2], device=device), "inst")
+
+
+def test_classify_feature__looks_at_the_last_feature(impl, device):
+    """Only the last of three features is classified."""
+    pair_and_last = [[1.0, -1.0, 0.0], [0.0, 0.0, 1.0]]
+    last_in_pair = [[1.0, 0.0, 0.0], [0.0, 1.0, -1.0]]
+    last_dropped = [[1.0, -1.0, 0.0], [0.0, 0.0, 0.0]]
+    W = torch.tensor([pair_and_last, last_in_pair, last_dropped], device=device)
+    assert_same(impl.classify_feature(W), torch.tensor([1, 2, 0], device=device), "inst")
+
+
+def test_classify_feature__uses_both_thresholds(impl, device):
+    """Other thresholds move the borders."""
+    W = torch.tensor([[[0.4, 0.7]], [[0.4, 0.7]], [[0.8, 0.3]]], device=device)
+    for norms, shares, codes in [
+        (0.5, 0.25, [1, 1, 0]),
+        (0.5, 0.1, [2, 2, 0]),
+        (0.8, 0.1, [0, 0, 0]),
+    ]:
+        expected = torch.tensor(codes, device=device)
+        assert_same(
+            impl.classify_feature(W, norms, shares), expected, "inst", hint=f"{norms}, {shares}"
+        )
+    expected = torch.tensor([1, 1, 2], device=device)
+    assert_same(impl.classify_feature(W, 0.2, 0.5), expected, "inst", hint="thresholds 0.2, 0.5")
+
+
+def test_classify_feature__equals_reference(impl, ref, seed, device):
+    """It agrees with the reference on random weights, and leaves them alone."""
+    W = normal(generator(seed + 9, device), 40, 2, 3) * 0.6
+    with unchanged(W):
+        mine = impl.classify_feature(W)
+    assert_same(mine, ref.classify_feature(W), "inst")
+
+
+# ------------------------------------------------ h. expected_losses and superposition_boundary
+
+
+def integrated(W, b, p, r):
+    """Expected loss of one model with 2 features in 1 dimension, by the midpoint rule."""
+    u = (torch.arange(120, device=p.device, dtype=torch.float64) + 0.5) / 120
+    zero, one, two = torch.zeros(1, 2, device=p.device, dtype=torch.float64), u[:, None], u[:, None]
+    none = torch.zeros_like(one)
+    cases = [
+        ((1 - p) ** 2, zero),
+        (p * (1 - p), torch.cat([one, none], 1)),
+        (p * (1 - p), torch.cat([none, two], 1)),
+        (p * p, torch.cartesian_prod(u, u)),
+    ]
+    weights = torch.stack([torch.ones_like(r), r])
+    total = torch.zeros((), device=p.device, dtype=torch.float64)
+    for mass, x in cases:
+        out = ((x @ W)[:, None] * W + b).clamp(min=0)
+        total = total + mass * ((x - out) ** 2 * weights).mean()
+    return total
+
+
+@pytest.mark.parametrize(("p", "r"), [(0.2, 0.4), (0.7, 1.5), (1.0, 0.3)])
+def test_expected_losses__are_the_losses_of_the_three_models(impl, device, p, r):
+    """Each formula is the expected loss of its model, integrated numerically."""
+    p, r = (torch.tensor(v, device=device, dtype=torch.float64) for v in (p, r))
+    models = [((1, 0), (0, p / 2)), ((0, 1), (p / 2, 0)), ((1, -1), (0, 0))]
+    mine = impl.expected_losses(p, r)
+    require(tuple(mine.shape) == (3,), f"the result has shape {tuple(mine.shape)}, expected (3,)")
+    for k, (W, b) in enumerate(models):
+        as_tensors = (torch.tensor(v, device=device, dtype=torch.float64) for v in (W, b))
+        truth = integrated(*as_tensors, p, r)
+        what = ("ignore the last", "ignore the first", "superposition")[k]
+        assert_same(mine[k], truth, rtol=1e-3, atol=1e-6, what=f"the loss of {what!r}")
+
+
+def test_expected_losses__dense_and_equal(impl, device):
+    """At p = 1 and r = 1 they are 1/24, 1/24 and 1/6."""
+    one = torch.ones((), device=device, dtype=torch.float64)
+    expected = torch.tensor([1 / 24, 1 / 24, 1 / 6], device=device, dtype=torch.float64)
+    assert_same(impl.expected_losses(one, one), expected, "strategy")
+
+
+def test_expected_losses__exchange_of_the_features(impl, seed, device):
+    """Exchanging the two features exchanges the first two strategies and keeps the third."""
+    p = torch.linspace(0.1, 1, 7, device=device, dtype=torch.float64)
+    r = torch.linspace(0.2, 3, 7, device=device, dtype=torch.float64)
+    mine, swapped = impl.expected_losses(p, r), r * impl.expected_losses(p, 1 / r)
+    assert_same(swapped[[1, 0, 2]], mine, "strategy grid")
+
+
+def test_expected_losses__equals_reference(impl, ref, seed, device):
+    """It agrees with the reference on grids of any shape, with the strategies first."""
+    g = generator(seed, device)
+    for shape in [(3, 4), (2,), (2, 3, 2)]:
+        p = torch.rand(shape, generator=g, device=device)
+        r = 3 * torch.rand(shape, generator=g, device=device)
+        with unchanged(p, r):
+            mine = impl.expected_losses(p, r)
+        assert_same(mine, ref.expected_losses(p, r), hint="strategies on the first axis")
+
+
+def test_superposition_boundary__is_a_tie(impl, ref, device):
+    """On the boundary ignoring the last feature and superposition cost the same."""
+    p = torch.tensor([0.05, 0.2, 0.4, 0.6, 0.75], device=device, dtype=torch.float64)
+    ignore_last, _, superposition = ref.expected_losses(p, impl.superposition_boundary(p))
+    assert_same(
+        ignore_last, superposition, "p", rtol=1e-6, atol=1e-9, what="the loss of ignoring the last"
+    )
+
+
+def test_superposition_boundary__known_values(impl, device):
+    """It is 1 at p = 4/7, and infinite where superposition never wins."""
+    p = torch.tensor([[0.4, 4 / 7], [0.9, 1.0]], device=device, dtype=torch.float64)
+    expected = torch.tensor([[0.4, 1.0], [math.inf, math.inf]], device=device, dtype=torch.float64)
+    mine = impl.superposition_boundary(p)
+    assert_same(mine, expected, "row col", hint="p = 0.4, 4/7, 0.9, 1")
+
+
+def test_superposition_boundary__equals_reference(impl, ref, seed, device):
+    """It agrees with the reference between 0 and 1, in any shape."""
+    for shape in [(6,), (), (2, 3)]:
+        p = 0.02 + 0.97 * torch.rand(shape, generator=generator(seed, device), device=device)
+        with unchanged(p):
+            mine = impl.superposition_boundary(p)
+        assert_same(mine, ref.superposition_boundary(p), rtol=1e-4, atol=1e-5)
+
+
+# ------------------------------------------------------------ i. random_rotation and rotate_hidden
+
+
+@pytest.mark.parametrize("hidden", [2, 3, 6])
+def test_random_rotation__is_orthogonal(impl, seed, device, hidden):
+    """R^T R is the identity."""
+    R = impl.random_rotation(hidden, generator(seed + 1, device))
+    eye = torch.eye(hidden, device=device)
+    shape = tuple(R.shape)
+    require(shape == (hidden, hidden), f"the matrix has shape {shape}, expected {(hidden, hidden)}")
+    assert_same(R.mT @ R, eye, "hidden hidden", rtol=1e-4, atol=1e-5, what="R^T R")
+
+
+@pytest.mark.parametrize("hidden", [2, 3])
+def test_random_rotation__has_determinant_one(impl, seed, device, hidden):
+    """The determinant is +1: no mirror images."""
+    g = generator(seed + 2, device)
+    for _ in range(30):  # a mirror image half of the time is missed with probability 2^-30
+        det = torch.linalg.det(impl.random_rotation(hidden, g)).item()
+        require(abs(det - 1) < 1e-3, f"a determinant is {det:.3f}, expected 1")
+
+
+def test_random_rotation__points_everywhere(impl, seed, device):
+    """Every entry is positive half of the time, and independently in sign of any other entry."""
+    g = generator(seed + 3, device)
+    R = torch.stack([impl.random_rotation(3, g) for _ in range(200)]).double()
+    low, high = binomial_bounds(200, 0.5, 1e-6 / 60)  # 9 entries, 36 pairs, 9 squares
+    positive = (R > 0).sum(0)
+    bad = (positive < low) | (positive > high)
+    if bad.any():
+        share = positive[bad][0].item() / 200
+        say = (
+            f"the entry at {first_index(bad, 'row column')} is positive in {share:.0%} of 200 draws"
+        )
+        require(False, f"{say}, expected about half")
+    sign = R.flatten(1).sign()
+    alike = (200 + sign.T @ sign) / 2  # how often two entries have the same sign
+    bad = (alike < low) | (alike > high)
+    bad.fill_diagonal_(False)
+    if bad.any():
+        one, other = (f"({k // 3}, {k % 3})" for k in bad.nonzero()[0].tolist())
+        require(
+            False,
+            f"the signs of the entries {one} and {other} go together: are all directions alike?",
+        )
+    off = ((R**2).mean(0) - 1 / 3).abs()
+    at = first_index(off == off.max(), "row column")
+    say = f"the square of the entry at {at} is not 1/3 on average"
+    require(off.max() <= hoeffding(200, 1.0, 1e-6 / 60), say)
+
+
+def test_random_rotation__comes_from_the_generator(impl, ref, seed, device):
+    """Equal generators give equal rotations, and the next draw differs."""
+    one = impl.random_rotation(4, generator(seed, device))
+    same = impl.random_rotation(4, generator(seed, device))
+    require(torch.equal(one, same), "equal generators gave different rotations: use gen")
+    g = generator(seed, device)
+    impl.random_rotation(4, g)
+    require(
+        not torch.equal(impl.random_rotation(4, g), one),
+        "the second draw repeats the first: use gen",
+    )
+    assert_same(one, torch.empty_like(ref.random_rotation(4, g)).copy_(one), "hidden hidden")
+
+
+def test_rotate_hidden__a_quarter_turn(impl, device):
+    """A quarter turn sends (1, 0) to (0, 1) and (0, 2) to (-2, 0)."""
+    R = torch.tensor([[0.0, -1.0], [1.0, 0.0]], device=device)
+    W = torch.tensor([[[1.0, 0.0, 3.0], [0.0, 2.0, 4.0]]], device=device)
+    expected = torch.tensor([[[0.0, -2.0, -4.0], [1.0, 0.0, 3.0]]], device=device)
+    assert_same(impl.rotate_hidden(W, R), expected, "inst hidden feature")
+
+
+def test_rotate_hidden__leaves_the_model_unchanged(impl, ref, seed, device):
+    """After a rotation the model's outputs are the same."""
+    g = generator(seed + 6, device)
+    x, W, b = toy(seed, device, (5, 3, 4, 3), torch.float64)
+    R = ref.random_rotation(3, g).double()
+    turned = impl.rotate_hidden(W, R)
+    require(
+        tuple(turned.shape) == (3, 3, 4), f"the shape is {tuple(turned.shape)}, expected (3, 3, 4)"
+    )
+    gap = (turned - W).abs().amax(dim=(1, 2))
+    require((gap > 1e-3).all(), f"the weights of inst {int(gap.argmin())} were not turned at all")
+    out = ref.toy_forward(x, turned, b)
+    assert_same(
+        out, ref.toy_forward(x, W, b), AXES, rtol=1e-4, atol=1e-5, what="the model's output"
+    )
+
+
+def test_rotate_hidden__twice_is_the_product(impl, seed, device):
+    """Turning by R and then by Q is turning by Q R."""
+    g = generator(seed + 8, device)
+    W, R, Q = (normal(g, *size, dtype=torch.float64) for size in ((3, 2, 5), (2, 2), (2, 2)))
+    assert_same(impl.rotate_hidden(impl.rotate_hidden(W, R), Q), impl.rotate_hidden(W, Q @ R))
+
+
+def test_rotate_hidden__equals_reference(impl, ref, seed, device):
+    """It agrees with the reference, keeps the dtype and leaves W and R alone."""
+    g = generator(seed + 12, device)
+    for dtype in (torch.float32, torch.float64):
+        W, R = normal(g, 2, 3, 5, dtype=dtype), normal(g, 3, 3, dtype=dtype)
+        with unchanged(W, R):
+            mine = impl.rotate_hidden(W, R)
+        assert_same(mine, ref.rotate_hidden(W, R), "inst hidden feature")
+
+
+# ------------------------------------------------------------------------------------ predictions
+# The claims next to this file show by experiment that the reference's answers are right.
+
+
+def test_predict_dense__is_what_training_finds(impl, ref):
+    """Dense features: what training finds at p = 1."""
+    require(impl.predict_dense == ref.predict_dense, "at p = 1 training finds something else")
+
+
+def test_predict_between__is_what_training_finds(impl, ref):
+    """In between: what training finds at p = 0.25."""
+    require(
+        impl.predict_between == ref.predict_between, "at p = 0.25 training finds something else"
+    )
+
+
+def test_predict_sparse__is_what_training_finds(impl, ref):
+    """Sparse features: what training finds at p = 0.025."""
+    require(impl.predict_sparse == ref.predict_sparse, "at p = 0.025 training finds something else")
+
+
+def test_predict_n_dense__is_what_training_finds(impl, ref):
+    """The number of represented features at p = 1, give or take 1 as between seeds."""
+    require(abs(impl.predict_n_dense - ref.predict_n_dense) <= 1, "training finds another number")
+
+
+def test_predict_n_sparse__is_what_training_finds(impl, ref):
+    """The number of represented features at p = 0.01."""
+    require(
+        impl.predict_n_sparse == ref.predict_n_sparse, "at p = 0.01 training finds another number"
+    )
+
+
+def test_predict_unimportant__is_what_training_finds(impl, ref):
+    """What happens to an unimportant feature from dense to sparse."""
+    require(impl.predict_unimportant == ref.predict_unimportant, "training finds something else")
+
+
+def test_predict_rotated_relu__is_what_happens(impl, ref):
+    """Whether a hidden ReLU notices a rotation."""
+    require(
+        impl.predict_rotated_relu == ref.predict_rotated_relu, "the experiment shows the opposite"
+    )
