@@ -20,10 +20,11 @@ import nbformat
 import typer
 from nbformat import NotebookNode
 
-from tools.notebooks import code_cells, code_fingerprint, fingerprint, notebook, to_text
+from tools.notebooks import code_cells, fingerprint, notebook, output_fingerprint, to_text
 from utils.course import ROOT, CourseError, Section, find_section, sections
 
 MAX_BYTES = 3_000_000  # a notebook larger than this loads slowly, and GitHub does not show it
+FAILED = ("✗", "◷", "○")  # how a verdict other than PASS begins, see utils/render.py
 TABLE = re.compile(r"(<!-- sections -->\n).*?(<!-- /sections -->)", re.S)
 
 
@@ -51,20 +52,21 @@ def write(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def with_old_outputs(nb: NotebookNode, path: Path) -> bool:
-    """Copy the outputs of the notebook at `path`; False where its code differs."""
+def with_old_outputs(section: Section, nb: NotebookNode) -> bool:
+    """Copy the outputs of the stored solution; False where its code or its tests differ."""
+    path, wanted = section.notebook("solutions"), output_fingerprint(section, nb)
     if not path.exists():
         return False
     old = nbformat.read(path, as_version=4)
-    if old.metadata.get("course", {}).get("executed") != code_fingerprint(nb):
+    if old.metadata.get("course", {}).get("executed") != wanted:
         return False
     for new, had in zip(code_cells(nb), code_cells(old), strict=True):
         new.outputs, new.execution_count = had.outputs, had.execution_count
-    nb.metadata["course"]["executed"] = code_fingerprint(nb)
+    nb.metadata["course"]["executed"] = wanted
     return True
 
 
-def execute(nb: NotebookNode) -> None:
+def execute(section: Section, nb: NotebookNode) -> None:
     """Run a solution notebook in an empty folder; figures get a static picture beside the data."""
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
@@ -84,9 +86,10 @@ def execute(nb: NotebookNode) -> None:
             )
             client.execute()
     except CellExecutionError as error:
-        name = nb.metadata["course"]["section"]
         said = "\n".join(str(error.traceback).splitlines()[-12:])
-        raise CourseError(f"{name}: a cell failed: {error.ename}: {error.evalue}\n{said}") from None
+        raise CourseError(
+            f"{section.path}: a cell failed: {error.ename}: {error.evalue}\n{said}"
+        ) from None
     finally:
         for key, value in before.items():
             os.environ.pop(key, None)
@@ -95,18 +98,23 @@ def execute(nb: NotebookNode) -> None:
     for cell in code_cells(nb):
         cell.metadata.pop("execution", None)
     nb.metadata["language_info"] = {"name": "python"}
-    nb.metadata["course"]["executed"] = code_fingerprint(nb)
+    nb.metadata["course"]["executed"] = output_fingerprint(section, nb)
 
 
 def problems_in(text: str, name: str) -> list[str]:
-    """Why a built notebook must not be stored: too large, or it names this machine's folders."""
+    """Why a built notebook must not be stored: size, this machine's folders, a check that fails."""
     found = (
         [f"{name} is {len(text) / 1e6:.1f} MB; the limit is 3 MB"] if len(text) > MAX_BYTES else []
     )
     here = [str(ROOT), str(Path.home()), tempfile.gettempdir() + "/"]
-    return found + [
+    found += [
         f"{name} contains the path {p}" for p in here if p != "/" and json.dumps(p)[1:-1] in text
     ]
+    for cell in code_cells(nbformat.reads(text, as_version=4)):
+        said = "".join(str(o.get("data", {}).get("text/plain", "")) for o in cell.outputs)
+        if said.startswith(FAILED):
+            found.append(f"{name}: {cell.source} says {said[:200]!r}")
+    return found
 
 
 def readme_table() -> str:
@@ -150,7 +158,7 @@ def check() -> list[str]:
         if not work and (not path.exists() or path.read_text() != exercise_text(section)):
             found.append(f"stale: {path.relative_to(ROOT)} (run make build)")
         path, nb = section.notebook("solutions"), notebook(section, solved=True)
-        if not with_old_outputs(nb, path) or path.read_text() != to_text(nb):
+        if not with_old_outputs(section, nb) or path.read_text() != to_text(nb):
             found.append(f"stale: {path.relative_to(ROOT)} (run make build)")
         elif bad := problems_in(path.read_text(), path.name):
             found += bad
@@ -172,9 +180,9 @@ def build(again: bool, only: str | None = None) -> list[str]:
         else:
             write(path, exercise_text(section))
         path, nb = section.notebook("solutions"), notebook(section, solved=True)
-        if again or not with_old_outputs(nb, path):
+        if again or not with_old_outputs(section, nb):
             print(f"executing {path.relative_to(ROOT)} …", flush=True)
-            execute(nb)
+            execute(section, nb)
         text = to_text(nb)
         if bad := problems_in(text, path.name):
             kept += bad

@@ -219,10 +219,17 @@ def code_cells(nb: NotebookNode) -> list[NotebookNode]:
     return [c for c in nb.cells if c.cell_type == "code"]
 
 
-def code_fingerprint(nb: NotebookNode) -> str:
-    """Hash of the code alone: what a notebook's outputs depend on."""
-    code = "\0".join(c.source for c in code_cells(nb))
-    return hashlib.sha256(code.encode()).hexdigest()[:16]
+def output_fingerprint(section: Section, nb: NotebookNode) -> str:
+    """Hash of what a notebook's outputs depend on: its code, and which tests its checks run."""
+    tests = section.test_file()
+    tree = ast.parse(tests.read_text()) if tests.exists() else ast.Module([], [])
+    names = [
+        " ".join([*map(ast.unparse, node.decorator_list), node.name])
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+    ]
+    code = [c.source for c in code_cells(nb)]
+    return hashlib.sha256("\0".join(code + names).encode()).hexdigest()[:16]
 
 
 def to_text(nb: NotebookNode) -> str:

@@ -126,7 +126,7 @@ def _without_magics(code: str) -> str:
 
 
 def _is_definition(node: ast.stmt) -> bool:
-    """Imports, functions, classes, constants (literals, or any value of an UPPER_CASE name)."""
+    """Imports, functions, classes, constants (literals, or any value of a LONG upper-case name)."""
     if isinstance(
         node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef
     ):
@@ -135,9 +135,18 @@ def _is_definition(node: ast.stmt) -> bool:
     if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
         return False
     plain = all(isinstance(t, ast.Name) for t in targets)
-    upper = plain and all(t.id.isupper() for t in targets if isinstance(t, ast.Name))
-    calls = any(isinstance(n, ast.Call | ast.Await | ast.Subscript) for n in ast.walk(node.value))
-    return plain and (upper or not calls)
+    # W and R are tensors of an experiment, BATCH is a constant
+    upper = plain and all(
+        t.id.isupper() and len(t.id) > 2 for t in targets if isinstance(t, ast.Name)
+    )
+    return plain and (upper or _is_literal(node.value))
+
+
+def _is_literal(value: ast.expr) -> bool:
+    """Numbers, strings and containers of them: no name is looked up, nothing is called."""
+    parts = (ast.Constant, ast.Tuple, ast.List, ast.Dict, ast.Set, ast.UnaryOp, ast.BinOp)
+    marks = (ast.operator, ast.unaryop, ast.expr_context)
+    return all(isinstance(n, (*parts, *marks)) for n in ast.walk(value))
 
 
 def _names(node: ast.stmt) -> Iterator[str]:

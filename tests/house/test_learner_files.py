@@ -65,7 +65,8 @@ def duplicate_ids(nb):
 
 
 def old_format(nb):
-    return nbformat.writes(nbformat.convert(nbformat.from_dict(nb), 3), version=3)
+    nb = nbformat.reads(json.dumps(nb), as_version=4)
+    return nbformat.writes(nbformat.convert(nb, 3), version=3)
 
 
 def future_format(nb):

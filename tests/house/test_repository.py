@@ -170,7 +170,7 @@ def test_building_twice_writes_the_same_bytes():
     for section in SECTIONS:
         assert build.exercise_text(section) == build.exercise_text(section)
         nb = notebooks.notebook(section, solved=True)
-        assert build.with_old_outputs(nb, section.notebook("solutions"))
+        assert build.with_old_outputs(section, nb)
         assert notebooks.to_text(nb) == section.notebook("solutions").read_text()
 
 
