@@ -3,6 +3,7 @@ PYTHON ?= python3
 SETUP   = $(PYTHON) -I -S tools/setup.py
 RUN     = .venv/bin/python -m
 N      ?= 1
+AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
 .PHONY: help lab test build check watch progress hint script reset solutions claims bench doctor browser stats lint setup setup-dev
@@ -11,7 +12,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 lab: setup ## open JupyterLab on the exercises
-	@$(RUN) jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/exercises $(LAB_ARGS)
+	@$(RUN) jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/exercises $(AS_ROOT) $(LAB_ARGS)
 
 check: setup ## check your answers: everything, or EX=3.1.1.c, or a file with AGAINST=my.py
 	@$(RUN) utils.check $(EX) $(if $(AGAINST),--against $(AGAINST))
@@ -52,8 +53,8 @@ bench: setup-dev ## measure the trainer against the plain loop
 browser: setup-dev ## drive JupyterLab in a headless Chromium
 	@$(RUN) pytest -m browser $(PYTEST_ARGS)
 
-stats: setup-dev ## repeat the statistical tests over 20 seeds
-	@$(RUN) pytest -m stats $(PYTEST_ARGS)
+stats: setup-dev ## repeat the exercises' tests from 20 seeds
+	@$(RUN) pytest --seeds 20 tests/part31_superposition $(PYTEST_ARGS)
 
 lint: setup-dev ## ruff and mypy
 	@$(RUN) ruff check . && $(RUN) ruff format --check . && $(RUN) mypy
