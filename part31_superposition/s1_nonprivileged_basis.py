@@ -148,8 +148,8 @@ def sparse_features(
 
 
 # %% [markdown] tags=["hint"]
-# Two things are random for each entry: *whether* it is on, and *how strong* it is. Can one uniform
-# number answer both questions? What would the strengths of rare features look like?
+# Two things are random for each entry: *whether* it is on, and *how strong* it is. Suppose that the
+# number that decides whether is also kept as the strength. How strong would rare features be?
 
 # %% [markdown] tags=["hint"]
 # Draw two tensors of shape `(batch, inst, feature)` with
@@ -660,8 +660,8 @@ predict_unimportant = "dropped, then superposed"
 
 # %% [markdown]
 # Two diagrams: two features in one dimension, and three features in two. Each has $20 \times 20$
-# points and eight starts, so 3,200 models. Before you run it, draw the first diagram on paper:
-# where do you expect each phase?
+# points and eight starts, so 3,200 models. The run takes less than a minute. Before you run it,
+# draw the first diagram on paper: where do you expect each phase?
 
 # %% tags=["demo"] reveals=["predict_unimportant"] experiment="phase_diagram" results=["phase_two", "phase_three", "p_axis", "r_axis"]
 if __name__ == "__main__":
@@ -692,10 +692,10 @@ if __name__ == "__main__":
 # **What the picture does not show.** It shows the best of eight starts. The printed shares say how
 # often one start is enough. In one dimension the reason is easy to see. If both weights start with
 # the same sign, the features disturb each other *positively*. To become antipodal, one weight must
-# pass through zero, and at zero its gradient vanishes. We counted, at $r = 0.43$ and $p \le 0.1$:
-# with opposite signs 99 % of the starts end superposed, with equal signs 10 to 14 %. Half of all
-# starts have equal signs. So eight starts may all fail: that is what a lone grey cell among the
-# superposed ones is.
+# pass through zero, and at zero its expected gradient vanishes. We counted, at $r = 0.43$ and
+# $p \le 0.1$: with opposite signs 99 % of the starts end superposed, with equal signs 10 to 14 %.
+# Half of all starts have equal signs. So eight starts may all fail: that is what a lone grey cell
+# among the superposed ones is.
 
 # %% [markdown]
 # ## 6 · Theory against experiment
@@ -797,7 +797,7 @@ def superposition_boundary(p: Float[Tensor, "*grid"]) -> Float[Tensor, "*grid"]:
 # $r < 1$ that is the last feature with one of the others, and the curve $r^*(p)$ is the same. For
 # $r > 1$ it is the other two, and the last feature keeps its own dimension.
 #
-# Now lay the curves over the diagrams that you trained. Will they match?
+# Now lay the curves over the diagrams that you trained in part 5. Will they match?
 
 # %% tags=["demo"] experiment="boundary" results=["phase_two", "phase_three", "p_axis", "r_axis"]
 if __name__ == "__main__":
@@ -917,21 +917,15 @@ predict_rotated_relu = "changed"
 # %% tags=["demo"] reveals=["predict_rotated_relu"]
 if __name__ == "__main__":
     gen = torch.Generator().manual_seed(0)
-    R = random_rotation(2, gen)
+    W, _ = init_toy(ToyConfig(inst=8, feature=5, hidden=2), gen)
     x, b = sparse_features(64, 8, 5, 0.5, gen), torch.full((8, 5), -0.1)
-    turned = rotate_hidden(W_five, R)
-    change = (toy_forward(x, turned, b) - toy_forward(x, W_five, b)).abs().max()
-    print(f"largest change of the output after a rotation:     {change:.1e}")
-    outs = []
-    for weights in (W_five, turned):
-        h = einsum(
-            x, weights, "batch inst feature, inst hidden feature -> batch inst hidden"
-        ).relu()
-        out = einsum(h, weights, "batch inst hidden, inst hidden feature -> batch inst feature")
-        outs.append((out + b).relu())
-    print(
-        f"the same with h = ReLU(Wx):                        {(outs[1] - outs[0]).abs().max():.1e}"
-    )
+    turned = rotate_hidden(W, random_rotation(2, gen))
+    change = (toy_forward(x, turned, b) - toy_forward(x, W, b)).abs().max()
+    print(f"largest change of the output after a rotation: {change:.1e}")
+    into = "batch inst feature, inst hidden feature -> batch inst hidden"
+    back = "batch inst hidden, inst hidden feature -> batch inst feature"
+    outs = [(einsum(einsum(x, V, into).relu(), V, back) + b).relu() for V in (W, turned)]
+    print(f"the same with h = ReLU(Wx): {(outs[1] - outs[0]).abs().max():.1e}")
 
 # %% [markdown]
 # Without the hidden ReLU the output changes by rounding errors only. With it, the output changes.

@@ -22,11 +22,13 @@ from playwright.sync_api import Locator, Page, Route, expect, sync_playwright
 
 from tools import setup
 from tools.doctor import find_chromium
-from utils.course import ROOT, find_section
+from utils.course import ROOT, find_exercise, find_section
+from utils.mistakes import mistakes_of, sentence
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 SECTION = find_section("3.1.1")
-EXERCISE = SECTION.exercise("3.1.1.a")
+EXERCISE = find_exercise("3.1.1.a")
+FORGOTTEN = sentence(mistakes_of(EXERCISE)["toy_forward__no_relu"])
 TOKEN = "a-learner"
 FIGURE = """\
 import plotly.graph_objects as go
@@ -227,7 +229,7 @@ def test_jupyterlab__names_a_mistake_then_passes_and_draws(lab: Lab) -> None:
     lab.run()
     verdict = lab.output.locator(".course-check")
     expect(verdict).to_contain_text("not yet")
-    expect(verdict).to_contain_text(f"Likely mistake: {forgotten_relu()}")
+    expect(verdict).to_contain_text(f"Likely mistake: {FORGOTTEN}")
     expect(verdict).to_contain_text(f"0 of {len(SECTION.exercises)}")
     lab.picture("mistake.png")
 
@@ -252,7 +254,7 @@ def test_make_lab__serves_the_exercises(tmp_path: Path) -> None:
     if not setup.is_ready(dev=False):
         pytest.skip("there is no finished .venv here: make lab would begin by making it")
     port, log = free_port(), tmp_path / "lab.log"
-    arguments = f"--no-browser --allow-root --port={port} --ServerApp.port_retries=0"
+    arguments = f"--no-browser --port={port} --ServerApp.port_retries=0"
     arguments += f" --ServerApp.ip=127.0.0.1 --IdentityProvider.token={TOKEN}"
     command = ["make", "lab", f"LAB_ARGS={arguments}"]
     environment = own_jupyter(tmp_path)

@@ -94,14 +94,14 @@ def _draw(gen, *size):
 
 def sparse_features__mask_reused_as_magnitude(batch, inst, feature, probability, gen):
     """You keep the number that decided whether the feature is on. It is below p whenever it is,
-    so rare features are always weak. Whether and how strong need two draws."""
+    so rare features are always weak. A feature's strength must not depend on p."""
     u = _draw(gen, batch, inst, feature)
     return torch.where(u < probability, u, 0.0)
 
 
 def sparse_features__mask_reused_from_above(batch, inst, feature, probability, gen):
     """You keep the number that decided whether the feature is on. It is above 1 - p whenever it
-    is, so rare features are always strong. Whether and how strong need two draws."""
+    is, so rare features are always strong. A feature's strength must not depend on p."""
     u = _draw(gen, batch, inst, feature)
     return torch.where(u > 1 - probability, u, 0.0)
 
@@ -935,6 +935,12 @@ def _proper(Q):
     flip = torch.ones(len(Q), device=Q.device)
     flip[0] = torch.linalg.det(Q).sign()
     return Q * flip
+
+
+def random_rotation__plain_qr(hidden, gen):
+    """You return Q just as the library gives it. It is orthogonal, but lopsided: its signs are
+    the library's choice, and for some sizes it is always a mirror image. Two details remain."""
+    return torch.linalg.qr(_gaussian(hidden, gen)).Q
 
 
 def random_rotation__no_sign_fix(hidden, gen):

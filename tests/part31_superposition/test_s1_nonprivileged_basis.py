@@ -140,7 +140,7 @@ def test_sparse_features__shape_dtype_and_range(impl, seed, device):
     """A batch is float32, on the generator's device, with all values in [0, 1]."""
     x, _ = sampled(impl, seed, device, 0.4)
     require(x.dtype == torch.float32, f"the batch is {x.dtype}, expected torch.float32")
-    require(x.device == generator(0, device).device, f"the batch is on {x.device}, not {device}")
+    require(x.device.type == device.type, f"the batch is on {x.device}, not on {device}")
     bad = ~((x >= 0) & (x <= 1))
     require(not bad.any(), "values outside [0, 1]: magnitudes are uniform on [0, 1]")
 
@@ -358,12 +358,12 @@ def test_learning_rate__equals_reference(impl, ref):
 # --------------------------------------------------------------------------------------- d2. train
 
 
-def train_args(seed, device, n_steps=4):
-    """W, b, importance, batches, learning rates (all different), in float64."""
-    _, W, b = toy(seed, device, (1, 3, 4, 2), torch.float64)
+def train_args(seed, device, n_steps=4, dtype=torch.float32):
+    """W, b, importance, batches, learning rates (all different)."""
+    _, W, b = toy(seed, device, (1, 3, 4, 2), dtype)
     g = generator(seed + 41, device)
-    x = torch.rand(n_steps, 6, 3, 4, generator=g, device=device, dtype=torch.float64)
-    importance = torch.rand(3, 4, generator=g, device=device, dtype=torch.float64) + 0.5
+    x = torch.rand(n_steps, 6, 3, 4, generator=g, device=device, dtype=dtype)
+    importance = torch.rand(3, 4, generator=g, device=device, dtype=dtype) + 0.5
     return W, 0.3 * b, importance, x, [0.1, 0.02, 0.3, 0.05, 0.2][:n_steps]
 
 
@@ -388,7 +388,7 @@ def by_hand(W, b, importance, batches, rates):
 
 
 def check_run(mine, expected, hint=""):
-    """W and b exactly, the losses as numbers (their dtype and device are free)."""
+    """W and b, and the losses as numbers (their dtype and device are free)."""
     require(isinstance(mine, tuple | list) and len(mine) == 3, "return W, b, losses")
     axes = ["inst hidden feature", "inst feature"]
     names = ["the trained W", "the trained b"]
@@ -397,29 +397,38 @@ def check_run(mine, expected, hint=""):
         isinstance(losses, Tensor) and losses.ndim == 1, "losses: one tensor with the axis step"
     )
     require(len(losses) == len(expected[2]), f"{len(losses)} losses for {len(expected[2])} steps")
-    as_numbers = losses.detach().to(expected[2])
-    assert_same(as_numbers, expected[2], "step", rtol=1e-5, atol=1e-7, what="losses", hint=hint)
+    near = {"rtol": 1e-4, "atol": 1e-5, "hint": hint}
+    assert_same(losses.detach().to(expected[2]), expected[2], "step", what="losses", **near)
     for k in range(2):
         value = mine[k].detach() if isinstance(mine[k], Tensor) else mine[k]
-        assert_same(value, expected[k], axes[k], rtol=1e-6, atol=1e-8, what=names[k], hint=hint)
+        assert_same(value, expected[k], axes[k], what=names[k], **near)
 
 
 def test_train__with_rate_zero_changes_nothing(impl, ref, seed, device):
     """With learning rate 0 the weights stay, and each loss is that batch's loss."""
     W, b, importance, batches, _ = train_args(seed, device, 3)
     losses = torch.stack([ref.toy_loss(x, ref.toy_forward(x, W, b), importance) for x in batches])
+    expected = W.clone(), b.clone(), losses
     mine = impl.train(W, b, importance, batches, [0.0, 0.0, 0.0])
-    check_run(mine, (W, b, losses), "all learning rates were 0")
+    check_run(mine, expected, "all learning rates were 0")
+
+
+def test_train__leaves_its_inputs_alone(impl, seed, device):
+    """The given W and b keep their values, and the results are detached."""
+    W, b, importance, batches, rates = train_args(seed, device, 2)
+    with unchanged(W, b, importance, batches):
+        out = impl.train(W, b, importance, batches, rates)
+    require(not W.requires_grad and not b.requires_grad, "the given W and b now require gradients")
+    for name, value in zip(("W", "b", "losses"), out, strict=True):
+        require(not value.requires_grad, f"{name} still hangs on the graph: detach it")
 
 
 def test_train__notes_the_loss_before_the_step(impl, ref, seed, device):
     """The first loss is the loss of the weights that were given."""
     W, b, importance, batches, rates = train_args(seed, device, 1)
-    before = ref.toy_loss(batches[0], ref.toy_forward(batches[0], W, b), importance)
+    before = ref.toy_loss(batches[0], ref.toy_forward(batches[0], W, b), importance)[None]
     losses = impl.train(W, b, importance, batches, rates)[2]
-    assert_same(
-        losses.detach().to(before), before[None], "step", rtol=1e-5, atol=1e-7, what="losses"
-    )
+    assert_same(losses.detach().to(before), before, "step", what="losses")
 
 
 def test_train__takes_adams_first_step(impl, seed, device):
@@ -442,17 +451,15 @@ def test_train__uses_each_rate_in_its_own_step(impl, seed, device):
 def test_train__equals_adam_written_out(impl, seed, device, n_steps):
     """Several steps agree with gradient and Adam written out by hand."""
     args = train_args(seed, device, n_steps)
-    check_run(impl.train(*args), by_hand(*args), f"{n_steps} steps")
+    expected = by_hand(*args)
+    check_run(impl.train(*args), expected, f"{n_steps} steps")
 
 
-def test_train__leaves_its_inputs_alone(impl, seed, device):
-    """The given W and b keep their values, and the results are detached."""
-    W, b, importance, batches, rates = train_args(seed, device, 2)
-    with unchanged(W, b, importance, batches):
-        out = impl.train(W, b, importance, batches, rates)
-    require(not W.requires_grad and not b.requires_grad, "the given W and b now require gradients")
-    for name, value in zip(("W", "b", "losses"), out, strict=True):
-        require(not value.requires_grad, f"{name} still hangs on the graph: detach it")
+def test_train__keeps_the_dtype(impl, seed, device):
+    """In double precision W and b stay in double precision."""
+    args = train_args(seed, device, 3, torch.float64)
+    expected = by_hand(*args)
+    check_run(impl.train(*args), expected, "float64")
 
 
 def test_train__accepts_parameters_that_require_gradients(impl, ref, seed, device):
