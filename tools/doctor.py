@@ -33,8 +33,8 @@ class Finding:
 
 
 def find_chromium() -> str | None:
-    """A Chromium or Chrome on this machine; the variable CHROMIUM names another one."""
-    named = [os.environ.get("CHROMIUM"), *(shutil.which(name) for name in BROWSERS)]
+    """A Chromium or Chrome on this machine; BROWSER_PATH names another one."""
+    named = [os.environ.get("BROWSER_PATH"), *(shutil.which(name) for name in BROWSERS)]
     apps = [f"/Applications/{name}.app/Contents/MacOS/{name}" for name in MAC_BROWSERS]
     return next((found for found in [*named, *apps] if found and os.path.exists(found)), None)
 
@@ -147,7 +147,7 @@ def browser() -> Finding:
     found = find_chromium()
     if found:
         return Finding("chromium", "ok", found)
-    cure = "install Chromium or Chrome, or set CHROMIUM=/path/to/it"
+    cure = "install Chromium or Chrome, or set BROWSER_PATH=/path/to/it"
     return Finding("chromium", "note", "none (only authors need it)", cure)
 
 
@@ -167,9 +167,11 @@ def notebooks() -> Finding:
         return Finding("notebooks", "bad", f"cannot be read: no {error.name}", "make lab")
     except Exception as error:
         return Finding("notebooks", "bad", f"cannot be read: {error}", "git status")
-    if missing or stale:
-        says = f"missing: {', '.join(missing) or 'none'}; out of date: {', '.join(stale) or 'none'}"
-        return Finding("notebooks", "bad", says, "make build")
+    if missing:
+        return Finding("notebooks", "bad", f"missing: {', '.join(missing)}", "make build")
+    if stale:
+        says = f"older than their sources: {', '.join(stale)}"
+        return Finding("notebooks", "note", says, "make build")
     yours = f"with your work: {', '.join(work)}" if work else "all untouched"
     return Finding("notebooks", "ok", f"{len(files)} in exercises/, {yours}")
 

@@ -29,7 +29,10 @@ def descent_curves(
         line = {"color": colour, "width": 3, "dash": "solid" if name == "test" else "dot"}
         figure.add_scatter(x=n_points, y=values.mean(1), mode="lines", line=line, name=name)
     figure.add_hline(y=1, line={"color": FAINT, "dash": "dash"}, annotation_text="always 0")
-    axes = {"xaxis": POINTS_AXIS, "yaxis": {"title": "squared error per point", "rangemode": "tozero"}}
+    axes = {
+        "xaxis": POINTS_AXIS,
+        "yaxis": {"title": "squared error per point", "rangemode": "tozero"},
+    }
     return figure.update_layout(
         template=TEMPLATE, width=WIDTH, height=420, title="Loss against training points", **axes
     )
