@@ -37,8 +37,10 @@ POLYTOPE_COLORS = {
     "square antiprism": "#009E73",
     "cube": "#56B4E9",
     "hexagon": "#F0E442",
+    "13 lines in 12": "#882255",
     "other": "#BDBDBD",
 }
+STICKY = ("single", "digon", "triangle", "tetrahedron", "pentagon", "square antiprism")
 # where the eye of `polytope_gallery` sits: no two corners of the shapes fall on one point
 _VIEW = np.array([[0.94, -0.34, 0.0], [0.11, 0.31, 0.94]])
 
@@ -84,7 +86,7 @@ def hull_edges(corners: Float[Tensor, "d k"]) -> list[tuple[int, int]]:
 
 
 def polytope_gallery(polytopes: Mapping[str, Float[Tensor, "d k"]], title: str = "") -> go.Figure:
-    """Each polytope's corners as arrows from the centre, with its edges; three dimensions tilted."""
+    """Each polytope's corners as arrows from the centre, with its edges; solids are tilted."""
     titles = [f"{name}<br>D = {Fraction(*V.shape)}" for name, V in polytopes.items()]
     fig = panels(titles, 4, 215, head=90)
     for index, (name, V) in enumerate(polytopes.items()):
@@ -96,7 +98,9 @@ def polytope_gallery(polytopes: Mapping[str, Float[Tensor, "d k"]], title: str =
         else:
             flat[: len(corners)] = corners
         xs, ys = rounded(flat)
-        edges = [v for i, j in hull_edges(V) for v in ((xs[i], ys[i]), (xs[j], ys[j]), (None, None))]
+        edges = [
+            v for i, j in hull_edges(V) for v in ((xs[i], ys[i]), (xs[j], ys[j]), (None, None))
+        ]
         arrows = [v for x, y in zip(xs, ys, strict=True) for v in ((0, 0), (x, y), (None, None))]
         color = _color(name, index)
         for points, line in ((edges, {"color": FAINT, "width": 1}), (arrows, {"color": color})):
@@ -160,14 +164,15 @@ def census_bars(
 ) -> go.Figure:
     """Groups of each name as stacked bars, one bar per model."""
     fig = _plain(title, 420, "p", "number of groups")
-    labels = [f"{p:.2f}" for p in probability.tolist()]
+    labels = [f"{p:.3f}".rstrip("0") for p in probability.tolist()]
+    places = list(range(len(labels)))  # labels may repeat after rounding, places do not
     found = [n for n in POLYTOPE_COLORS if any(n in counts for counts in census)]
     found += sorted({n for counts in census for n in counts} - set(found))
     for index, name in enumerate(found):
         heights = [counts.get(name, 0) for counts in census]
         color = {"color": _color(name, index)}
-        fig.add_trace(go.Bar(x=labels, y=heights, name=name, marker=color))
-    fig.update_xaxes(type="category", title_text="p   (dense → sparse)")
+        fig.add_trace(go.Bar(x=places, y=heights, name=name, marker=color))
+    fig.update_xaxes(tickvals=places, ticktext=labels, title_text="p   (dense → sparse)")
     return fig.update_layout(barmode="stack", bargap=0.2)
 
 
@@ -215,7 +220,8 @@ def jumps(
         line = {"color": INK, "width": 2}
         y = np.round(array(loss[:, i]).astype(float), 6).tolist()
         fig.add_trace(go.Scatter(x=x, y=y, line=line, showlegend=False), row=2, col=i + 1)
-    fig.update_xaxes(type="log", dtick=1, minor={"dtick": "D1", "showgrid": False})
+    ticks = [s for s in (1, 10, 100, 1000, 2000, 4000, 8000) if x[0] <= s <= x[-1]]
+    fig.update_xaxes(type="log", tickvals=ticks)
     fig.update_xaxes(title_text="step", row=2)
     levels = {"tickvals": [0, 0.4, 0.5, 1], "ticktext": ["0", "2/5", "1/2", "1"]}
     fig.update_yaxes(**levels, range=[-0.03, 1.05], row=1)
@@ -237,6 +243,6 @@ def payoff_curves(
     x = rounded(1 / array(probability))
     for index, (name, values) in enumerate(payoffs.items()):
         line = {"color": _color(name, index), "width": 2.5}
-        line["dash"] = "dash" if name in ("cube", "hexagon") else "solid"
+        line["dash"] = "dash" if name not in STICKY else "solid"
         fig.add_trace(go.Scatter(x=x, y=rounded(array(values)), name=name, line=line))
     return _sparsity_axis(fig)

@@ -33,7 +33,7 @@ class Lines:
     def text(self) -> str:
         """For a terminal."""
         parts = [self.head]
-        parts += [f"  failed: {self.failed}"] if self.failed else []
+        parts += [f"  should hold: {self.failed}"] if self.failed else []
         parts += [f"    {line}" for line in self.detail.splitlines()]
         parts += [f"  likely mistake: {self.mistake}"] if self.mistake else []
         parts += [f"  your code printed: {self.printed}"] if self.printed else []
@@ -44,7 +44,7 @@ class Lines:
         """For a notebook; colours come with words, and both themes stay readable."""
         parts = [f'<b style="color:{self.colour}">{escape(self.head)}</b>']
         if self.failed:
-            parts.append(f"<div><b>Failed:</b> {escape(self.failed)}</div>")
+            parts.append(f"<div><b>Should hold:</b> {escape(self.failed)}</div>")
         if self.detail:
             pre = 'style="margin:4px 0 4px 12px;white-space:pre-wrap;font-size:0.92em"'
             parts.append(f"<pre {pre}>{escape(self.detail)}</pre>")
