@@ -42,7 +42,8 @@ def main(arguments: list[str]) -> int:
     """Run the claim tests; store the table only where all of them ran."""
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "claims.json"
-        command = [sys.executable, "-m", "pytest", "-m", "claim", f"--claims-json={found}"]
+        command = [sys.executable, "-m", "pytest", "-m", "claim", "--timeout=1800"]
+        command += [f"--claims-json={found}"]
         env = {**os.environ, "COURSE_PROGRESS": "0"}
         code = subprocess.run([*command, *arguments], cwd=ROOT, env=env).returncode
         if not found.exists():
