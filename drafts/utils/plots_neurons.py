@@ -117,8 +117,8 @@ def weights_in_and_out(
         side = {"autorange": "reversed", "dtick": 1, "showgrid": False}
         fig.update_yaxes(**side, title_text="neuron" if col == 1 else "", row=1, col=col)
     scale = {"colorscale": DIVERGING, "cmin": -limit, "cmax": limit}
-    bar = {"colorbar": {"title": {"text": "weight", "side": "right"}, "thickness": 14}}
-    height, margin = 150 + 32 * len(array(W1)), {"l": 65, "r": 30, "t": 90, "b": 60}
+    bar = {"colorbar": {"title": {"text": "weight", "side": "top"}, "thickness": 14}}
+    height, margin = 150 + 32 * len(array(W1)), {"l": 65, "r": 30, "t": 75, "b": 60}
     fig.update_layout(template=TEMPLATE, coloraxis=scale | bar, height=height, margin=margin)
     fig.update_annotations(font_size=HEADING)
     return headline(fig, title)
@@ -147,7 +147,7 @@ def unexplained_bars(
 
 
 def _edge(x0: float, y0: float, x1: float, y1: float, weight: float, widest: float) -> go.Scatter:
-    color = OKABE_ITO[0] if weight > 0 else OKABE_ITO[1]
+    color = OKABE_ITO[1] if weight > 0 else OKABE_ITO[0]  # as in DIVERGING
     line = {"color": color, "width": 1 + 7 * abs(weight) / widest}
     return go.Scatter(x=[x0, x1], y=[y0, y1], mode="lines", line=line, showlegend=False)
 
@@ -163,7 +163,7 @@ def motif_graph(
     """The wires between two features and the neurons that matter to them when `strong` is alone.
 
     Shown are neuron `hidden` and the neuron that pushes the weak output down most, on the side
-    of the strong feature on which `hidden` fires. Blue is positive, orange negative.
+    of the strong feature on which `hidden` fires. Orange is positive, blue negative.
     """
     k, s, w = int(hidden), int(strong), int(weak)
     reads, writes = array(W1), array(W2)
@@ -172,7 +172,7 @@ def motif_graph(
     spots = {k: 1.0, inhibitor: 0.0}
     fig = go.Figure()
     shown = [(n, y, f, fy) for n, y in spots.items() for f, fy in ((s, 1.0), (w, 0.0))]
-    widest = max(max(abs(reads[n, f]), abs(writes[f, n])) for n, _, f, _ in shown)
+    widest = max(float(max(abs(reads[n, f]), abs(writes[f, n]))) for n, _, f, _ in shown)
     for n, y, f, fy in shown:
         sides = ((reads[n, f], 0.0, fy, 1.0, y, 0.26), (writes[f, n], 1.0, y, 2.0, fy, 0.74))
         for weight, x0, y0, x1, y1, at in sides:

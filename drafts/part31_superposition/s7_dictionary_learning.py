@@ -1,0 +1,1824 @@
+# %% [markdown]
+# # 3.1.7 Dictionary learning: what an SAE must beat
+#
+# A sparse autoencoder (SAE) finds directions in activations. Are they the *right* directions? In a
+# language model nobody knows. So this section builds activations from directions that we choose,
+# hides them, and asks who finds them again.
+#
+# The task is older than SAEs. It is called **dictionary learning** (Olshausen & Field 1996): write
+# each vector as a sparse sum of a few rows of one dictionary. There are older methods for it, and
+# they are strong. A result about SAEs means little until it is held against them.
+#
+# This section is a bonus. It repeats questions that the field asked of itself in its first year,
+# with Sharkey, Braun & Millidge (2022) and Cunningham et al. (2023): how to score a dictionary, what
+# to compare with, and how an SAE can look perfect and have learned nothing. Most parts stand alone.
+#
+# ## What you will learn
+#
+# 1. Generate activations with a known dictionary: overcomplete, correlated, noisy, Zipf-like.
+# 2. Score a dictionary in both directions and one to one, and see when the scores disagree.
+# 3. Run the baselines: PCA, ICA, NMF, K-SVD with OMP. Find out honestly whether an SAE beats them.
+# 4. Infer codes with OMP and FISTA, and measure what the one-pass encoder loses.
+# 5. Recognise a useless dictionary that reconstructs everything.
+# 6. Prove that the lowest L1 need not be at the true features, and compute when it is.
+# 7. Train many SAEs at once with `torch.func`, and read the sweep.
+# 8. Find true features without knowing the truth, by comparing runs.
+# 9. Reach sparsity without L1: by a square root, by noise, by a spike-and-slab prior.
+#
+# ## Words
+#
+# | word | meaning here |
+# | --- | --- |
+# | dictionary $D$ | a matrix whose rows are directions of length 1 |
+# | true feature | a row of the dictionary that made the data |
+# | latent, atom | a row of a learned dictionary. Older papers say atom |
+# | code $f$ | the numbers that say how much of each row is used: $x \approx f D$ |
+# | overcomplete | more rows than dimensions |
+# | $L_0$ | how many entries of a code are not zero |
+
+# %% tags=["setup"]
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from einops import einsum
+from jaxtyping import Bool, Float, Int
+from scipy.optimize import linear_sum_assignment
+from sklearn.decomposition import NMF, PCA, FastICA
+from torch import Tensor
+from torch.func import grad_and_value, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.functional import logsigmoid
+
+from utils import plots_dictionary as plots
+from utils.progress import track
+from utils.toy import Run, TrainConfig, fit, sample_sparse
+from utils.training import Params, descend
+
+# %% [markdown]
+# ## 1 · Data whose dictionary we know
+#
+# The model of the data is one line. Each vector is a sum of a few directions, plus noise:
+#
+# $$x = \sum_i f_i\, d_i + \varepsilon, \qquad \|d_i\| = 1, \qquad
+#   \varepsilon \sim \mathcal N(0, \sigma^2 I) .$$
+#
+# To be a fair test it should be hard in the ways in which real activations are hard.
+#
+# - **Overcomplete**: 40 features in 20 dimensions. The directions cannot be orthogonal.
+# - **Zipf-like frequencies**: a few features are common, most are rare, as words in a text. The
+#   probability of feature $i = 1, 2, \dots$ is proportional to $i^{-a}$.
+# - **Correlated**: features of one topic tend to be active together.
+# - **Noise** in every dimension.
+
+# %% [markdown] tags=["task"]
+# Return Zipf-like probabilities: $p_i \propto i^{-a}$ for $i = 1, \dots, n$, scaled so that on
+# average `mean_l0` features are active.
+#
+# A scale that would need a probability above 1 is a `ValueError` that says so.
+
+
+# %% tags=["exercise"] exercise="3.1.7.a1" title="Zipf-like frequencies" difficulty=1 importance=3 minutes=5 skill="power laws"
+def zipf_probability(n_feature: int, exponent: float, mean_l0: float) -> Float[Tensor, " feature"]:
+    """Probabilities p_i proportional to i^(-exponent), i from 1, that sum to `mean_l0`.
+
+    Raises ValueError if a probability would exceed 1.
+    """
+    weight = torch.arange(1, n_feature + 1, dtype=torch.float32) ** -exponent
+    probability = mean_l0 * weight / weight.sum()
+    if probability.max() > 1:
+        raise ValueError(f"mean_l0 = {mean_l0} needs a probability above 1: lower it")
+    return probability
+
+
+# %% [markdown] tags=["hint"]
+# The expected number of active features is the sum of their probabilities. What must the sum be?
+
+# %% [markdown] tags=["hint"]
+# Count ranks from 1: `torch.arange(1, n_feature + 1, dtype=torch.float32)`. At rank 0 the power
+# would be infinite.
+
+# %% [markdown]
+# **Correlation without touching the frequencies.** We want features of one group to come together,
+# and each still to have exactly its own $p_i$. A *Gaussian copula* does that. Give every feature a
+# standard normal number $z_i$ and switch it on where $z_i$ is large:
+#
+# $$z_i = \sqrt{\rho}\; s_{g(i)} + \sqrt{1 - \rho}\; e_i, \qquad
+#   \text{active}_i = \big[\, z_i > \Phi^{-1}(1 - p_i)\, \big] .$$
+#
+# Here $s_g$ is one normal number that the group shares, $e_i$ is the feature's own, and $\Phi$ is
+# the normal distribution function. Why the square roots? Because the variance of $z_i$ is then
+# $\rho + (1 - \rho) = 1$, whatever $\rho$ is. So $z_i$ is standard normal, and
+# $P(\text{active}_i) = 1 - \Phi(\Phi^{-1}(1 - p_i)) = p_i$ exactly.
+
+# %% [markdown] tags=["task"]
+# Draw which features are active in `n` rows.
+#
+# - `group[i]` is the number of the group of feature `i`; groups count from 0.
+# - Draw fresh numbers for every row, all from `gen`. $\Phi^{-1}$ is `torch.special.ndtri`.
+
+
+# %% tags=["exercise"] exercise="3.1.7.a2" title="Correlated, with exact frequencies" difficulty=3 importance=3 minutes=15 skill="a Gaussian copula"
+def correlated_mask(
+    probability: Float[Tensor, " feature"],
+    group: Int[Tensor, " feature"],
+    rho: float,
+    n: int,
+    gen: torch.Generator,
+) -> Bool[Tensor, "batch feature"]:
+    """Active where sqrt(rho) shared + sqrt(1 - rho) own exceeds the normal quantile of 1 - p.
+
+    `shared` is one standard normal number per row and group, `own` one per row and feature.
+    """
+    n_group = int(group.max()) + 1
+    shared = torch.randn(n, n_group, generator=gen, device=gen.device)[:, group]
+    own = torch.randn(n, len(group), generator=gen, device=gen.device)
+    z = math.sqrt(rho) * shared + math.sqrt(1 - rho) * own
+    return z > torch.special.ndtri(1 - probability)
+
+
+# %% [markdown] tags=["hint"]
+# Which random tensors do you need, and of which shapes? One has a column per group, the other a
+# column per feature.
+
+# %% [markdown] tags=["hint"]
+# `shared[:, group]` copies the column of its group to every feature.
+
+# %% [markdown] tags=["task"]
+# Turn the mask into activations $x = fD + \varepsilon$. Return `x` and the true codes `f`.
+#
+# - An active feature has a magnitude uniform on $[\tfrac12, \tfrac32]$, independent of all else.
+# - The noise is normal with standard deviation `noise`, independent in every entry of `x`.
+
+
+# %% tags=["exercise"] exercise="3.1.7.a3" title="Activations" difficulty=2 importance=4 minutes=10 skill="sampling a linear model"
+def dictionary_batch(
+    D: Float[Tensor, "feature d_in"],
+    active: Bool[Tensor, "batch feature"],
+    noise: float,
+    gen: torch.Generator,
+) -> tuple[Float[Tensor, "batch d_in"], Float[Tensor, "batch feature"]]:
+    """Draw x = f D + noise * normal, and f: uniform on [0.5, 1.5] where active, else 0."""
+    magnitude = 0.5 + torch.rand(active.shape, generator=gen, device=gen.device)
+    f = torch.where(active, magnitude, 0.0)
+    clean = f @ D
+    return clean + noise * torch.randn(clean.shape, generator=gen, device=gen.device), f
+
+
+# %% [markdown] tags=["hint"]
+# Which shape has the noise: that of `f` or that of `x`?
+
+# %% [markdown] tags=["hint"]
+# `0.5 + torch.rand(active.shape, ...)` has the right distribution. `torch.where` applies the mask.
+
+# %% [markdown]
+# Everything about a data set goes into one small object. Note that the dictionary and the rows are
+# drawn from the data set's own seed. An SAE must start from *another* one. Draw its decoder from the
+# generator that drew the dictionary, and the SAE starts at the truth. (It happened to us. It looked
+# like a very good SAE.)
+
+
+# %% tags=["given"]
+@dataclass(frozen=True)
+class World:
+    """How hard the data are."""
+
+    n_feature: int = 40
+    d_in: int = 20  # half as many dimensions as features
+    exponent: float = 0.7  # the most frequent feature is 13 times as frequent as the rarest
+    mean_l0: float = 3.0  # active features per row
+    n_group: int = 8  # topics of five features
+    rho: float = 0.3  # correlation of the normal numbers behind one topic
+    noise: float = 0.05  # an active feature has a mean magnitude of 1
+    n_rows: int = 8000  # all that any method gets to see
+
+
+@dataclass(frozen=True)
+class Data:
+    """Activations and the truth behind them."""
+
+    x: Float[Tensor, "batch d_in"]
+    f: Float[Tensor, "batch feature"]
+    D: Float[Tensor, "feature d_in"]
+    probability: Float[Tensor, " feature"]
+    group: Int[Tensor, " feature"]
+
+
+def unit(v: Float[Tensor, "*row d_in"]) -> Float[Tensor, "*row d_in"]:
+    """Rows scaled to length 1; a zero row stays zero."""
+    return v / v.norm(dim=-1, keepdim=True).clamp(min=1e-8)
+
+
+def random_dictionary(n: int, d_in: int, gen: torch.Generator) -> Float[Tensor, "n d_in"]:
+    """Directions uniform on the sphere."""
+    return unit(torch.randn(n, d_in, generator=gen, device=gen.device))
+
+
+def make_data(world: World, seed: int, device: torch.device | str = "cpu") -> Data:
+    """Draw a dictionary and a data set from it."""
+    gen = torch.Generator(device=device).manual_seed(1000 + seed)
+    D = random_dictionary(world.n_feature, world.d_in, gen)
+    p = zipf_probability(world.n_feature, world.exponent, world.mean_l0).to(D)
+    group = torch.arange(world.n_feature, device=gen.device) % world.n_group
+    active = correlated_mask(p, group, world.rho, world.n_rows, gen)
+    x, f = dictionary_batch(D, active, world.noise, gen)
+    return Data(x, f, D, p, group)
+
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    data = make_data(World(), seed=0)
+    active, gram = (data.f > 0).float(), data.D @ data.D.T
+    plots.data_portrait(data.probability, active, gram, data.group).show()
+    print(f"active features per row: {active.sum(1).mean():.2f}")
+    print(f"largest |cosine| of two true features: {gram.fill_diagonal_(0).abs().max():.2f}")
+
+# %% [markdown]
+# **What you see.** The frequencies follow the line that we asked for. In the middle each topic is a
+# small orange square: its features come together. The correlations of *activity* are only about
+# 0.15, less than $\rho = 0.3$, because switching on and off throws much of $z$ away. On the right
+# the directions have cosines of up to 0.7 in size. No structure there: topics and directions have
+# nothing to do with each other.
+#
+# `sae_lens.synthetic` makes such data, too: random dictionaries, Zipf-like frequencies, groups with
+# correlation through the same copula. It has no noise, and it draws from torch's global generator,
+# so we keep our own. Is ours right? Ask theirs. (The import takes a few seconds and 500 MB. Nothing
+# else in this section needs it.)
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    from sae_lens.synthetic import ActivationGenerator, LowRankCorrelationMatrix
+
+    group = torch.arange(40) % 8
+    factor = math.sqrt(World().rho) * torch.eye(8)[group]
+    theirs = ActivationGenerator(
+        num_features=40,
+        firing_probabilities=data.probability,
+        correlation_matrix=LowRankCorrelationMatrix(factor, torch.full((40,), 1 - World().rho)),
+    ).sample(100_000)
+    mine = correlated_mask(data.probability, group, World().rho, 100_000, torch.Generator()).float()
+    theirs = (theirs > 0).float()
+    gap = (mine.mean(0) - theirs.mean(0)).abs().max()
+    print(f"largest difference of two frequencies:   {gap:.4f}")
+    gap = (mine.T @ mine - theirs.T @ theirs).fill_diagonal_(0).abs().max() / 100_000
+    print(f"largest difference of two co-occurrences: {gap:.4f}")
+
+# %% [markdown]
+# ## 2 · How alike are two dictionaries?
+#
+# Rows have no order, so row $i$ of one dictionary has nothing to do with row $i$ of the other.
+# First compare all with all. The **cosine** of two directions is
+#
+# $$C_{ij} = \frac{a_i \cdot b_j}{\|a_i\|\, \|b_j\|} .$$
+#
+# The sign counts: our features are never negative, so a latent that points the other way has *not*
+# found the feature. Then a single number can be made in three ways.
+#
+# 1. **From the truth to the latents.** For each true feature take the best latent; then the mean.
+#    This is the *mean max cosine similarity*, MMCS (Sharkey et al. 2022). It asks: was each feature
+#    found?
+# 2. **From the latents to the truth.** The same with the roles exchanged. It asks: is each latent a
+#    feature?
+# 3. **One to one.** Give each feature a latent of its own, so that the sum of cosines is largest.
+#    The Hungarian algorithm finds this assignment. It asks both, and forbids sharing.
+
+
+# %% tags=["given"]
+def cosine_table(
+    A: Float[Tensor, "row d_in"], B: Float[Tensor, "col d_in"]
+) -> Float[Tensor, "row col"]:
+    """Cosine of each row of A with each row of B; 0 where one of them is zero (a dead latent)."""
+    return einsum(unit(A), unit(B), "row d_in, col d_in -> row col")
+
+
+# %% [markdown] tags=["task"]
+# Return the MMCS from `source` to `target`: for each row of `source` its largest cosine with any
+# row of `target`, then the mean over the rows of `source`.
+
+
+# %% tags=["exercise"] exercise="3.1.7.b1" title="MMCS has a direction" difficulty=1 importance=5 minutes=5 skill="max over one axis, mean over the other"
+def directed_mmcs(
+    source: Float[Tensor, "source d_in"], target: Float[Tensor, "target d_in"]
+) -> Float[Tensor, ""]:
+    """Mean over the rows of `source` of the largest cosine with a row of `target`."""
+    return cosine_table(source, target).max(dim=1).values.mean()
+
+
+# %% [markdown] tags=["hint"]
+# How many numbers are left after the maximum, and how many rows has `source`?
+
+# %% [markdown] tags=["hint"]
+# `table.max(dim=1)` returns values *and* indices.
+
+# %% [markdown] tags=["task"]
+# Match each true feature with a latent of its own, so that the sum of cosines is as large as can
+# be. Return for each feature the cosine with its partner, and the partner's index.
+#
+# - There may be more latents than features, or fewer. A feature that goes without a partner has
+#   cosine 0 and index −1.
+# - `scipy.optimize.linear_sum_assignment` is the Hungarian algorithm. It takes a NumPy array, and it
+#   *minimises* unless told otherwise.
+
+
+# %% tags=["exercise"] exercise="3.1.7.b2" title="One to one" difficulty=3 importance=4 minutes=15 skill="the Hungarian matching"
+def one_to_one(
+    truth: Float[Tensor, "feature d_in"], latents: Float[Tensor, "latent d_in"]
+) -> tuple[Float[Tensor, " feature"], Int[Tensor, " feature"]]:
+    """Each feature's cosine with its own latent and that latent's index; 0 and -1 without one.
+
+    The assignment has the largest sum of cosines, and no latent is used twice.
+    """
+    table = cosine_table(truth, latents)
+    rows, cols = linear_sum_assignment(table.detach().cpu().numpy(), maximize=True)
+    rows, cols = torch.as_tensor(rows).to(table.device), torch.as_tensor(cols).to(table.device)
+    cosine, partner = table.new_zeros(len(truth)), torch.full_like(table[:, 0], -1).long()
+    cosine[rows], partner[rows] = table[rows, cols], cols
+    return cosine, partner
+
+
+# %% [markdown] tags=["hint"]
+# `rows, cols = linear_sum_assignment(cost)` gives pairs: `rows[k]` is matched with `cols[k]`. With
+# fewer latents than features, some rows do not occur.
+
+# %% [markdown] tags=["hint"]
+# Start from a tensor of zeros and a tensor of −1, and fill in the matched rows: `cosine[rows] = …`.
+# Pass `maximize=True`.
+
+
+# %% tags=["given"]
+def n_recovered(truth: Float[Tensor, "feature d_in"], latents: Float[Tensor, "latent d_in"]) -> int:
+    """True features whose own latent has a cosine above 0.9."""
+    return int((one_to_one(truth, latents)[0] > 0.9).sum())
+
+
+def scores(
+    truth: Float[Tensor, "feature d_in"], latents: Float[Tensor, "latent d_in"]
+) -> dict[str, float]:
+    """All three scores of a learned dictionary, and how many true features it recovered."""
+    return {
+        "truth to latents": directed_mmcs(truth, latents).item(),
+        "latents to truth": directed_mmcs(latents, truth).item(),
+        "one to one": one_to_one(truth, latents)[0].mean().item(),
+        "recovered": n_recovered(truth, latents),
+    }
+
+
+# %% [markdown] tags=["task"]
+# A dictionary holds 20 of the 40 true features, each of them twice. So it has 40 rows and knows
+# nothing of half the features. Which score is perfect?
+
+# %% tags=["predict"] exercise="3.1.7.P1" title="Half the truth, twice" difficulty=1 importance=4 minutes=2 skill="what a score cannot see" choices=["truth to latents", "latents to truth", "one to one", "none"]
+predict_fooled_score = "latents to truth"
+
+# %% tags=["demo"] reveals=["predict_fooled_score"]
+if __name__ == "__main__":
+    gen = torch.Generator().manual_seed(7)
+    other = random_dictionary(80, 20, gen)
+    blurred = unit(data.D + 0.1 * torch.randn(40, 20, generator=gen))
+    near_twins = unit(data.D[:20].repeat(2, 1) + 0.08 * torch.randn(40, 20, generator=gen))
+    cases = {
+        "a little blurred": (data.D, blurred),
+        "half the truth, twice": (data.D, data.D[:20].repeat(2, 1)),
+        "the truth and 80 random rows": (data.D, torch.cat([data.D, other])),
+        "one latent for two near twins": (near_twins, data.D[:20]),
+        "80 random rows": (data.D, other),
+    }
+    plots.score_bars({name: scores(*pair) for name, pair in cases.items()}, 40).show()
+
+# %% [markdown]
+# **What you see.**
+#
+# - *Half the truth, twice.* From the latents all is perfect: each latent is a feature. Only the other
+#   two scores notice that half is missing.
+# - *The truth and 80 random rows.* Now it is the other way round. A dictionary that is large enough
+#   can hardly fail the first and the third score.
+# - *Near twins.* Pairs of features have a cosine of about 0.9, and one latent serves both. Both MMCS
+#   are 0.95. One to one, only half of the features have a partner: 0.48.
+# - *Random rows* score about 0.5 in 20 dimensions. A cosine of 0.5 is *nothing*. Always score a random
+#   dictionary of the same size, too.
+#
+# So report both directions, and count features that have a latent of their own with a cosine above
+# 0.9. This threshold is a convention.
+#
+# ## 3 · The baselines
+
+# %% [markdown] tags=["task"]
+# Find directions with independent component analysis.
+#
+# - Fit `FastICA(n_components=d_in, random_state=seed, max_iter=1000, tol=1e-3)` to the rows of `x`.
+# - ICA writes each row as $x = s A^\top + \text{mean}$ with independent $s$. The directions are the
+#   **columns** of the mixing matrix $A$, which scikit-learn calls `mixing_`.
+# - An independent component has no sign. So return each direction *and its opposite*: `2 d_in` rows
+#   of length 1, in any order, with the dtype and device of `x`.
+
+
+# %% tags=["exercise"] exercise="3.1.7.c1" title="ICA" difficulty=2 importance=3 minutes=10 skill="reading a library's attributes"
+def ica_dictionary(x: Float[Tensor, "batch d_in"], seed: int) -> Float[Tensor, "latent d_in"]:
+    """Unit columns of FastICA's mixing matrix, and their opposites: 2 d_in rows."""
+    d_in = x.shape[1]
+    ica = FastICA(n_components=d_in, random_state=seed, max_iter=1000, tol=1e-3)
+    ica.fit(x.double().cpu().numpy())
+    directions = unit(torch.as_tensor(ica.mixing_.T).to(x))
+    return torch.cat([directions, -directions])
+
+
+# %% [markdown] tags=["hint"]
+# scikit-learn has two matrices: `components_` *un*mixes (from $x$ to $s$), `mixing_` mixes (from
+# $s$ to $x$). A dictionary goes from codes to $x$.
+
+# %% [markdown] tags=["hint"]
+# `mixing_` has shape `(d_in, n_components)`. scikit-learn wants NumPy arrays:
+# `x.double().cpu().numpy()`. `torch.as_tensor(...).to(x)` takes the dtype and the device of `x`.
+
+# %% [markdown] tags=["task"]
+# Write orthogonal matching pursuit (OMP, Pati et al. 1993) for a whole batch. It builds a code with
+# `k` non-zero entries, one at a time. Begin with the residual $r = x$. Then `k` times:
+#
+# 1. Choose the row of $D$ with the largest $|r \cdot d_j|$. Never choose a row twice.
+# 2. Fit *all* chosen rows to $x$ again by least squares.
+# 3. The new residual is what they leave.
+#
+# The rows of `D` have length 1. Return dense codes; entries may be negative.
+
+
+# %% tags=["exercise"] exercise="3.1.7.c2" title="Orthogonal matching pursuit" difficulty=4 importance=3 minutes=25 skill="greedy selection, batched least squares"
+def omp_codes(
+    x: Float[Tensor, "batch d_in"], D: Float[Tensor, "latent d_in"], k: int
+) -> Float[Tensor, "batch latent"]:
+    """Codes with k entries chosen greedily by |residual . d|, refitted to x after every choice."""
+    chosen = torch.empty(len(x), 0, dtype=torch.long, device=x.device)
+    residual, ridge = x, 1e-6  # two equal rows would make the normal equations singular
+    for n in range(1, k + 1):
+        score = (residual @ D.T).abs().scatter(1, chosen, -1.0)
+        chosen = torch.cat([chosen, score.argmax(dim=1, keepdim=True)], dim=1)
+        rows = D[chosen]
+        gram = rows @ rows.mT + ridge * torch.eye(n, dtype=x.dtype, device=x.device)
+        value = torch.linalg.solve(gram, (rows @ x[:, :, None]))
+        residual = x - (value.mT @ rows)[:, 0]
+    return x.new_zeros(len(x), len(D)).scatter(1, chosen, value[..., 0])
+
+
+# %% [markdown] tags=["hint"]
+# Keep the chosen indices in a tensor `chosen` of shape `(batch, picks so far)`. `D[chosen]` has
+# shape `(batch, pick, d_in)`.
+
+# %% [markdown] tags=["hint"]
+# Least squares through the normal equations: with $R$ the chosen rows, solve
+# $(R R^\top)\, v = R\, x$ by `torch.linalg.solve`, which takes batches. Add `1e-6` to the diagonal,
+# so that two equal rows do no harm.
+
+# %% [markdown] tags=["hint"]
+# `score.scatter(1, chosen, -1.0)` makes sure that no row is chosen twice. At the end
+# `zeros.scatter(1, chosen, values)` puts the values where they belong.
+
+# %% [markdown]
+# **K-SVD** (Aharon, Elad & Bruckstein 2006) learns the dictionary, too. It alternates. First it
+# finds codes with OMP. Then it improves the rows of $D$ one by one. To improve row $j$, look only at
+# the data rows that use it, and take away what all *other* rows of $D$ explain:
+#
+# $$E_j = X - \sum_{i \neq j} f_{\cdot i}\, d_i \quad\text{(rows with } f_{\cdot j} \neq 0) .$$
+#
+# What is left should be one code times one direction. The best such approximation in the least
+# squares sense is the first term of the singular value decomposition of $E_j$. So it replaces both
+# $d_j$ and its codes, at once.
+
+# %% [markdown] tags=["task"]
+# Return the unit direction and the codes whose product is closest to `error` in least squares.
+#
+# A singular vector has no sign of its own. Choose it so that the codes do not sum to a negative
+# number: our features are never negative.
+
+
+# %% tags=["exercise"] exercise="3.1.7.c3" title="The best single direction" difficulty=3 importance=3 minutes=10 skill="the first singular vector"
+def best_rank_one(
+    error: Float[Tensor, "row d_in"],
+) -> tuple[Float[Tensor, " d_in"], Float[Tensor, " row"]]:
+    """Unit direction d and codes c minimising |error - c d|^2, oriented so that c.sum() >= 0."""
+    direction = torch.linalg.eigh(error.T @ error).eigenvectors[:, -1]
+    codes = error @ direction
+    return (-direction, -codes) if codes.sum() < 0 else (direction, codes)
+
+
+# %% [markdown] tags=["hint"]
+# `torch.linalg.svd(error, full_matrices=False)` has the directions in the *rows* of `Vh`. Or use
+# the eigenvector of `error.T @ error` with the largest eigenvalue: that matrix is small.
+
+# %% [markdown] tags=["hint"]
+# Once you have the direction $d$ of length 1, the best codes are the projections `error @ d`.
+
+# %% [markdown] tags=["task"]
+# Put K-SVD together. Start from a copy of `D`. In each of `n_iter` rounds: codes by `omp_codes`,
+# residual $X - FD$, then go through the rows of $D$ in order.
+#
+# - Row in use by two data rows or more: add its own part back to the residual of *those* data rows,
+#   apply `best_rank_one`, and update the row, its codes and the residual before you go on.
+# - Else: replace it by the data row with the largest residual (scaled to length 1), and set the
+#   residual of that data row to 0, so that the next unused row takes another one.
+#
+# Return the dictionary.
+
+
+# %% tags=["exercise"] exercise="3.1.7.c4" title="K-SVD" difficulty=4 importance=3 minutes=25 skill="alternating minimisation"
+def ksvd(
+    x: Float[Tensor, "batch d_in"], D: Float[Tensor, "latent d_in"], k: int, n_iter: int
+) -> Float[Tensor, "latent d_in"]:
+    """Alternate OMP codes with a rank-one update of every row (Aharon et al. 2006)."""
+    D = D.clone()
+    for _ in range(n_iter):
+        codes = omp_codes(x, D, k)
+        residual = x - codes @ D
+        for j in range(len(D)):
+            rows = codes[:, j].nonzero()[:, 0]
+            if len(rows) < 2:  # a useless row: start again from the worst explained data row
+                worst = residual.square().sum(dim=1).argmax()
+                D[j], residual[worst] = unit(x[worst]), 0
+                continue
+            error = residual[rows] + codes[rows, j, None] * D[j]
+            D[j], codes[rows, j] = best_rank_one(error)
+            residual[rows] = error - codes[rows, j, None] * D[j]
+    return D
+
+
+# %% [markdown] tags=["hint"]
+# `rows = codes[:, j].nonzero()[:, 0]` are the data rows that use row `j`. For them
+# $E_j$ = residual + own code × own direction. Why is that cheaper than summing over all others?
+
+# %% [markdown] tags=["hint"]
+# After the update the residual of these rows is `error - new_code * new_direction`. If you forget
+# it, the next row of $D$ repairs an error that no longer exists.
+
+# %% [markdown]
+# **The contestants.** Each gets the same 8,000 rows, and no one is told how many features there are.
+#
+# | method | what it assumes | rows |
+# | --- | --- | --- |
+# | PCA | orthogonal directions of large variance | at most 20, and their opposites |
+# | ICA (Hyvärinen & Oja 2000) | independent, non-Gaussian sources | at most 20, and opposites |
+# | NMF (Lee & Seung 1999) | nothing negative; we split $x$ by sign | any |
+# | K-SVD | each row uses $k$ directions | any |
+# | random directions, the axes | nothing | any; the floor under all scores |
+
+
+# %% tags=["given"]
+def pca_dictionary(x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "latent d_in"]:
+    """Principal directions and their opposites."""
+    directions = torch.as_tensor(PCA().fit(x.double().cpu().numpy()).components_).to(x)
+    return torch.cat([directions, -directions])
+
+
+def nmf_dictionary(
+    x: Float[Tensor, "batch d_in"], n_latent: int, seed: int
+) -> Float[Tensor, "latent d_in"]:
+    """NMF of [ReLU(x), ReLU(-x)]; a component [h+, h-] stands for the direction h+ - h-."""
+    split = torch.cat([x.relu(), (-x).relu()], dim=1).double().cpu().numpy()
+    nmf = NMF(n_latent, random_state=seed, max_iter=300, tol=1e-3).fit(split)
+    positive, negative = torch.as_tensor(nmf.components_).to(x).chunk(2, dim=1)
+    return unit(positive - negative)
+
+
+def start_rows(x: Float[Tensor, "batch d_in"], n: int, seed: int) -> Float[Tensor, "n d_in"]:
+    """Rows of the data as a first dictionary for K-SVD."""
+    gen = torch.Generator(device=x.device).manual_seed(seed)
+    return unit(x[torch.randperm(len(x), generator=gen, device=x.device)[:n]])
+
+
+def baselines(x: Float[Tensor, "batch d_in"], n_latent: int) -> dict[str, Tensor]:
+    """A dictionary from each method."""
+    gen = torch.Generator(device=x.device).manual_seed(3)
+    axes = torch.eye(x.shape[1], device=x.device)
+    return {
+        "random directions": random_dictionary(n_latent, x.shape[1], gen),
+        "the axes and their opposites": torch.cat([axes, -axes]),
+        "PCA": pca_dictionary(x),
+        "NMF": nmf_dictionary(x, n_latent, 0),
+        "ICA": ica_dictionary(x, 0),
+        "K-SVD, k = 2": ksvd(x, start_rows(x, n_latent, 0), 2, 12),
+    }
+
+
+# %% [markdown] tags=["task"]
+# Which of PCA, ICA, NMF and K-SVD find at least half of the 40 features? Where a number of rows can
+# be chosen, it is 60.
+
+# %% tags=["predict"] exercise="3.1.7.P2" title="The baselines" difficulty=2 importance=4 minutes=2 skill="what a method assumes" choices=["none of them", "only K-SVD", "ICA and K-SVD", "all but PCA"]
+predict_half_found = "only K-SVD"
+
+# %% tags=["demo"] reveals=["predict_half_found"] experiment="baselines" results=["baseline_counts"]
+if __name__ == "__main__":
+    found = baselines(data.x, 60)
+    plots.score_bars({name: scores(data.D, D) for name, D in found.items()}, 40).show()
+    baseline_counts = {name: n_recovered(data.D, D) for name, D in found.items()}
+    print(baseline_counts)
+
+# %% [markdown]
+# **What you see.** PCA and NMF are at the level of random directions. PCA's directions are orthogonal
+# and follow the variance, and the truth is not orthogonal. NMF looks for parts without signs, and
+# splitting $x$ by sign tears every feature in two halves that both depend on what else is active.
+#
+# ICA is better than its reputation: 10 to 16 of the 40 features in the three data sets that we tried,
+# though it can hold only 20 directions. Sparse sources are very non-Gaussian, and that is what ICA
+# looks for. K-SVD finds most features (26 to 32). It was made for this.
+#
+# # ## 4 · Inference: one pass, or an optimisation?
+#
+# Now the SAE. Its loss is the usual one (Cunningham et al. 2023): the squared error, summed over
+# `d_in`, plus $\lambda$ times the sum of the codes. The decoder's rows are kept at length 1.
+#
+# $$f = \mathrm{ReLU}\big((x - b_\text{dec})\, W_\text{enc} + b_\text{enc}\big), \qquad
+#   L = \big\|x - b_\text{dec} - f W_\text{dec}\big\|^2 + \lambda \sum_j f_j .$$
+#
+# You have written SAEs in section 3.1.5, so this one is given. Two things prepare what follows.
+# Parameters are a dictionary of tensors, and what differs between SAEs sits in a second one, `hyper`:
+# $\lambda$, whether the encoder is tied to the decoder, and a mask over latents.
+
+
+# %% tags=["given"]
+def init_sae(n_latent: int, d_in: int, gen: torch.Generator) -> Params:
+    """A random unit decoder, the encoder its transpose, biases 0."""
+    W_dec = random_dictionary(n_latent, d_in, gen)
+    b_enc, b_dec = W_dec.new_zeros(n_latent), W_dec.new_zeros(d_in)
+    return {"W_enc": W_dec.T.contiguous(), "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec}
+
+
+def sae_hyper(l1: float, n_latent: int, tied: bool, device: torch.device | str = "cpu") -> Params:
+    """What an SAE needs to know beside its parameters."""
+    tensor = partial(torch.tensor, device=device)
+    return {"l1": tensor(l1), "tied": tensor(float(tied)), "mask": tensor([1.0] * n_latent)}
+
+
+def sae_codes(
+    params: Params, x: Float[Tensor, "batch d_in"], hyper: Params
+) -> Float[Tensor, "batch latent"]:
+    """ReLU((x - b_dec) W_enc + b_enc) * mask; where `tied` is 1 the encoder is W_dec^T."""
+    W_enc = torch.lerp(params["W_enc"], params["W_dec"].mT, hyper["tied"])
+    return torch.relu((x - params["b_dec"]) @ W_enc + params["b_enc"]) * hyper["mask"]
+
+
+def sae_loss(params: Params, x: Float[Tensor, "batch d_in"], hyper: Params) -> Float[Tensor, ""]:
+    """Squared error summed over d_in plus l1 times the sum of the codes; mean over the batch."""
+    codes = sae_codes(params, x, hyper)
+    error = codes @ params["W_dec"] + params["b_dec"] - x
+    return (error.square().sum() + hyper["l1"] * codes.sum()) / len(x)
+
+
+def unit_decoder(_step: int, params: Params, _optimiser: object = None) -> None:
+    """Put the decoder's rows back to length 1, in place; called after every update."""
+    params["W_dec"].copy_(unit(params["W_dec"]))
+
+
+def rows_of(x: Float[Tensor, "batch d_in"], size: int) -> Callable[[torch.Generator], Tensor]:
+    """A sampler of `size` random rows of x."""
+    return lambda gen: x[torch.randint(len(x), (size,), generator=gen, device=gen.device)]
+
+
+TRAINING = TrainConfig(n_steps=2000, batch=128, lr=1e-2, schedule="cosine", label="SAE")
+
+
+def train_sae(
+    x: Float[Tensor, "batch d_in"], n_latent: int, l1: float, seed: int
+) -> tuple[Params, Params]:
+    """One untied SAE, trained by the course's own loop: its parameters and its `hyper`."""
+    gen, hyper = (
+        torch.Generator(x.device).manual_seed(seed),
+        sae_hyper(l1, n_latent, False, x.device),
+    )
+    params, rows = init_sae(n_latent, x.shape[1], gen), rows_of(x, TRAINING.batch)
+    loss = partial(sae_loss, hyper=hyper)
+    return fit(params, loss, rows, TRAINING, gen, after_step=unit_decoder).params, hyper
+
+
+def lasso_objective(
+    x: Float[Tensor, "batch d_in"],
+    codes: Float[Tensor, "batch latent"],
+    D: Float[Tensor, "latent d_in"],
+    l1: float,
+) -> Float[Tensor, " batch"]:
+    """The SAE's loss of every row, for any codes: |x - f D|^2 + l1 * sum f."""
+    return (x - codes @ D).square().sum(dim=1) + l1 * codes.sum(dim=1)
+
+
+# %% [markdown]
+# The encoder guesses the codes in one pass. For a fixed dictionary, the best codes are the solution
+# of a convex problem, so we can compute them and see what the guess costs. The difference is an
+# **amortisation gap** (the word is from Cremer, Li & Duvenaud 2018; O'Neill, Gumran & Klindt 2024
+# study it for SAEs).
+#
+# $$F(f) = \|x - fD\|^2 + \lambda \sum_j f_j, \qquad f \ge 0 .$$
+#
+# Derive the method in three steps.
+#
+# 1. The gradient is $\nabla F = 2 (fD - x) D^\top + \lambda$. Its Lipschitz constant is
+#    $2\,\|D\|^2$, with the largest singular value of $D$ as norm. So a step of
+#    $s = 1 / (2 \|D\|^2)$ never overshoots.
+# 2. Codes may not be negative: after the step, set negative ones to 0. That is a ReLU:
+#    $f \leftarrow \mathrm{ReLU}(f - s \nabla F)$. This is ISTA.
+# 3. **FISTA** (Beck & Teboulle 2009) takes the gradient at a point a little *ahead*. With $t_1 = 1$
+#    and $t_{n+1} = \tfrac12 (1 + \sqrt{1 + 4 t_n^2})$,
+#    $$f_n = \mathrm{ReLU}\big(y_n - s \nabla F(y_n)\big), \qquad
+#      y_{n+1} = f_n + \frac{t_n - 1}{t_{n+1}} (f_n - f_{n-1}), \qquad y_1 = f_0 = 0 .$$
+#
+# Look at the first step from zero: $f_1 = \mathrm{ReLU}(2 s\, x D^\top - s \lambda)$. That is a tied
+# encoder with a negative bias. An SAE's encoder is one learned step of this method.
+
+# %% [markdown] tags=["task"]
+# Write FISTA for a batch, from $f_0 = 0$. Return the codes after `n_steps` steps.
+
+
+# %% tags=["exercise"] exercise="3.1.7.d" title="FISTA" difficulty=3 importance=4 minutes=20 skill="proximal gradient steps"
+def fista_codes(
+    x: Float[Tensor, "batch d_in"], D: Float[Tensor, "latent d_in"], l1: float, n_steps: int
+) -> Float[Tensor, "batch latent"]:
+    """Minimise |x - f D|^2 + l1 * sum f over f >= 0, from f = 0 (Beck & Teboulle 2009)."""
+    step = 0.5 / torch.linalg.matrix_norm(D, ord=2) ** 2
+    codes = ahead = x.new_zeros(len(x), len(D))
+    t = 1.0
+    for _ in range(n_steps):
+        gradient = 2 * (ahead @ D - x) @ D.T + l1
+        new = torch.relu(ahead - step * gradient)
+        t_new = (1 + math.sqrt(1 + 4 * t**2)) / 2
+        ahead = new + (t - 1) / t_new * (new - codes)
+        codes, t = new, t_new
+    return codes
+
+
+# %% [markdown] tags=["hint"]
+# Keep two tensors: `codes` is $f_n$, `ahead` is $y_n$. At which of the two is the gradient taken?
+
+# %% [markdown] tags=["hint"]
+# `torch.linalg.matrix_norm(D, ord=2)` is the largest singular value. The constant $\lambda$ of the
+# gradient goes inside the ReLU with the rest, times the step.
+
+# %% [markdown] tags=["task"]
+# Train an SAE. Keep its decoder, throw its encoder away, and let FISTA find the best codes. By how
+# much will the objective $F$ fall?
+
+# %% tags=["predict"] exercise="3.1.7.P3" title="The amortisation gap" difficulty=2 importance=3 minutes=1 skill="predicting" choices=["less than 2 %", "2 to 20 %", "more than 20 %"]
+predict_gap = "2 to 20 %"
+
+
+# %% tags=["given"]
+def support_f1(
+    codes: Float[Tensor, "batch latent"], data: Data, D: Float[Tensor, "latent d_in"]
+) -> float:
+    """F1 of `code > 0.2` against `feature is active`, over all features that D recovered."""
+    cosine, partner = one_to_one(data.D, D)
+    found = cosine > 0.9
+    said, true = codes[:, partner[found]] > 0.2, data.f[: len(codes), found] > 0
+    return float(2 * (said & true).sum() / (said.sum() + true.sum()))
+
+
+# %% tags=["demo"] reveals=["predict_gap"] experiment="gap" results=["one_pass_objective", "best_objective"]
+if __name__ == "__main__":
+    params, hyper = train_sae(data.x, 60, 0.4, seed=0)
+    x, D = data.x[:2000] - params["b_dec"], params["W_dec"]
+    guess = sae_codes(params, data.x[:2000], hyper)
+    counts = [1, 2, 3, 5, 8, 12, 20, 35, 60, 100, 200]
+    means = [lasso_objective(x, fista_codes(x, D, 0.4, n), D, 0.4).mean().item() for n in counts]
+    one_pass_objective, best_objective = lasso_objective(x, guess, D, 0.4).mean().item(), means[-1]
+    plots.lines(
+        {"": {"FISTA from zero": (counts, means)}},
+        "FISTA steps",
+        "mean objective F",
+        log_x=True,
+        levels={"the encoder, one pass": one_pass_objective},
+    ).show()
+    print(
+        f"the encoder's objective is {one_pass_objective / best_objective - 1:.1%} above the best"
+    )
+    for name, codes in {
+        "one pass": guess,
+        "FISTA, 200 steps": fista_codes(x, D, 0.4, 200),
+        "OMP, k = 3": omp_codes(x, D, 3),
+    }.items():
+        error, l0 = (x - codes @ D).square().sum(1).mean(), (codes.abs() > 1e-4).sum(1)
+        f1 = support_f1(codes, data, D)
+        print(f"{name:17} squared error {error:.3f}   L0 {l0.float().mean():.2f}   F1 {f1:.2f}")
+
+# %% [markdown]
+# **What you see.** The encoder's objective is 8 % above the best (8 to 10 % in three runs). FISTA from
+# zero needs about eight steps to get as far. With the better codes the squared error falls by a
+# third, codes are sparser, and they agree better with the truth: F1 rises from 0.83 to 0.88. The
+# encoder cannot let latents compete: if two latents both look like $x$, it switches both on. FISTA
+# lets one explain the other away.
+#
+# OMP has the sparsest codes and the worst F1. It is greedy, it always uses exactly three latents, and
+# it may use negative codes.
+#
+# **What the numbers do not show.** The decoder was trained *with* this encoder. A decoder that is
+# trained with FISTA's codes would be another one. And better codes cost 200 matrix products instead
+# of one.
+#
+# # ## 5 · A dictionary that reconstructs everything
+#
+# Let an SAE have $2d$ latents and tied weights, and let its dictionary be $D = [I, -I]$: every axis
+# and its opposite. No bias. What comes out?
+#
+# $$f = \mathrm{ReLU}(x D^\top) = [\mathrm{ReLU}(x), \mathrm{ReLU}(-x)], \qquad
+#   f D = \mathrm{ReLU}(x) - \mathrm{ReLU}(-x) = x .$$
+#
+# The reconstruction is perfect, for every $x$, and nothing was learned. The data were never looked
+# at. And the axes are not special: for any orthogonal $R$ the dictionary $[R, -R]$ does it, too. So
+# a low reconstruction error alone means nothing.
+#
+# What betrays it? Each latent has an exact opposite among the others. Real features are seldom
+# opposite to each other. So look at the *smallest* cosine of each latent with any other: it is $-1$
+# for all of them here.
+
+# %% [markdown] tags=["task"]
+# For each row of a dictionary, return its smallest cosine with a row of the same dictionary. Rows
+# need not have length 1.
+
+
+# %% tags=["exercise"] exercise="3.1.7.e" title="The smallest cosine" difficulty=1 importance=3 minutes=5 skill="a diagnostic in one line"
+def smallest_cosine(D: Float[Tensor, "latent d_in"]) -> Float[Tensor, " latent"]:
+    """Each row's smallest cosine with a row of the same dictionary: -1 if it has an opposite."""
+    return cosine_table(D, D).min(dim=1).values
+
+
+# %% [markdown] tags=["hint"]
+# Do you have to leave out the diagonal here? What is its value, and can it be the smallest?
+
+# %% [markdown] tags=["hint"]
+# `cosine_table` compares two dictionaries. They may be the same one.
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    eye, gen = torch.eye(20), torch.Generator().manual_seed(5)
+    R = torch.linalg.qr(torch.randn(20, 20, generator=gen)).Q
+    for name, D in {
+        "truth": data.D,
+        "[I, -I]": torch.cat([eye, -eye]),
+        "[R, -R]": torch.cat([R, -R]),
+    }.items():
+        codes = torch.relu(data.x @ D.T)
+        error = (codes @ D - data.x).square().sum(1).mean()
+        print(
+            f"{name:8} tied, no bias: squared error {error:.4f}   L0 {(codes > 0).sum(1).float().mean():.1f}"
+            f"   mean smallest cosine {smallest_cosine(D).mean():.2f}"
+        )
+
+# %% [markdown]
+# The true dictionary has the worst error! A tied encoder without bias switches on every latent that
+# looks a little like $x$, about half of them. So the reconstruction error does not tell a good
+# dictionary from a useless one, and not even the order is right. We come back to this in part 11,
+# where training itself finds such dictionaries.
+#
+# ## 6 · The lowest L1 need not be at the true features
+#
+# L1 is a stand-in for sparsity. Does its minimum lie at the true features? Here is a small example
+# where it does not. You can do it on paper.
+#
+# **The data.** Two features, the axes of the plane. Both are always active, each uniform on
+# $[0, 1]$. So $x = (a, b)$ is uniform in the unit square. With the axes as dictionary the codes are
+# $a$ and $b$, and the expected L1 is $\mathbb E[a] + \mathbb E[b] = 1$.
+#
+# **The rival.** Three rows of length 1:
+# $d_1 = \tfrac{1}{\sqrt2}(1, 1)$, $d_2 = \tfrac{1}{\sqrt2}(1, -1)$,
+# $d_3 = \tfrac{1}{\sqrt2}(-1, 1)$. None is a feature. Take a point with $a \ge b$.
+#
+# 1. Use $d_1$ and $d_2$. We need $f_1 d_1 + f_2 d_2 = (a, b)$, so $f_1 + f_2 = \sqrt2\, a$ and
+#    $f_1 - f_2 = \sqrt2\, b$.
+# 2. Hence $f_1 = (a + b)/\sqrt2$ and $f_2 = (a - b)/\sqrt2$. Both are $\ge 0$: the reconstruction is
+#    perfect, with allowed codes.
+# 3. The cost is their sum, $\sqrt2\, a$. If $b > a$, use $d_3$ in place of $d_2$ and get
+#    $\sqrt2\, b$. So the cost is always $\sqrt2 \max(a, b)$.
+# 4. The maximum of two uniform numbers has density $2t$, so
+#    $\mathbb E[\max] = \int_0^1 2 t^2\, dt = \tfrac23$. The expected L1 is
+#    $$\tfrac{2\sqrt2}{3} \approx 0.943 < 1 .$$
+#
+# The wrong dictionary is cheaper. And a tied encoder without bias computes these codes in one pass:
+# $\mathrm{ReLU}(x \cdot d_2)$ is $(a - b)/\sqrt2$ or 0, just as needed.
+#
+# First measure. The cheapest exact code of a point in the plane never needs more than two rows (it
+# is a corner of a linear program). So try all pairs.
+
+# %% [markdown] tags=["task"]
+# For every point, return the lowest L1 of a non-negative code that reconstructs it exactly.
+#
+# - Try all pairs of rows: solve the two equations, keep the pairs whose codes are not negative
+#   (allow $-10^{-6}$ for rounding), take the smallest sum.
+# - Skip pairs of parallel rows (determinant below $10^{-6}$ in size). A point that no pair
+#   reconstructs costs infinity.
+
+
+# %% tags=["exercise"] exercise="3.1.7.f1" title="The cheapest exact code" difficulty=3 importance=2 minutes=20 skill="all pairs at once"
+def cheapest_code(
+    x: Float[Tensor, "batch 2"], D: Float[Tensor, "latent 2"]
+) -> Float[Tensor, " batch"]:
+    """Lowest sum f with f >= 0 and f D = x exactly; inf where there is none."""
+    pairs = D[torch.combinations(torch.arange(len(D), device=D.device), 2)]
+    pairs = pairs[torch.linalg.det(pairs).abs() > 1e-6]
+    codes = torch.linalg.solve(pairs.mT, x.T)
+    cost = codes.sum(dim=1).masked_fill((codes < -1e-6).any(dim=1), torch.inf)
+    return torch.cat([cost, torch.full_like(x[None, :, 0], torch.inf)]).min(dim=0).values
+
+
+# %% [markdown] tags=["hint"]
+# For one pair: $f_1 d_1 + f_2 d_2 = x$ is a system of two equations. Are $d_1, d_2$ the rows or the
+# columns of its matrix?
+
+# %% [markdown] tags=["hint"]
+# `torch.combinations(torch.arange(n), 2)` lists the pairs; `D[pairs]` has shape `(pair, 2, 2)` with
+# directions as rows. `torch.linalg.solve(A, x.T)` solves for all points at once: `(pair, 2, batch)`.
+
+# %% [markdown]
+# **How sparsity restores the axes.** Now let each coordinate be active with probability $p$ only,
+# else 0.
+#
+# - The axes cost $\mathbb E[a] + \mathbb E[b] = p$.
+# - The rival costs $\sqrt2\, \mathbb E[\max(a, b)]$. Both active, probability $p^2$: $\tfrac23$. One
+#   active, probability $2p(1-p)$: $\tfrac12$. Together
+#   $\sqrt2 \big(\tfrac23 p^2 + p (1 - p)\big) = \sqrt2\, p\, (1 - \tfrac p3)$.
+
+# %% [markdown] tags=["task"]
+# Return the expected L1 of both dictionaries, stacked on a new first axis: the axes, the rival.
+
+
+# %% tags=["exercise"] exercise="3.1.7.f2" title="Two expected costs" difficulty=1 importance=3 minutes=5 skill="formulas to code"
+def square_costs(p: Float[Tensor, "*grid"]) -> Float[Tensor, "rival *grid"]:
+    """Expected L1 at activity p: p for the axes, sqrt(2) p (1 - p / 3) for the three diagonals."""
+    return torch.stack([p, math.sqrt(2) * p * (1 - p / 3)])
+
+
+# %% [markdown] tags=["hint"]
+# What must both give at $p = 1$?
+
+# %% [markdown] tags=["hint"]
+# `torch.stack([...])` makes a new first axis.
+
+# %% [markdown] tags=["task"]
+# Below which $p$ are the axes cheaper? Give a number (solve it, or guess).
+
+# %% tags=["predict"] exercise="3.1.7.P4" title="How sparse must it be?" difficulty=2 importance=4 minutes=5 skill="where two costs tie"
+predict_restored_at = 0.879
+
+# %% [markdown]
+# The formula compares two dictionaries that *we* chose. What does training choose? We train tied
+# SAEs without bias, three latents, a small $\lambda$, 48 starts at each $p$, and keep the start with
+# the lowest loss.
+
+
+# %% tags=["given"]
+def train_square(
+    p: Float[Tensor, " n_p"], n_starts: int, gen: torch.Generator, n_steps: int = 1500
+) -> tuple[Float[Tensor, "n_p latent d_in"], Float[Tensor, " n_p"]]:
+    """The best tied three-latent dictionary at each p, and its mean L1 on fresh points."""
+    inst, l1, device = n_starts * len(p), 0.02, gen.device
+    start = {"D": random_dictionary(3 * inst, 2, gen).reshape(inst, 3, 2)}
+    probability = p.repeat(n_starts)[:, None]
+
+    def loss(params: Params, x: Tensor, weight: float = l1) -> Float[Tensor, " inst"]:
+        D = unit(params["D"])
+        codes = torch.relu(einsum(x, D, "batch inst d_in, inst latent d_in -> batch inst latent"))
+        x_hat = einsum(codes, D, "batch inst latent, inst latent d_in -> batch inst d_in")
+        return ((x_hat - x).square().sum(dim=2) + weight * codes.sum(dim=2)).mean(dim=0)
+
+    def sample(gen: torch.Generator, n: int = 256) -> Float[Tensor, "n inst d_in"]:
+        return sample_sparse(probability, inst, 2, n, gen)
+
+    cfg = TrainConfig(n_steps, 256, 1e-2, "cosine", label="three latents in a square")
+    D, x = fit(start, loss, sample, cfg, gen).params["D"], sample(gen, 8192)
+    both = loss({"D": D}, x).reshape(n_starts, -1)
+    best = both.argmin(dim=0) * len(p) + torch.arange(len(p), device=device)
+    cost = (loss({"D": D}, x, 1.0) - loss({"D": D}, x, 0.0))[best]
+    return unit(D[best]), cost
+
+
+# %% tags=["demo"] reveals=["predict_restored_at"] experiment="square" results=["D_square", "p_square"]
+if __name__ == "__main__":
+    gen, half = torch.Generator().manual_seed(0), math.sqrt(0.5)
+    rival = half * torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0]])
+    points = torch.rand(200_000, 2, generator=gen)
+    for name, D in {"axes": torch.eye(2), "rival": rival}.items():
+        print(
+            f"measured expected L1 in the full square, {name}: {cheapest_code(points, D).mean():.4f}"
+        )
+    p_square = torch.tensor([1.0, 0.95, 0.9, 0.85, 0.7, 0.3])
+    D_square, cost = train_square(p_square, 48, gen)
+    titles = [
+        f"p = {p:g}: L1 {c:.3f}" for p, c in zip(p_square.tolist(), cost.tolist(), strict=True)
+    ]
+    plots.plane_dictionaries(D_square, titles).show()
+
+# %% [markdown]
+# **What you see.** At $p = 1$ the trained latents are the three diagonals. From $p = 0.85$ down they
+# are the axes, and the third latent is useless: it points away from all the data. In between, theory
+# puts the tie at $p = 3 - 3/\sqrt2 \approx 0.879$. Close to it the two dictionaries differ by 1 % or
+# less, and most starts end at the axes: 48 starts may miss the better one. The measured L1 is a
+# little below the formulas, because with $\lambda = 0.02$ training trades some reconstruction for it.
+#
+# **What this shows, and what not.** L1 prefers the true features only if the data are sparse enough.
+# Here "enough" is mild: features that are off in 12 % of the rows. And the rival is not the best of
+# all. Draw the axes *and* one diagonal: (1, 0), (0, 1), $(1, 1)/\sqrt2$. A point then costs
+# $\sqrt2 \min + |a - b|$, on average $(\sqrt2 + 1)/3 \approx 0.805$. No tied one-pass encoder can compute
+# these codes, but FISTA can. With more and more rows the cost falls towards
+# $\mathbb E \|x\| \approx 0.765$: a latent for every direction. That is feature splitting, in the
+# smallest possible example.
+
+# %% [markdown]
+# ## 7 · Many SAEs at once
+#
+# Which $\lambda$? Which size? Tied or not? A sweep answers, but a sweep trains dozens of SAEs. Each
+# of them is far too small to keep a processor busy: most of its time goes into launching operations.
+# So put all SAEs into one set of tensors, with a leading axis `inst`, and launch every operation
+# once for all of them.
+#
+# You could rewrite the loss with that axis, as in section 3.1.1. `torch.func` does it for you.
+#
+# - `grad_and_value(loss)` turns a loss into a function that returns its gradient and its value.
+# - `vmap(f, in_dims=(0, None, 0))` turns a function of one SAE into a function of a stack of SAEs.
+#   `0` means: this argument has the new axis in front. `None` means: all members share it.
+#
+# A stack needs equal shapes, but we want several sizes. So small dictionaries get rows of zeros, and
+# a **mask** keeps those latents off. A latent whose code is always 0 gets no gradient, so the zeros
+# stay zeros, and the small SAE never notices them.
+
+# %% [markdown] tags=["task"]
+# Stack dictionaries of different sizes: fill each up with rows of zeros to `n_max` rows. Return the
+# stack, and a mask that is 1 for real rows and 0 for padding (with the dtype of the rows).
+#
+# A dictionary with more than `n_max` rows is a `ValueError` that names its size.
+
+
+# %% tags=["exercise"] exercise="3.1.7.g1" title="Pad and stack" difficulty=2 importance=3 minutes=10 skill="ragged to rectangular"
+def pad_and_stack(
+    dictionaries: list[Float[Tensor, "_ d_in"]], n_max: int
+) -> tuple[Float[Tensor, "inst n_max d_in"], Float[Tensor, "inst n_max"]]:
+    """Dictionaries filled up with zero rows to `n_max`, and a mask: 1 real, 0 padding.
+
+    Raises ValueError for a dictionary with more than `n_max` rows.
+    """
+    too_large = [len(D) for D in dictionaries if len(D) > n_max]
+    if too_large:
+        raise ValueError(f"a dictionary has {too_large[0]} rows; there is room for {n_max}")
+    stack = dictionaries[0].new_zeros(len(dictionaries), n_max, dictionaries[0].shape[1])
+    mask = stack.new_zeros(len(dictionaries), n_max)
+    for i, D in enumerate(dictionaries):
+        stack[i, : len(D)], mask[i, : len(D)] = D, 1
+    return stack, mask
+
+
+# %% [markdown] tags=["hint"]
+# Make the full tensor of zeros first. Then which slice belongs to dictionary `i`?
+
+# %% [markdown] tags=["hint"]
+# `dictionaries[0].new_zeros(...)` has the right dtype and device. `stack[i, : len(D)] = D`.
+
+# %% [markdown] tags=["task"]
+# Return the gradients and the losses of all members: a dictionary of gradients (same names and
+# shapes as `params`), and one loss per member.
+#
+# `loss(params, batch, hyper)` is the loss of **one** SAE. In `params` and `hyper` every tensor has
+# `inst` as first axis. The batch is the same for all members.
+
+
+# %% tags=["exercise"] exercise="3.1.7.g2" title="All gradients in one call" difficulty=3 importance=5 minutes=15 skill="vmap over grad"
+def ensemble_gradient(
+    loss: Callable[..., Tensor], params: Params, batch: Any, hyper: Params
+) -> tuple[Params, Float[Tensor, " inst"]]:
+    """Gradient by params and value of `loss(params, batch, hyper)`, for every member of a stack.
+
+    `params` and `hyper` have a leading axis inst, `batch` is shared by all members.
+    """
+    return vmap(grad_and_value(loss), in_dims=(0, None, 0))(params, batch, hyper)
+
+
+# %% [markdown] tags=["hint"]
+# Write it for one member first: `grad_and_value(loss)(params, batch, hyper)` returns the gradient
+# by the *first* argument, and the value.
+
+# %% [markdown] tags=["hint"]
+# `vmap(..., in_dims=(?, ?, ?))`: one entry for each of the three arguments. Which of them has the
+# axis `inst`?
+
+# %% [markdown]
+# Adam works entry by entry. It does not care which SAE an entry belongs to. So one update of one
+# long vector is an update of all members, and no member feels another:
+#
+# $$m \leftarrow \beta_1 m + (1 - \beta_1)\, g, \qquad v \leftarrow \beta_2 v + (1 - \beta_2)\, g^2,
+#   \qquad \theta \leftarrow \theta - \ell\; \frac{m / (1 - \beta_1^n)}{\sqrt{v / (1 - \beta_2^n)} + \epsilon} .$$
+#
+# Here $n = 1, 2, \dots$ counts the updates, $\ell$ is the learning rate, $\beta_1 = 0.9$,
+# $\beta_2 = 0.999$, $\epsilon = 10^{-8}$ (Kingma & Ba 2014).
+
+# %% [markdown] tags=["task"]
+# Write one Adam update. Return the new $\theta$, $m$ and $v$; leave the old ones as they are.
+
+
+# %% tags=["exercise"] exercise="3.1.7.g3" title="Adam, by hand" difficulty=2 importance=4 minutes=10 skill="an optimiser as a pure function"
+def adam_update(
+    theta: Float[Tensor, "*shape"],
+    grad: Float[Tensor, "*shape"],
+    mean: Float[Tensor, "*shape"],
+    square: Float[Tensor, "*shape"],
+    n: int,
+    lr: float,
+) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
+    """Update number n (from 1) of Adam with its usual constants; returns theta, mean and square."""
+    mean = 0.9 * mean + 0.1 * grad
+    square = 0.999 * square + 0.001 * grad.square()
+    step = (mean / (1 - 0.9**n)) / ((square / (1 - 0.999**n)).sqrt() + 1e-8)
+    return theta - lr * step, mean, square
+
+
+# %% [markdown] tags=["hint"]
+# Which averages go into the step: the old ones or the new ones? Is $\epsilon$ inside or outside the
+# root?
+
+# %% [markdown] tags=["hint"]
+# Write the three formulas one below the other, and give each result the name of its old value.
+
+# %% [markdown]
+# `train_ensemble` joins the two to the course's training loop. One more trick is in it. `vmap` does
+# its bookkeeping anew in every call. `make_fx` runs your function once, writes down the plain tensor
+# operations that it led to, and returns a function that only repeats those.
+
+
+# %% tags=["given"]
+Member = tuple[int, float, bool]  # latents, l1, tied
+
+
+def init_ensemble(members: list[Member], d_in: int, gen: torch.Generator) -> tuple[Params, Params]:
+    """Parameters and `hyper` of a stack of SAEs, smaller ones padded to the largest."""
+    starts = [init_sae(n, d_in, gen) for n, _, _ in members]
+    largest = max(n for n, _, _ in members)
+    W_dec, mask = pad_and_stack([start["W_dec"] for start in starts], largest)
+    biases = {"b_enc": torch.zeros_like(mask), "b_dec": W_dec.new_zeros(len(members), d_in)}
+    l1, tied = W_dec.new_tensor([(l1, tied) for _, l1, tied in members]).T
+    hyper = {"l1": l1.contiguous(), "tied": tied.contiguous(), "mask": mask}
+    return {"W_enc": W_dec.mT.contiguous(), "W_dec": W_dec, **biases}, hyper
+
+
+def train_ensemble(
+    loss: Callable[..., Tensor],
+    params: Params,
+    hyper: Params,
+    sample: Callable[[torch.Generator], Any],
+    cfg: TrainConfig,
+    gen: torch.Generator,
+    after_step: Callable[[int, Params], None] = unit_decoder,
+) -> Run:
+    """Train all members of a stack on the same batches; `loss` is that of one member."""
+    example = sample(gen.clone_state())
+    gradients = make_fx(partial(ensemble_gradient, loss))(params, example, hyper)
+    theta = torch.cat([value.flatten() for value in params.values()])  # copies: params stay
+    pieces = theta.split([value.numel() for value in params.values()])
+    live = {
+        name: piece.view_as(value)
+        for (name, value), piece in zip(params.items(), pieces, strict=True)
+    }
+    grad, moments = torch.empty_like(theta), [torch.zeros_like(theta), torch.zeros_like(theta)]
+
+    def gradient(_wanted: bool) -> Float[Tensor, " inst"]:
+        grads, losses = gradients(live, sample(gen), hyper)
+        torch.cat([grads[name].flatten() for name in live], out=grad)
+        return losses
+
+    def update(step: int, lr: float) -> None:
+        new, *moments[:] = adam_update(theta, grad, *moments, step + 1, lr)
+        theta.copy_(new)
+        after_step(step, live)
+
+    return descend(live, gradient, update, cfg)
+
+
+def member_of(stack: Params, i: int) -> Params:
+    """Member i of a stack of parameters or `hyper`s, with its padding."""
+    return {name: value[i] for name, value in stack.items()}
+
+
+def train_sweep(
+    x: Float[Tensor, "batch d_in"], members: list[Member], seed: int
+) -> list[Float[Tensor, "latent d_in"]]:
+    """The decoders of many SAEs, trained in one run, each without its dead latents."""
+    gen = torch.Generator(x.device).manual_seed(seed)
+    params, hyper = init_ensemble(members, x.shape[1], gen)
+    cfg = replace(TRAINING, label=f"{len(members)} SAEs at once")
+    params = train_ensemble(sae_loss, params, hyper, rows_of(x, cfg.batch), cfg, gen).params
+    decoders = []
+    for i in range(len(members)):
+        codes = sae_codes(member_of(params, i), x, member_of(hyper, i))
+        decoders.append(params["W_dec"][i, (codes > 0).any(dim=0)])
+    return decoders
+
+
+# %% [markdown] tags=["task"]
+# The sweep: six values of $\lambda$ from 0.05 to 1.6, three sizes, tied and untied: 36 SAEs. At
+# which $\lambda$ does an SAE with 60 untied latents recover the most features?
+
+# %% tags=["predict"] exercise="3.1.7.P5" title="Where is the peak?" difficulty=1 importance=3 minutes=1 skill="predicting" choices=["the smallest", "in between", "the largest"]
+predict_recovery_peak = "in between"
+
+# %% tags=["demo"] reveals=["predict_recovery_peak"] experiment="sweep" results=["sweep_counts"]
+if __name__ == "__main__":
+    l1s, sizes = [0.05, 0.1, 0.2, 0.4, 0.8, 1.6], [30, 60, 120]
+    members = [(n, l1, tied) for tied in (False, True) for n in sizes for l1 in l1s]
+    decoders = train_sweep(data.x, members, seed=1)
+    sweep_counts = torch.tensor([n_recovered(data.D, D) for D in decoders]).reshape(2, 3, 6)
+    panels = {
+        name: {
+            f"{n} latents": (l1s, counts.tolist()) for n, counts in zip(sizes, block, strict=True)
+        }
+        for name, block in zip(["untied", "tied"], sweep_counts, strict=True)
+    }
+    plots.lines(panels, "L1 coefficient λ", "true features recovered (of 40)", log_x=True).show()
+
+# %% [markdown]
+# **What you see.** A clear peak. Left of it the SAE reconstructs well and finds nothing. Right of it
+# rare features are no longer worth their penalty. Untied SAEs find more than tied ones here. 30
+# latents are too few for 40 features. With 120 there are a few features less than with 60, and the
+# other latents are copies, mixtures or dead: size does not help once it is large enough.
+#
+# **How much does stacking save?** `python -m tools.bench_ensemble` trains 16 SAEs (4 coefficients,
+# 2 sizes, tied or not) together and one after another, on the same batches, and compares times and
+# results. Together they take less than a quarter of the time, and the decoders agree up to rounding.
+#
+# ## 8 · Finding true features without the truth
+#
+# In a language model nobody can count recovered features. What can be done is to train twice, from
+# two random starts, and ask which latents come back (Sharkey et al. 2022 compared dictionaries of
+# different sizes in this way). Is a latent that comes back a true feature? Here we can check.
+#
+# Every latent has a **score**, its largest cosine with a latent of the second run, and a **truth**,
+# whether its cosine with a true feature is above 0.9. A standard measure of a score is the area
+# under the ROC curve (AUC): the probability that a random true latent scores higher than a random
+# false one. A tie counts one half. A useless score has 0.5, a perfect one 1.
+
+# %% [markdown] tags=["task"]
+# Return the AUC: over all pairs of a true and a false item, the share in which the true one scores
+# higher, ties counting ½. If one kind is missing there are no pairs: raise a `ValueError`.
+
+
+# %% tags=["exercise"] exercise="3.1.7.h" title="Area under the ROC curve" difficulty=2 importance=3 minutes=10 skill="ranking statistics"
+def rank_auc(score: Float[Tensor, " item"], is_true: Bool[Tensor, " item"]) -> float:
+    """P(a true item scores higher than a false one), ties counting 1/2.
+
+    Raises ValueError unless both kinds are there.
+    """
+    true, false = score[is_true], score[~is_true]
+    if len(true) == 0 or len(false) == 0:
+        raise ValueError("AUC needs true and false items")
+    difference = true[:, None] - false[None]
+    return float(((difference > 0).double() + 0.5 * (difference == 0).double()).mean())
+
+
+# %% [markdown] tags=["hint"]
+# How do you make a table of all differences between two vectors?
+
+# %% [markdown] tags=["hint"]
+# `true[:, None] - false[None]` is that table. Which entries count 1, which ½?
+
+# %% [markdown]
+# Now the league table. All methods see the same rows, and none is told how many features there are
+# or how many are active. So each method gets the same search: three sizes (30, 60, 120) and four
+# settings of its sparsity ($\lambda$ for SAEs, $k$ for K-SVD), two random starts each. Two worlds: in
+# one 3 features are active on average, in the other 5.
+
+# %% [markdown] tags=["task"]
+# Each at its best setting, in the sparser world with 3 active features: who recovers more, the SAE
+# or K-SVD? ("Level" means a difference of at most 2 of 40.)
+
+# %% tags=["predict"] exercise="3.1.7.P6" title="SAE against K-SVD" difficulty=2 importance=5 minutes=2 skill="honest baselines" choices=["the SAE", "K-SVD", "level"]
+predict_sparse_winner = "level"
+
+
+# %% tags=["given"]
+@dataclass(frozen=True)
+class Entry:
+    """One setting of one method: two dictionaries from two starts."""
+
+    name: str
+    first: Float[Tensor, "latent d_in"]
+    second: Float[Tensor, "latent d_in"]
+
+    def returning(self) -> Float[Tensor, " latent"]:
+        """Each latent's largest cosine with a latent of the second run."""
+        return cosine_table(self.first, self.second).max(dim=1).values
+
+    def n_stable(self) -> int:
+        """Latents that come back: what one can count without knowing the truth."""
+        return int((self.returning() > 0.9).sum())
+
+    def true(self, D: Float[Tensor, "feature d_in"]) -> Bool[Tensor, " latent"]:
+        """Latents that are a true feature."""
+        return cosine_table(self.first, D).max(dim=1).values > 0.9
+
+
+def enter_saes(x: Float[Tensor, "batch d_in"], seed: int) -> list[Entry]:
+    """Untied SAEs: three sizes times four coefficients, two starts."""
+    members = [(n, l1, False) for n in (30, 60, 120) for l1 in (0.2, 0.4, 0.6, 0.9)]
+    D = train_sweep(x, [*members, *members], 100 + seed)
+    names = [f"SAE, {n} latents, λ = {l1}" for n, l1, _ in members]
+    return [Entry(*each) for each in zip(names, D[:12], D[12:], strict=True)]
+
+
+def enter_ksvd(x: Float[Tensor, "batch d_in"], seed: int) -> list[Entry]:
+    """K-SVD: three sizes times four numbers of non-zero entries, two starts."""
+    entries = []
+    for n, k in track([(n, k) for n in (30, 60, 120) for k in (1, 2, 3, 4)], "K-SVD"):
+        D = [ksvd(x, start_rows(x, n, 10 * seed + i), k, 12) for i in (1, 2)]
+        entries.append(Entry(f"K-SVD, {n} rows, k = {k}", *D))
+    return entries
+
+
+# %% tags=["demo"] reveals=["predict_sparse_winner"] experiment="league" results=["league_counts"]
+if __name__ == "__main__":
+    league, league_counts = {}, {}
+    for active in (3, 5):
+        world = make_data(World(mean_l0=active), seed=0)
+        entries = {"SAE": enter_saes(world.x, 0), "K-SVD": enter_ksvd(world.x, 0)}
+        league[active] = world, entries
+        counts = {"PCA": n_recovered(world.D, pca_dictionary(world.x))}
+        counts["ICA"] = n_recovered(world.D, ica_dictionary(world.x, 0))
+        counts["NMF"] = n_recovered(world.D, nmf_dictionary(world.x, 60, 0))
+        for name, group in entries.items():
+            found = {e: n_recovered(world.D, e.first) for e in group}
+            counts[f"{name}, best setting"] = max(found.values())
+            counts[f"{name}, most stable"] = found[max(group, key=Entry.n_stable)]
+            print(
+                f"{active} active: best is {max(group, key=found.get).name};"
+                f" most stable is {max(group, key=Entry.n_stable).name}"
+            )
+        league_counts[active] = counts
+    title = {active: f"{active} active features" for active in league_counts}
+    plots.count_bars({title[a]: c for a, c in league_counts.items()}, 40).show()
+
+# %% [markdown]
+# **What you see, at the best setting.** PCA, ICA and NMF are far behind in both worlds. In the sparser
+# world the SAE and K-SVD are level: 39 to 39 here, and in two more data sets 36 to 36 and 40 to 38.
+# In the denser world the SAE is clearly ahead: 25 to 13, and 23 to 10 and 26 to 12. Its $\lambda$ lets
+# each row use as many latents as it needs; K-SVD's $k$ is the same for all rows.
+#
+# So "SAEs beat K-SVD" is half true. It depends on how many features are active. Had we told K-SVD a
+# wrong $k$ and tuned only the SAE, the SAE would have won by a wide margin, in both worlds.
+#
+# **And without the truth?** "Most stable" is the setting whose latents come back most often in a
+# second run. Nobody needs the truth to compute it. For SAEs it picks a setting within a few features
+# of the best. For K-SVD it picks $k = 1$, which is bad. Why?
+
+# %% [markdown] tags=["task"]
+# K-SVD with $k = 1$ in the denser world. Many of its rows come back when you start again elsewhere,
+# with a cosine above 0.9. How many of those stable rows are true features?
+
+# %% tags=["predict"] exercise="3.1.7.P7" title="Stable, so true?" difficulty=3 importance=5 minutes=2 skill="what reproducibility proves" choices=["nearly all", "about half", "hardly any"]
+predict_stable_true = "hardly any"
+
+# %% tags=["demo"] reveals=["predict_stable_true"] experiment="stability" results=["stable_share"]
+if __name__ == "__main__":
+    chosen = [(3, "SAE", 5), (5, "SAE", 5), (5, "K-SVD", 4)]
+    panels, stable_share = {}, {}
+    for active, method, i in chosen:
+        world, entry = league[active][0], league[active][1][method][i]
+        score, is_true = entry.returning(), entry.true(world.D)
+        title = f"{entry.name}; {active} active"
+        panels[title] = score, cosine_table(entry.first, world.D).max(dim=1).values
+        stable_share[title] = is_true[score > 0.9].float().mean().item()
+        print(
+            f"{title}: {entry.n_stable()} stable, {stable_share[title]:.0%} of them true;"
+            f" AUC {rank_auc(score, is_true):.2f}"
+        )
+    plots.similarity_scatter(
+        panels, "cosine with the second run", "cosine with a true feature"
+    ).show()
+
+# %% [markdown]
+# **What you see.** For a well-tuned SAE, similarity to a second run is an excellent score (AUC above
+# 0.9): most latents that come back are true features, most others are not. For K-SVD with $k = 1$
+# it is worthless. Two thirds of its rows come back, and hardly one of them is a feature.
+#
+# With $k = 1$ each data row is explained by a single direction. In a world of five active features a
+# row is never one feature. So the best directions are centres of *combinations* that occur often. They
+# are a property of the data, and every run finds them. **Stability shows that an answer is
+# reproducible. Whether it is the right question, it cannot show.**
+#
+# ## 9 · Other roads to sparsity
+#
+# L1 shrinks codes and is only one way. Three others, on the same data.
+#
+# **A square root.** Replace $\sum_j f_j$ by $\sum_j \sqrt{f_j}$. One large code is now cheaper than
+# two of half its size: $\sqrt 1 < 2\sqrt{1/2}$. The slope at 0 is infinite, so we use
+# $\sqrt{f + \epsilon} - \sqrt\epsilon$.
+#
+# **Noise.** Use no penalty at all. Add noise to the pre-activations instead:
+# $f_j = \mathrm{ReLU}(z_j + \sigma \xi_j)$ with $\xi_j$ standard normal. Why should that help? The
+# decoder's rows have length 1, so the noise in $f_j$ adds its variance to the squared error. Far
+# above 0 the ReLU passes the noise: variance $\sigma^2$. Far below 0 it blocks it: variance 0. So
+# each *active* latent costs $\sigma^2$. That is a penalty on $L_0$ itself.
+#
+# In between, write $u = z / \sigma$, with $\varphi$ and $\Phi$ the density and the distribution
+# function of a standard normal number. Then
+#
+# $$\mathbb E[f] = \sigma\,\big(u\, \Phi(u) + \varphi(u)\big), \qquad
+#   \mathbb E[f^2] = \sigma^2 \big((u^2 + 1)\, \Phi(u) + u\, \varphi(u)\big) .$$
+
+# %% [markdown] tags=["task"]
+# Return the variance of $\mathrm{ReLU}(z + \sigma \xi)$ for every entry of `z`.
+
+
+# %% tags=["exercise"] exercise="3.1.7.i1" title="What noise costs" difficulty=2 importance=3 minutes=10 skill="moments of a clipped normal"
+def noisy_relu_variance(z: Float[Tensor, "*shape"], sigma: float) -> Float[Tensor, "*shape"]:
+    """Variance of ReLU(z + sigma xi), xi standard normal: E[f^2] - E[f]^2."""
+    u = z / sigma
+    Phi, phi = torch.special.ndtr(u), torch.exp(-u.square() / 2) / math.sqrt(2 * math.pi)
+    first, second = u * Phi + phi, (u.square() + 1) * Phi + u * phi
+    return sigma**2 * (second - first.square())
+
+
+# %% [markdown] tags=["hint"]
+# What must come out for $z \to \infty$ and for $z \to -\infty$? And at $z = 0$?
+
+# %% [markdown] tags=["hint"]
+# $\Phi$ is `torch.special.ndtr`; $\varphi(u) = e^{-u^2/2} / \sqrt{2\pi}$. The variance is the second
+# moment minus the square of the first.
+
+# %% [markdown]
+# **Spike and slab.** Say what a sparse code is, as a probability, and let a variational autoencoder
+# find it (Tonolini, Jensen & Murray-Smith 2020). The prior of one latent: off with probability
+# $1 - \pi$ (the spike), else a standard normal number (the slab). The encoder answers, for each
+# input and latent, with a probability $q$ of being on, and with a normal number of mean $\mu$ and
+# standard deviation $s$ if it is. The loss has the Kullback–Leibler divergence between answer and
+# prior:
+#
+# $$\mathrm{KL} = \underbrace{q \ln\frac{q}{\pi} + (1 - q) \ln\frac{1 - q}{1 - \pi}}_{\text{on or off}}
+#   \; + \; \underbrace{q \cdot \tfrac12 \big(\mu^2 + s^2 - 1 - \ln s^2\big)}_{\text{how strong, if on}} .$$
+#
+# The second term counts only when the latent is on, hence the factor $q$.
+
+# %% [markdown] tags=["task"]
+# Return the KL of every entry. The encoder gives $q$ as a logit, $q = 1/(1 + e^{-\text{logit}})$, and
+# $s$ as its logarithm.
+#
+# Logits of ±100 must not give NaN: use `torch.nn.functional.logsigmoid` for $\ln q$ and
+# $\ln(1 - q)$.
+
+
+# %% tags=["exercise"] exercise="3.1.7.i2" title="Spike and slab" difficulty=3 importance=2 minutes=15 skill="a KL divergence, stably"
+def spike_slab_kl(
+    logit: Float[Tensor, "*shape"],
+    mean: Float[Tensor, "*shape"],
+    log_std: Float[Tensor, "*#shape"],
+    prior: float | Float[Tensor, ""],
+) -> Float[Tensor, "*shape"]:
+    """KL of (on with sigmoid(logit), then N(mean, std^2)) from (on with `prior`, then N(0, 1))."""
+    prior = torch.as_tensor(prior, dtype=logit.dtype, device=logit.device)
+    q, log_q, log_off = logit.sigmoid(), logsigmoid(logit), logsigmoid(-logit)
+    spike = q * (log_q - prior.log()) + (1 - q) * (log_off - (1 - prior).log())
+    slab = 0.5 * (mean.square() + (2 * log_std).exp() - 1 - 2 * log_std)
+    return spike + q * slab
+
+
+# %% [markdown] tags=["hint"]
+# $1 - \text{sigmoid}(a) = \text{sigmoid}(-a)$. So what is $\ln(1 - q)$ as a `logsigmoid`?
+
+# %% [markdown] tags=["hint"]
+# $s^2 = e^{2 \cdot \text{log\_std}}$ and $\ln s^2 = 2 \cdot \text{log\_std}$. When is the slab's
+# term 0?
+
+# %% [markdown] tags=["task"]
+# The SAE with noise has no penalty, and nothing in its loss mentions sparsity. With the best of four
+# noise levels, how many of the 40 features will it recover?
+
+# %% tags=["predict"] exercise="3.1.7.P8" title="Sparsity from noise" difficulty=2 importance=3 minutes=1 skill="predicting" choices=["none", "some, but fewer than L1", "as many as L1"]
+predict_noise_road = "some, but fewer than L1"
+
+
+# %% tags=["given"]
+def root_loss(params: Params, x: Float[Tensor, "batch d_in"], hyper: Params) -> Float[Tensor, ""]:
+    """The SAE's loss with sqrt(f + 0.01) - 0.1 in place of f."""
+    codes = sae_codes(params, x, hyper)
+    error = codes @ params["W_dec"] + params["b_dec"] - x
+    return (error.square().sum() + hyper["l1"] * ((codes + 0.01).sqrt() - 0.1).sum()) / len(x)
+
+
+def noise_loss(params: Params, batch: Params, hyper: Params) -> Float[Tensor, ""]:
+    """Squared error with noise of size hyper["l1"] on the pre-activations, and no penalty."""
+    x = batch["x"]
+    z = (x - params["b_dec"]) @ params["W_enc"] + params["b_enc"]
+    codes = torch.relu(z + hyper["l1"] * batch["normal"])
+    return (codes @ params["W_dec"] + params["b_dec"] - x).square().sum() / len(x)
+
+
+def spike_slab_loss(params: Params, batch: Params, hyper: Params) -> Float[Tensor, ""]:
+    """Negative evidence bound of a spike-and-slab VAE; hyper["l1"] is the output's noise.
+
+    The gate is a relaxed coin (Maddison et al. 2017; Jang et al. 2017) of temperature 1/2.
+    """
+    x, u = batch["x"], batch["uniform"]
+    centred = x - params["b_dec"]
+    logit = centred @ params["W_gate"] + params["b_gate"]
+    mean, log_std = centred @ params["W_enc"] + params["b_enc"], params["log_std"]
+    gate = torch.sigmoid(2 * (logit + torch.log(u) - torch.log(1 - u)))
+    codes = gate * torch.relu(mean + log_std.exp() * batch["normal"])
+    error = (codes @ params["W_dec"] + params["b_dec"] - x).square().sum()
+    kl = spike_slab_kl(logit, mean, log_std, hyper["prior"]).sum()
+    return (error / (2 * hyper["l1"] ** 2) + kl) / len(x)
+
+
+def with_noise(x: Float[Tensor, "batch d_in"], size: int, n_latent: int) -> Callable[..., Params]:
+    """A sampler of rows together with the random numbers that a noisy loss needs."""
+
+    def sample(gen: torch.Generator) -> Params:
+        shape, rows = (size, n_latent), rows_of(x, size)(gen)
+        normal = torch.randn(shape, generator=gen, device=gen.device)
+        uniform = torch.rand(shape, generator=gen, device=gen.device).clamp(1e-6, 1 - 1e-6)
+        return {"x": rows, "normal": normal, "uniform": uniform}
+
+    return sample
+
+
+ROADS: dict[str, tuple[Callable[..., Tensor], list[float]]] = {
+    "L1": (sae_loss, [0.2, 0.4, 0.6, 0.9]),
+    "square root": (root_loss, [0.1, 0.2, 0.3, 0.5]),
+    "noise": (noise_loss, [0.2, 0.3, 0.4, 0.6]),
+    "spike and slab": (spike_slab_loss, [0.1, 0.15, 0.2, 0.3]),
+}
+
+
+def take_road(x: Float[Tensor, "batch d_in"], road: str, seed: int) -> list[Tensor]:
+    """Decoders of four SAEs with 60 latents, one for each strength of this road."""
+    (loss, strengths), gen = ROADS[road], torch.Generator(x.device).manual_seed(seed)
+    params, hyper = init_ensemble([(60, s, False) for s in strengths], x.shape[1], gen)
+    sample = rows_of(x, 128) if road in ("L1", "square root") else with_noise(x, 128, 60)
+    if road == "spike and slab":
+        zeros = torch.zeros_like(params["b_enc"])
+        params |= {"W_gate": 3 * params["W_enc"], "b_gate": zeros - 2, "log_std": zeros - 1}
+        hyper["prior"] = torch.full_like(hyper["l1"], 3 / 60)  # three of 60 latents on
+    cfg = replace(TRAINING, label=road)
+    return list(train_ensemble(loss, params, hyper, sample, cfg, gen).params["W_dec"])
+
+
+# %% tags=["demo"] reveals=["predict_noise_road"] experiment="roads" results=["road_counts"]
+if __name__ == "__main__":
+    z = torch.linspace(-1.5, 1.5, 121)
+    curve = {"variance / σ²": (z, noisy_relu_variance(z, 0.4) / 0.4**2)}
+    label = "pre-activation z, with σ = 0.4"
+    plots.lines(
+        {"": curve}, label, "cost of a latent / σ²", levels={"an active latent": 1.0}
+    ).show()
+    roads = {road: take_road(data.x, road, seed=20) for road in ROADS}
+    road_counts = {
+        road: max(n_recovered(data.D, D) for D in found) for road, found in roads.items()
+    }
+    best = {road: max(found, key=partial(n_recovered, data.D)) for road, found in roads.items()}
+    plots.score_bars({road: scores(data.D, D) for road, D in best.items()}, 40).show()
+
+# %% [markdown]
+# **What you see.** All four roads lead to true features. L1 and the square root find the most, the
+# spike-and-slab model nearly as many (29 to 34 of 40 in three data sets, at the best of four
+# strengths). Noise alone finds 16 to 21: fewer, but no penalty was ever written down.
+#
+# **What it does not show.** Each road got four strengths, and L1 has been tuned by many people for
+# years. The others might gain more from tuning.
+#
+# ## 10 · Drift
+#
+# Does a latent stay where it is once it has found something? Compare each latent with *itself* a
+# little later: if the frames of a run are $D^{(1)}, D^{(2)}, \dots$, take the cosine of row $j$ in
+# frame $t$ with row $j$ in frame $t + 1$.
+
+# %% [markdown] tags=["task"]
+# Return the cosine of every latent with itself one frame later.
+
+
+# %% tags=["exercise"] exercise="3.1.7.j1" title="Similar to oneself" difficulty=1 importance=3 minutes=5 skill="neighbouring frames"
+def self_similarity(
+    frames: Float[Tensor, "frame latent d_in"],
+) -> Float[Tensor, "frame_minus_1 latent"]:
+    """Cosine of each latent in frame t with the same latent in frame t + 1; 0 for a zero row."""
+    directions = unit(frames)
+    return (directions[1:] * directions[:-1]).sum(dim=-1)
+
+
+# %% [markdown] tags=["hint"]
+# With $T$ frames there are $T - 1$ pairs of neighbours. Which slices are they?
+
+# %% [markdown] tags=["hint"]
+# This is *not* a table of all with all: latent $j$ meets only latent $j$.
+
+# %% [markdown] tags=["task"]
+# A latent has **settled** if its last `window` self-similarities are all above the threshold. Return
+# a mask over latents. If there are fewer than `window` self-similarities, nothing has settled yet.
+
+
+# %% tags=["exercise"] exercise="3.1.7.j2" title="Settled" difficulty=2 importance=2 minutes=5 skill="all over a window"
+def settled(
+    similarity: Float[Tensor, "step latent"], threshold: float, window: int
+) -> Bool[Tensor, " latent"]:
+    """True where the last `window` entries all exceed `threshold`; none if there are too few."""
+    recent = similarity[-window:] > threshold
+    return recent.all(dim=0) & (len(recent) == window)
+
+
+# %% [markdown] tags=["hint"]
+# Is a latent settled that was still once, long ago, and moves now? What if it moved long ago and is
+# still now?
+
+# %% [markdown] tags=["hint"]
+# `similarity[-window:]` are the last rows, or fewer if there are fewer. `.all(dim=0)` combines them.
+
+# %% [markdown]
+# The plan. Train an SAE with $\lambda = 0.4$ at a constant learning rate, and see which latents
+# settle. Then **relax**: go on from there with a smaller $\lambda$. This is tempting, because L1
+# shrinks the codes, and a smaller $\lambda$ makes the reconstruction better at once. One copy goes on
+# with $\lambda = 0.4$. One goes on with $\lambda = 0.05$ and with its settled latents **frozen**:
+# their decoder rows are put back after every step.
+#
+# Why put back, and not just set their gradients to zero? Try it with your `adam_update`.
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    theta, mean, square = torch.zeros(1), torch.zeros(1), torch.zeros(1)
+    for n in range(1, 201):
+        grad = torch.ones(1) if n <= 100 else torch.zeros(1)
+        theta, mean, square = adam_update(theta, grad, mean, square, n, lr=0.01)
+        if n in (100, 200):
+            print(f"after update {n}: theta = {theta.item():.3f}")
+
+# %% [markdown]
+# The gradient is 1 for a hundred updates, then exactly 0 for another hundred. The parameter keeps
+# moving, because Adam's averages remember. Setting the gradient to zero does not freeze anything.
+
+# %% [markdown] tags=["task"]
+# The SAE has recovered nearly all features. We go on with $\lambda = 0.05$, nothing frozen. The
+# reconstruction improves. What happens to the number of recovered features?
+
+# %% tags=["predict"] exercise="3.1.7.P9" title="Relax" difficulty=2 importance=4 minutes=2 skill="predicting" choices=["it rises", "it stays", "it falls by more than half"]
+predict_relaxed = "it falls by more than half"
+
+
+# %% tags=["given"]
+def train_and_relax(
+    x: Float[Tensor, "batch d_in"], seed: int
+) -> tuple[Float[Tensor, "frame latent d_in"], Bool[Tensor, " latent"], Run, Params]:
+    """One SAE at l1 = 0.4, a frame every 300 steps; who settled; five copies that go on; `hyper`.
+
+    The copies have l1 = 0.05, 0.1, 0.2, 0.4, and again 0.05 with the settled latents frozen.
+    """
+    gen, frames, rows = torch.Generator(x.device).manual_seed(seed), [], rows_of(x, 128)
+    params, hyper = init_ensemble([(60, 0.4, False)], x.shape[1], gen)
+
+    def keep_frame(step: int, live: Params) -> None:
+        unit_decoder(step, live)
+        if (step + 1) % 300 == 0:
+            frames.append(live["W_dec"][0].clone())  # without clone, all frames would be the last
+
+    cfg = TrainConfig(6000, 128, 3e-3, label="60 latents, constant learning rate")
+    run = train_ensemble(sae_loss, params, hyper, rows, cfg, gen, keep_frame)
+    still = settled(self_similarity(torch.stack(frames)), 0.99, 5)
+    copies = {name: value.repeat_interleave(5, dim=0) for name, value in run.params.items()}
+    members = [(60, l1, False) for l1 in (0.05, 0.1, 0.2, 0.4, 0.05)]
+    _, hyper = init_ensemble(members, x.shape[1], gen)
+
+    def freeze(step: int, live: Params) -> None:
+        unit_decoder(step, live)
+        live["W_dec"][4] = torch.where(still[:, None], frames[-1], live["W_dec"][4])
+
+    cfg = TrainConfig(4000, 128, 3e-3, n_frames=11, label="five copies go on")
+    then = train_ensemble(sae_loss, copies, hyper, rows, cfg, gen, freeze)
+    return torch.stack(frames), still, then, hyper
+
+
+# %% tags=["demo"] reveals=["predict_relaxed"] experiment="drift" results=["settled_true", "relaxed_counts"]
+if __name__ == "__main__":
+    frames, still, then, hyper = train_and_relax(data.x, seed=50)
+    is_true = cosine_table(frames[-1], data.D).max(dim=1).values > 0.9
+    similarity, steps = self_similarity(frames), 300 * torch.arange(2, len(frames) + 1)
+    groups = {"true at the end": similarity[:, is_true], "the others": similarity[:, ~is_true]}
+    curves = {name: (steps, group.mean(dim=1)) for name, group in groups.items()}
+    plots.lines({"": curves}, "step", "cosine with itself 300 steps before").show()
+    settled_true = is_true[still].float().mean().item()
+    print(
+        f"{int(still.sum())} latents settled; {settled_true:.0%} of them are true features,"
+        f" and {is_true[~still].float().mean():.0%} of the others"
+    )
+    labels = ["λ = 0.05", "λ = 0.1", "λ = 0.2", "λ = 0.4 (as before)", "λ = 0.05, settled frozen"]
+    relaxed_counts = torch.tensor(
+        [[n_recovered(data.D, D) for D in row] for row in then.frames["W_dec"]]
+    )
+    curves = {name: (then.frames_step, relaxed_counts[:, i]) for i, name in enumerate(labels)}
+    plots.lines({"": curves}, "steps after the change", "true features recovered (of 40)").show()
+    for i, name in enumerate(labels):
+        params, own = member_of(then.params, i), member_of(hyper, i)
+        codes = sae_codes(params, data.x, own)
+        error = (codes @ params["W_dec"] + params["b_dec"] - data.x).square().sum(1).mean()
+        print(f"{name:26} squared error {error:.3f}   L0 {(codes > 0).sum(1).float().mean():.1f}")
+
+# %% [markdown]
+# **What you see.** Latents that are true features at the end hold still; the others keep wandering. So
+# most of the settled latents are true. But "settled" is not "true": some false ones hold still, too.
+#
+# After the change to $\lambda = 0.05$ three quarters of the true features are lost, while the squared
+# error falls to a twentieth. *Training longer made the dictionary worse, and the loss better.* The
+# optimum of the new loss is not at the true features, so the dictionary goes there. With
+# $\lambda = 0.4$ nothing is lost. The frozen copy has both: it keeps its features, and its codes are
+# no longer shrunk.
+#
+# ## 11 · Negative results, kept
+#
+# An SAE with $2d$ latents and a weak penalty may reconstruct almost perfectly and have learned
+# nothing of the data. Such results are seldom published, and every lab finds them anew. So here is
+# how to recognise them. $L_0$ and the smallest cosine you have. The third sign is the decoder's own
+# sparsity: a row that *is* an axis of the activation space has one entry. Count the entries that
+# matter by the **participation ratio**
+#
+# $$\mathrm{PR}(d) = \frac{\big(\sum_i d_i^2\big)^2}{\sum_i d_i^4} .$$
+#
+# It is 1 for an axis, $k$ for $k$ equal entries, and about $d/3$ for a random direction.
+
+# %% [markdown] tags=["task"]
+# Return the participation ratio of each row. Rows need not have length 1; a row of zeros has 0.
+
+
+# %% tags=["exercise"] exercise="3.1.7.k" title="How many entries matter" difficulty=1 importance=2 minutes=5 skill="a ratio of moments"
+def participation_ratio(D: Float[Tensor, "latent d_in"]) -> Float[Tensor, " latent"]:
+    """(sum d_i^2)^2 / sum d_i^4 of each row: the number of entries that matter; 0 for a zero row."""
+    squares = unit(D).square()
+    return squares.sum(dim=1) ** 2 / squares.square().sum(dim=1).clamp(min=1e-12)
+
+
+# %% [markdown] tags=["hint"]
+# Multiply a row by 10: does the ratio change? What does that tell you about $0/0$?
+
+# %% [markdown] tags=["hint"]
+# Scale the rows with `unit` first; then a small constant in the denominator cannot do harm.
+
+
+# %% tags=["given"]
+def train_negative(x: Float[Tensor, "batch d_in"], seed: int) -> dict[str, tuple[Params, Params]]:
+    """Six SAEs with 2 d_in latents, good and bad: name -> parameters and `hyper`."""
+    d_in, gen = x.shape[1], torch.Generator(x.device).manual_seed(seed)
+    names = ["tied, start at the axes, λ = 0", "untied, start at the axes, λ = 0"]
+    names += [f"tied, random start, λ = {l1}" for l1 in (0.03, 0.1, 0.2)]
+    names += ["untied, random start, λ = 0.4"]
+    strengths, tied = [0, 0, 0.03, 0.1, 0.2, 0.4], [True, False, True, True, True, False]
+    members = [(2 * d_in, l1, t) for l1, t in zip(strengths, tied, strict=True)]
+    params, hyper = init_ensemble(members, d_in, gen)
+    axes = torch.eye(d_in, device=x.device)
+    blur = 0.02 * torch.randn(2 * d_in, d_in, generator=gen, device=x.device)
+    params["W_dec"][:2] = unit(torch.cat([axes, -axes]) + blur)
+    params["W_enc"][:2] = params["W_dec"][:2].mT
+    cfg = replace(TRAINING, label="six SAEs, some of them useless")
+    run = train_ensemble(sae_loss, params, hyper, rows_of(x, 128), cfg, gen)
+    return {name: (member_of(run.params, i), member_of(hyper, i)) for i, name in enumerate(names)}
+
+
+def fingerprint(params: Params, hyper: Params, data: Data) -> dict[str, float]:
+    """What one can measure of an SAE without the truth, and, last, with it."""
+    codes, D = sae_codes(params, data.x, hyper), params["W_dec"]
+    error = (codes @ D + params["b_dec"] - data.x).square().sum()
+    return {
+        "unexplained variance": float(error / (data.x - data.x.mean(0)).square().sum()),
+        "L0": (codes > 0).sum(dim=1).float().mean().item(),
+        "mean smallest cosine": smallest_cosine(D).mean().item(),
+        "participation ratio": participation_ratio(D).mean().item(),
+        "true features recovered": n_recovered(data.D, D),
+    }
+
+
+# %% tags=["demo"] experiment="negative" results=["prints"]
+if __name__ == "__main__":
+    saes = train_negative(data.x, seed=60)
+    prints = {name: fingerprint(*sae, data) for name, sae in saes.items()}
+    plots.fingerprints(prints).show()
+
+# %% [markdown]
+# **What you see.** The first two SAEs explain all the variance. A plot of the loss would call them the
+# best. They are the identity: $L_0$ is 20, all of $d$; every latent has an opposite; and each row is
+# a single axis. They never moved, because without a penalty nothing could improve.
+#
+# With a random start and a weak penalty the SAE finds its way there by itself: at $\lambda = 0.03$
+# to 0.1 nearly every latent has an opposite, half of all latents are on, and the reconstruction is
+# almost perfect. But the participation ratio is that of random directions. The dictionary is
+# $[R, -R]$, not $[I, -I]$: **the decoder's sparsity betrays only an identity that is aligned with the
+# axes.** The smallest cosine betrays both, and so does $L_0$.
+#
+# The last one explains *least* of the variance, and it is the only one worth having.
+#
+# ## What you should be able to do now
+#
+# - Build data with a known dictionary, and say which of its properties make recovery hard.
+# - Name three scores for a dictionary and, for each, a bad dictionary that it likes.
+# - Say what PCA, ICA, NMF and K-SVD assume, and give each a fair chance.
+# - Write OMP, K-SVD and FISTA, and say what an encoder loses against them.
+# - Prove that $[I, -I]$ reconstructs everything, and name three signs of it.
+# - Derive 0.943, and say at which sparsity L1 prefers the true features again.
+# - Train many SAEs of several sizes in one run, and say why they do not notice each other.
+# - Say what stability across runs shows, and what it does not.
+#
+# **Go further.** (1) Make the noise of `World` 0.2. Who wins the league now? (2) Train K-SVD on 1,000
+# rows instead of 8,000. (3) Take what K-SVD with $k = 1$ found in the denser world. For each stable
+# row, find the two true features whose sum is nearest to it. (4) Train a decoder with FISTA's codes.
+#
+# **References.** Aharon, Elad & Bruckstein 2006, *K-SVD*. Beck & Teboulle 2009, *A fast iterative
+# shrinkage-thresholding algorithm*. Cremer, Li & Duvenaud 2018, *Inference suboptimality in
+# variational autoencoders*. Cunningham et al. 2023, *Sparse autoencoders find highly interpretable
+# features in language models*. Hyvärinen & Oja 2000, *Independent component analysis*. Jang, Gu &
+# Poole 2017 and Maddison, Mnih & Teh 2017 on relaxed coins. Kingma & Ba 2014, *Adam*. Lee & Seung
+# 1999, *Learning the parts of objects*. Olshausen & Field 1996, *Emergence of simple-cell receptive
+# field properties*. O'Neill, Gumran & Klindt 2024 on amortisation in SAEs. Pati, Rezaiifar &
+# Krishnaprasad 1993, *Orthogonal matching pursuit*. Sharkey, Braun & Millidge 2022, *Taking features
+# out of superposition with sparse autoencoders*. Tonolini, Jensen & Murray-Smith 2020, *Variational
+# sparse coding*.

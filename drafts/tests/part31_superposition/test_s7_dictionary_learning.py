@@ -1,0 +1,1419 @@
+"""Tests of 3.1.7, one function per property, named test_<exercise>__<property>."""
+
+import math
+from itertools import permutations
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from scipy.optimize import linprog
+from sklearn.linear_model import orthogonal_mp
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from utils.testing import (
+    assert_raises,
+    assert_same,
+    binomial_bounds,
+    first_index,
+    generator,
+    hoeffding,
+    require,
+    unchanged,
+    vjp,
+)
+
+ALARM = 1e-8  # of one comparison; no test makes more than a hundred
+
+
+def normal(g: torch.Generator, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Normal numbers on the generator's device."""
+    return torch.randn(shape, generator=g, device=g.device, dtype=dtype)
+
+
+def directions(g: torch.Generator, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Random rows of length 1."""
+    v = normal(g, *shape, dtype=dtype)
+    return v / v.norm(dim=-1, keepdim=True)
+
+
+def strided(x: Tensor) -> Tensor:
+    """The same values, not contiguous."""
+    return x.mT.contiguous().mT
+
+
+# ----------------------------------------------------------------------------- a1. zipf_probability
+
+
+def test_zipf_probability__by_hand(impl):
+    """Three features with exponent 1: proportional to 1, 1/2, 1/3."""
+    expected = torch.tensor([6 / 11, 3 / 11, 2 / 11])
+    assert_same(impl.zipf_probability(3, 1.0, 1.0), expected, "feature")
+
+
+def test_zipf_probability__sums_to_the_mean_l0(impl):
+    """The probabilities sum to the number of features that should be active on average."""
+    for n, exponent, l0 in [(40, 0.7, 3.0), (7, 1.3, 0.5), (12, 0.0, 6.0)]:
+        p = impl.zipf_probability(n, exponent, l0)
+        total = float(p.sum())
+        require(abs(total - l0) < 1e-4, f"they sum to {total:.4f}; mean_l0 is {l0}")
+
+
+def test_zipf_probability__ratios_are_powers(impl):
+    """The first feature is 2^a times as frequent as the second, n^a times as the last."""
+    p = impl.zipf_probability(9, 1.7, 1.2)
+    ratios = torch.stack([p[0] / p[1], p[0] / p[8]])
+    assert_same(ratios, torch.tensor([2.0, 9.0]) ** 1.7, rtol=1e-4, atol=1e-4, what="the ratio")
+
+
+def test_zipf_probability__equals_reference(impl, ref):
+    """It agrees with the reference for several sizes."""
+    for args in [(40, 0.7, 3.0), (5, 2.0, 1.0), (1, 0.5, 0.3), (6, 0.0, 6.0)]:
+        assert_same(impl.zipf_probability(*args), ref.zipf_probability(*args), "feature")
+
+
+def test_zipf_probability__refuses_what_is_no_probability(impl):
+    """A mean_l0 that needs a probability above 1 is a ValueError that says so."""
+    assert_raises(ValueError, impl.zipf_probability, 10, 2.0, 3.0, match="above 1")
+
+
+# ------------------------------------------------------------------------------ a2. correlated_mask
+
+MASK_P = [0.45, 0.05, 0.2, 0.3, 0.1]
+MASK_GROUP = [0, 1, 0, 1, 0]
+N_MASK = 6000
+
+
+def masks(impl, seed, device, rho, p=MASK_P, group=MASK_GROUP, n=N_MASK):
+    """A mask with a few features, checked for shape, and its probabilities."""
+    args = torch.tensor(p, device=device), torch.tensor(group, device=device)
+    mask = impl.correlated_mask(*args, rho, n, generator(seed + 11, device))
+    require(isinstance(mask, Tensor) and mask.dtype == torch.bool, "return a boolean tensor")
+    require(tuple(mask.shape) == (n, len(p)), f"the shape is {tuple(mask.shape)}: (batch, feature)")
+    return mask
+
+
+def expect_share(mask: Tensor, p: float, what: str) -> None:
+    """The count of True must fit a binomial law."""
+    low, high = binomial_bounds(len(mask), p, ALARM)
+    share = float(mask.float().mean())
+    require(low <= int(mask.sum()) <= high, f"{what} in {share:.3f} of the rows; expected {p:.3f}")
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.36, 0.81])
+def test_correlated_mask__keeps_every_probability(impl, seed, device, rho):
+    """However strong the correlation, each feature is active with exactly its own probability."""
+    mask = masks(impl, seed, device, rho)
+    for i, p in enumerate(MASK_P):
+        expect_share(mask[:, i], p, f"feature {i} is active (rho = {rho})")
+
+
+@pytest.mark.parametrize("rho", [0.36, 0.81])
+def test_correlated_mask__features_of_a_group_come_together(impl, seed, device, rho):
+    """Two features of one group are both active as often as a bivariate normal law says."""
+    mask = masks(impl, seed, device, rho)
+    for i, j in [(0, 2), (0, 4), (2, 4), (1, 3)]:
+        cut = stats.norm.isf([MASK_P[i], MASK_P[j]])
+        both = stats.multivariate_normal.cdf(-cut, cov=[[1, rho], [rho, 1]])
+        say = f"features {i} and {j} (one group, rho = {rho}) are both active"
+        expect_share(mask[:, i] & mask[:, j], float(both), say)
+
+
+def test_correlated_mask__groups_are_independent(impl, seed, device):
+    """Features of different groups are both active as often as independent ones."""
+    mask = masks(impl, seed, device, 0.81)
+    for i, j in [(0, 1), (0, 3), (2, 3), (3, 4)]:
+        say = f"features {i} and {j} (two groups) are both active"
+        expect_share(mask[:, i] & mask[:, j], MASK_P[i] * MASK_P[j], say)
+
+
+def test_correlated_mask__rows_are_independent(impl, seed, device):
+    """Neighbouring rows know nothing of each other."""
+    mask = masks(impl, seed, device, 0.81)
+    for i in (0, 3):
+        say = f"feature {i} is active in two neighbouring rows"
+        expect_share(mask[0::2, i] & mask[1::2, i], MASK_P[i] ** 2, say)
+
+
+def test_correlated_mask__without_correlation_nobody_shares(impl, seed, device):
+    """With rho = 0 two features of one group are independent."""
+    mask = masks(impl, seed, device, 0.0)
+    expect_share(mask[:, 0] & mask[:, 2], MASK_P[0] * MASK_P[2], "features 0 and 2 are both active")
+
+
+def test_correlated_mask__draws_from_the_generator(impl, seed, device):
+    """Equal generators give equal masks; one generator gives two different ones."""
+    p, group = torch.full((6,), 0.5, device=device), torch.arange(6, device=device) // 2
+    g = generator(seed, device)
+    first = impl.correlated_mask(p, group, 0.3, 40, g)
+    second = impl.correlated_mask(p, group, 0.3, 40, g)
+    again = impl.correlated_mask(p, group, 0.3, 40, generator(seed, device))
+    require(not torch.equal(first, second), "two calls gave the same mask: draw from `gen`")
+    require(torch.equal(first, again), "two equal generators gave different masks: draw from `gen`")
+
+
+def test_correlated_mask__equals_reference_in_its_frequencies(impl, ref, seed, device):
+    """It has the reference's frequencies and co-occurrences, up to chance."""
+    mine = masks(impl, seed, device, 0.5).double()
+    args = torch.tensor(MASK_P, device=device), torch.tensor(MASK_GROUP, device=device)
+    theirs = ref.correlated_mask(*args, 0.5, N_MASK, generator(seed + 12, device)).double()
+    gap = (mine.T @ mine - theirs.T @ theirs).abs() / N_MASK
+    worst = first_index(gap == gap.max(), "feature feature")
+    require(gap.max() < 2 * hoeffding(N_MASK, 1.0, ALARM), f"co-occurrence differs at {worst}")
+
+
+# ----------------------------------------------------------------------------- a3. dictionary_batch
+
+N_ROWS = 4000
+
+
+def batch_of(impl, seed, device, noise, n=N_ROWS):
+    """D, active, x, f for four features in three dimensions; each feature active half the time."""
+    g = generator(seed + 21, device)
+    D = directions(g, 4, 3)
+    active = torch.rand(n, 4, generator=g, device=device) < 0.5
+    with unchanged(D, active):
+        out = impl.dictionary_batch(D, active, noise, g)
+    require(isinstance(out, tuple) and len(out) == 2, "return the pair x, f")
+    x, f = out
+    require(tuple(f.shape) == (n, 4), f"f has shape {tuple(f.shape)}, expected ({n}, 4)")
+    require(tuple(x.shape) == (n, 3), f"x has shape {tuple(x.shape)}, expected ({n}, 3)")
+    return D, active, x, f
+
+
+def test_dictionary_batch__without_noise_is_the_sum_of_its_features(impl, seed, device):
+    """With noise 0, x is exactly f D."""
+    D, _, x, f = batch_of(impl, seed, device, 0.0, 50)
+    assert_same(x, f @ D, "batch d_in", rtol=1e-4, atol=1e-5, what="x")
+
+
+def test_dictionary_batch__codes_follow_the_mask(impl, seed, device):
+    """Codes are 0 where a feature is not active, and between 0.5 and 1.5 where it is."""
+    _, active, _, f = batch_of(impl, seed, device, 0.1)
+    require((f[~active] == 0).all(), "a feature that is not active has a code")
+    on = f[active]
+    say = f"the codes of active features lie between {on.min():.2f} and {on.max():.2f}"
+    require((on >= 0.5).all() and (on <= 1.5).all(), f"{say}, not between 0.5 and 1.5")
+
+
+def test_dictionary_batch__magnitudes_are_uniform(impl, seed, device):
+    """Magnitudes of active features are uniform on [0.5, 1.5], for every feature."""
+    _, active, _, f = batch_of(impl, seed, device, 0.1)
+    for i in range(4):
+        on = f[active[:, i], i].double().sort().values
+        grid = torch.arange(1, len(on) + 1, device=on.device) / len(on)
+        gap = float((grid - (on - 0.5)).abs().max())
+        bound = hoeffding(len(on), 1.0, ALARM) + 1 / len(on)  # Dvoretzky-Kiefer-Wolfowitz
+        say = f"feature {i}: mean {on.mean():.2f}, from {on[0]:.2f} to {on[-1]:.2f}"
+        require(gap < bound, f"{say}; they should be uniform on [0.5, 1.5]")
+
+
+def correlation_of(a: Tensor, b: Tensor, what: str) -> None:
+    """Two columns must be uncorrelated: |r| sqrt(n) is normal to a good approximation."""
+    r = float(torch.corrcoef(torch.stack([a.double(), b.double()]))[0, 1])
+    bound = 6.5 / math.sqrt(len(a))  # 6.5 sigma: 1e-10
+    require(abs(r) < bound, f"{what} have correlation {r:.2f}; they should be independent")
+
+
+def test_dictionary_batch__magnitudes_are_independent(impl, seed, device):
+    """Two features that are active in one row have independent magnitudes; so have two rows."""
+    _, active, _, f = batch_of(impl, seed, device, 0.1)
+    for i, j in [(0, 1), (1, 3)]:
+        both = active[:, i] & active[:, j]
+        correlation_of(f[both, i], f[both, j], f"the magnitudes of features {i} and {j}")
+    on = f[active[:, 2], 2]
+    half = len(on) // 2
+    correlation_of(on[0 : 2 * half : 2], on[1 : 2 * half : 2], "neighbouring magnitudes")
+
+
+def test_dictionary_batch__noise_has_the_given_size(impl, seed, device):
+    """x - f D has mean 0 and standard deviation `noise` in every dimension."""
+    D, _, x, f = batch_of(impl, seed, device, 0.25)
+    rest = (x - f @ D).double()
+    for i in range(3):
+        share = float((rest[:, i].square().sum() / 0.25**2).cpu())
+        low, high = stats.chi2(N_ROWS).ppf([ALARM / 2, 1 - ALARM / 2])
+        say = f"the noise in dimension {i} has standard deviation {rest[:, i].std():.3f}"
+        require(low < share < high, f"{say}, expected 0.25")
+        bound = 6.5 * 0.25 / math.sqrt(N_ROWS)
+        require(rest[:, i].mean().abs() < bound, f"the noise in dimension {i} has not mean 0")
+
+
+def test_dictionary_batch__noise_is_fresh_in_every_entry(impl, seed, device):
+    """Noise is independent between dimensions, between rows, and of the codes."""
+    D, active, x, f = batch_of(impl, seed, device, 0.25)
+    rest = x - f @ D
+    correlation_of(rest[:, 0], rest[:, 1], "the noise of two dimensions")
+    correlation_of(rest[0::2, 2], rest[1::2, 2], "the noise of neighbouring rows")
+    empty = ~active.any(dim=1)
+    require((rest[empty].abs().sum(dim=1) > 0).all(), "rows without a feature have no noise")
+    strength = f.sum(dim=1)
+    correlation_of(rest[:, 0].abs(), strength, "the size of the noise and the sum of the codes")
+
+
+def test_dictionary_batch__draws_from_the_generator(impl, device):
+    """Equal generators give equal batches, on the device of the generator."""
+    D, active = torch.eye(3, device=device), torch.ones(5, 3, dtype=torch.bool, device=device)
+    one, two = (impl.dictionary_batch(D, active, 0.1, generator(4, device)) for _ in range(2))
+    other = impl.dictionary_batch(D, active, 0.1, generator(5, device))
+    assert_same(one, two, ["batch d_in", "batch feature"], hint="draw from `gen`")
+    require(not torch.equal(one[1], other[1]), "another generator gave the same codes")
+
+
+def test_dictionary_batch__equals_reference_in_its_moments(impl, ref, seed, device):
+    """Its covariance is that of the reference, up to chance."""
+    D, active, x, _ = batch_of(impl, seed, device, 0.25)
+    theirs, _ = ref.dictionary_batch(D, active, 0.25, generator(seed + 33, device))
+    gap = (torch.cov(x.T) - torch.cov(theirs.T)).abs().max()
+    # an entry of the covariance is a mean of products, |product| < 8 d std: at most 1.4 / sqrt(n)
+    require(gap < 10 * 1.4 / math.sqrt(N_ROWS), f"a covariance differs by {gap:.3f}")
+
+
+# -------------------------------------------------------------------------------- b1. directed_mmcs
+
+
+def small_pair(device):
+    """Two small dictionaries with cosines that are easy to read off."""
+    A = torch.tensor([[2.0, 0.0], [0.0, 3.0]], device=device)
+    B = torch.tensor([[1.0, 0.0], [0.6, 0.8], [-1.0, 0.0]], device=device)
+    return A, B
+
+
+def test_directed_mmcs__by_hand(impl, device):
+    """Rows (2, 0) and (0, 3) find cosines 1 and 0.8: the mean is 0.9."""
+    A, B = small_pair(device)
+    assert_same(impl.directed_mmcs(A, B), torch.tensor(0.9, device=device))
+
+
+def test_directed_mmcs__has_a_direction(impl, device):
+    """The other way round, the three rows find 1, 0.8 and 0: the mean is 0.6."""
+    A, B = small_pair(device)
+    assert_same(impl.directed_mmcs(B, A), torch.tensor(0.6, device=device))
+
+
+def test_directed_mmcs__sign_counts(impl, device):
+    """A row that points the other way is not the same direction."""
+    row = torch.tensor([[0.0, 2.0, 0.0]], device=device)
+    assert_same(impl.directed_mmcs(row, -row), torch.tensor(-1.0, device=device))
+
+
+def test_directed_mmcs__is_one_where_every_row_is_found(impl, seed, device):
+    """Rows that all occur in the target, at any length and in any order, score 1."""
+    g = generator(seed, device)
+    target = normal(g, 6, 4)
+    source = target[[4, 1, 1]] * torch.tensor([[0.1], [3.0], [20.0]], device=device)
+    assert_same(impl.directed_mmcs(source, target), torch.tensor(1.0, device=device))
+
+
+def test_directed_mmcs__ignores_rows_of_zeros(impl, device):
+    """A dead latent has cosine 0 with everything; nothing becomes NaN."""
+    A = torch.tensor([[0.0, 0.0], [1.0, 0.0]], device=device)
+    assert_same(impl.directed_mmcs(A, A), torch.tensor(0.5, device=device))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_directed_mmcs__equals_reference(impl, ref, seed, device, dtype):
+    """It agrees with the reference for several sizes, dtypes and strides."""
+    g = generator(seed, device)
+    for n, m, d in [(3, 5, 4), (6, 2, 3), (1, 1, 2)]:
+        A, B = normal(g, n, d, dtype=dtype), strided(normal(g, m, d, dtype=dtype))
+        with unchanged(A, B):
+            assert_same(impl.directed_mmcs(A, B), ref.directed_mmcs(A, B))
+
+
+# ----------------------------------------------------------------------------------- b2. one_to_one
+
+PAIR = ["feature", "feature"]
+
+
+def test_one_to_one__the_greedy_choice_is_not_the_best(impl, device):
+    """Taking the best pair first can spoil the sum: 0.8 + 0.9 beats 1.0 + 0.2."""
+    angle = torch.tensor([0.0, 0.4510], device=device)  # the second feature is at 26 degrees
+    truth = torch.stack([angle.cos(), angle.sin()], dim=1)
+    angle = torch.tensor([0.1, -1.0], device=device)
+    latents = torch.stack([angle.cos(), angle.sin()], dim=1)
+    cosine, partner = impl.one_to_one(truth, latents)
+    # latent 0 is nearest to feature 0 *and* to feature 1, but feature 1 has nothing else
+    assert_same(partner, torch.tensor([1, 0], device=device), "feature", what="the partners")
+    expected = torch.stack([torch.tensor(1.0).cos(), torch.tensor(0.3510).cos()]).to(device)
+    assert_same(cosine, expected, "feature", what="the cosines")
+
+
+def test_one_to_one__finds_a_permutation(impl, seed, device):
+    """The rows of the truth, shuffled and stretched, are all found again."""
+    g = generator(seed, device)
+    truth = normal(g, 6, 5)
+    order = torch.randperm(6, generator=g, device=device)
+    cosine, partner = impl.one_to_one(truth, 3 * truth[order])
+    assert_same(cosine, torch.ones(6, device=device), "feature", what="the cosines")
+    assert_same(order[partner], torch.arange(6, device=device), "feature", what="the partners")
+
+
+def test_one_to_one__no_latent_is_used_twice(impl, device):
+    """Two equal features share one good latent: only one of them gets it."""
+    truth = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], device=device)
+    latents = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]], device=device)
+    cosine, partner = impl.one_to_one(truth, latents)
+    require(sorted(partner.tolist()) == [0, 1, 2], f"the partners are {partner.tolist()}")
+    total = float(cosine.sum())
+    require(abs(total - 2.6) < 1e-5, f"the cosines sum to {total:.3f}; 1 + 0.6 + 1 is possible")
+
+
+def test_one_to_one__features_without_partner(impl, device):
+    """With fewer latents than features, who goes without has cosine 0 and partner -1."""
+    truth = torch.tensor([[0.8, 0.6, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]], device=device)
+    latents = torch.tensor([[0.0, 0.0, 2.0], [5.0, 0.0, 0.0]], device=device)
+    cosine, partner = impl.one_to_one(truth, latents)
+    expected = torch.tensor([0.0, 1.0, 1.0], device=device), torch.tensor([-1, 0, 1], device=device)
+    assert_same((cosine, partner), expected, PAIR)
+
+
+def test_one_to_one__is_the_best_of_all_permutations(impl, seed, device):
+    """No other assignment has a larger sum (all of them tried)."""
+    g = generator(seed, device)
+    truth, latents = directions(g, 4, 3), directions(g, 5, 3)
+    cosine, partner = impl.one_to_one(truth, latents)
+    table = truth @ latents.T
+    best = max(sum(float(table[i, j]) for i, j in enumerate(p)) for p in permutations(range(5), 4))
+    require(
+        abs(float(cosine.sum()) - best) < 1e-5, f"the sum is {cosine.sum():.3f}, not {best:.3f}"
+    )
+    own = table[torch.arange(4), partner]
+    assert_same(cosine, own, "feature", what="the cosine with the partner named")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_one_to_one__equals_reference(impl, ref, seed, device, dtype):
+    """It agrees with the reference for several sizes, and keeps the dtype."""
+    g = generator(seed, device)
+    for n, m in [(5, 8), (6, 3), (4, 4)]:
+        truth, latents = normal(g, n, 7, dtype=dtype), strided(normal(g, m, 7, dtype=dtype))
+        with unchanged(truth, latents):
+            mine = impl.one_to_one(truth, latents)
+        assert_same(mine, ref.one_to_one(truth, latents), PAIR)
+
+
+# ------------------------------------------------------------------------------- c1. ica_dictionary
+
+
+def sources(seed, device, n=400):
+    """Three independent uniform sources, mixed by a matrix that is far from orthogonal."""
+    g = generator(seed + 3, device)
+    s = torch.rand(n, 3, generator=g, device=device) - 0.5
+    mixing = torch.tensor([[1.0, 0.5, 0.0], [0.6, -1.0, 0.3], [0.0, 0.8, 2.0]], device=device)
+    return s @ mixing + 3.0, mixing / mixing.norm(dim=1, keepdim=True)
+
+
+def test_ica_dictionary__finds_the_mixing_directions(impl, seed, device):
+    """Of independent sources, mixed by a known matrix, it finds the directions (cosine > 0.95)."""
+    x, mixing = sources(seed, device)
+    with unchanged(x):
+        D = impl.ica_dictionary(x, 0)
+    require(isinstance(D, Tensor) and D.shape[-1] == 3, "return a tensor with d_in columns")
+    best = (D / D.norm(dim=1, keepdim=True) @ mixing.T).abs().max(dim=0).values
+    say = f"the best cosines with the true directions are {[round(v, 2) for v in best.tolist()]}"
+    require((best > 0.95).all(), say)
+
+
+def test_ica_dictionary__has_both_signs(impl, seed, device):
+    """There are 2 d_in rows, and with every direction its opposite is there."""
+    x, _ = sources(seed, device)
+    D = impl.ica_dictionary(x, 0)
+    require(tuple(D.shape) == (6, 3), f"the shape is {tuple(D.shape)}, expected (6, 3)")
+    cosine = D @ D.T / (D.norm(dim=1)[:, None] * D.norm(dim=1))
+    require((cosine.min(dim=1).values < -0.9999).all(), "a direction lacks its opposite")
+
+
+def test_ica_dictionary__rows_have_length_one(impl, seed, device):
+    """Every row has length 1, and dtype and device are those of x."""
+    for dtype in (torch.float32, torch.float64):
+        x, _ = sources(seed, device)
+        D = impl.ica_dictionary(x.to(dtype), 0)
+        ones = torch.ones(6, dtype=dtype, device=device)
+        assert_same(D.norm(dim=1), ones, "latent", rtol=1e-4, atol=1e-5, what="the length")
+
+
+def test_ica_dictionary__equals_reference_up_to_order(impl, ref, seed, device):
+    """It has the same directions as the reference, in any order."""
+    x, _ = sources(seed, device)
+    mine, theirs = impl.ica_dictionary(strided(x), 1), ref.ica_dictionary(x, 1)
+    require(mine.shape == theirs.shape, f"the shape is {tuple(mine.shape)}")
+    best = (theirs @ mine.T).max(dim=1).values
+    require(
+        (best > 0.999).all(), f"a direction of the reference is missing (cosine {best.min():.3f})"
+    )
+
+
+# ------------------------------------------------------------------------------------ c2. omp_codes
+
+
+def test_omp_codes__recovers_a_sparse_code(impl, device):
+    """With nearly orthogonal rows, the code that made x comes back."""
+    D = torch.eye(4, dtype=torch.float64, device=device)
+    D[3] = torch.tensor([0.1, 0.1, 0.1, 0.97], dtype=torch.float64)
+    D = D / D.norm(dim=1, keepdim=True)
+    f = torch.tensor([[2.0, 0, 0, -1.0], [0, 0.5, 3.0, 0]], dtype=torch.float64, device=device)
+    assert_same(impl.omp_codes(f @ D, D, 2), f, "batch latent", rtol=1e-4, atol=1e-4)
+
+
+def test_omp_codes__one_entry_is_the_best_projection(impl, device):
+    """With k = 1 the row with the largest |x . d| is used, also with a negative code."""
+    D = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]], device=device)
+    x = torch.tensor([[1.0, 0.1], [0.5, 0.9], [-2.0, 0.3]], device=device)
+    expected = torch.tensor([[1.0, 0, 0], [0, 1.02, 0], [-2.0, 0, 0]], device=device)
+    assert_same(impl.omp_codes(x, D, 1), expected, "batch latent", rtol=1e-4, atol=1e-4)
+
+
+def test_omp_codes__refits_all_that_was_chosen(impl, device):
+    """After the second choice the first code is fitted again, together with it."""
+    D = torch.tensor([[1.0, 0.0], [0.8, 0.6]], device=device)
+    x = torch.tensor([[1.0, 1.0]], device=device)
+    codes = impl.omp_codes(x, D, 2)
+    expected = torch.tensor([[-1 / 3, 5 / 3]], device=device)
+    hint = "two rows span the plane, so two codes reconstruct x exactly"
+    assert_same(codes, expected, "batch latent", rtol=1e-4, atol=1e-4, hint=hint)
+
+
+def test_omp_codes__has_k_entries_and_an_orthogonal_residual(impl, seed, device):
+    """Each row has exactly k codes, and what they leave is orthogonal to the rows they use."""
+    g = generator(seed, device)
+    x, D = normal(g, 7, 6, dtype=torch.float64), directions(g, 9, 6, dtype=torch.float64)
+    for k in (1, 3):
+        codes = impl.omp_codes(x, D, k)
+        counts = (codes != 0).sum(dim=1)
+        require((counts == k).all(), f"rows have {counts.tolist()} codes; k is {k}")
+        left = ((x - codes @ D) @ D.T)[codes != 0].abs().max()
+        require(left < 1e-3, f"the residual has a product of {left:.3f} with a row in use")
+
+
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_omp_codes__matches_sklearn(impl, seed, device, k):
+    """It agrees with scikit-learn's orthogonal_mp."""
+    g = generator(seed, device)
+    x, D = normal(g, 6, 8, dtype=torch.float64), directions(g, 12, 8, dtype=torch.float64)
+    with unchanged(x, D):
+        codes = impl.omp_codes(x, D, k)
+    theirs = orthogonal_mp(D.T.cpu().numpy(), x.T.cpu().numpy(), n_nonzero_coefs=k).T
+    expected = torch.as_tensor(np.ascontiguousarray(theirs)).to(x)
+    assert_same(codes, expected, "batch latent", rtol=1e-3, atol=1e-4)
+
+
+def test_omp_codes__equal_rows_do_no_harm(impl, device):
+    """A dictionary that holds a row twice gives finite codes with a perfect reconstruction."""
+    D = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], device=device)
+    x = torch.tensor([[3.0, 0.0], [1.0, 2.0]], device=device)
+    codes = impl.omp_codes(x, D, 2)
+    require(codes.isfinite().all(), "codes are not finite: did the equations become singular?")
+    assert_same(codes @ D, x, "batch d_in", rtol=1e-3, atol=1e-3, what="the reconstruction")
+
+
+def test_omp_codes__equals_reference(impl, ref, seed, device):
+    """It agrees with the reference, also in single precision and for transposed views."""
+    g = generator(seed, device)
+    x, D = normal(g, 5, 7), directions(g, 9, 7)
+    expected = ref.omp_codes(x, D, 3)
+    assert_same(
+        impl.omp_codes(strided(x), strided(D), 3), expected, "batch latent", rtol=1e-3, atol=1e-3
+    )
+
+
+# -------------------------------------------------------------------------------- c3. best_rank_one
+
+RANK = ["d_in", "row"]
+
+
+def test_best_rank_one__of_a_product_is_its_factors(impl, device):
+    """From codes times a unit direction both come back."""
+    direction = torch.tensor([0.6, 0.0, -0.8], device=device)
+    codes = torch.tensor([2.0, 0.5, -1.0, 3.0], device=device)
+    out = impl.best_rank_one(codes[:, None] * direction)
+    assert_same(out, (direction, codes), RANK, rtol=1e-4, atol=1e-4)
+
+
+def test_best_rank_one__codes_do_not_sum_to_a_negative_number(impl, seed, device):
+    """The sign is chosen by the codes, not by the direction."""
+    g = generator(seed, device)
+    for error in (normal(g, 6, 4), -normal(g, 5, 3).abs(), normal(g, 9, 3)):
+        direction, codes = impl.best_rank_one(error)
+        length = float(direction.norm())
+        require(abs(length - 1) < 1e-4, f"the direction has length {length:.3f}")
+        require(codes.sum() >= 0, f"the codes sum to {codes.sum():.3f}")
+
+
+def test_best_rank_one__leaves_the_least_error(impl, seed, device):
+    """The squared error left is that of the other singular values, the least possible."""
+    error = normal(generator(seed, device), 8, 5, dtype=torch.float64)
+    direction, codes = impl.best_rank_one(error)
+    left = (error - codes[:, None] * direction).square().sum()
+    rest = torch.linalg.svdvals(error)[1:].square().sum()
+    assert_same(left, rest, rtol=1e-6, atol=1e-8, what="the squared error left")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_best_rank_one__equals_reference(impl, ref, seed, device, dtype):
+    """It agrees with the reference, for more rows than columns and fewer."""
+    g = generator(seed + 50, device)
+    for n, d in [(9, 4), (3, 6)]:
+        error = strided(normal(g, n, d, dtype=dtype) + 1)
+        with unchanged(error):
+            mine = impl.best_rank_one(error)
+        assert_same(mine, ref.best_rank_one(error), RANK, rtol=1e-3, atol=1e-3)
+
+
+# ----------------------------------------------------------------------------------------- c4. ksvd
+
+
+def sparse_data(seed, device, n=120, n_feature=6, d_in=4):
+    """Rows that are a positive multiple of one of a few directions, and these directions."""
+    g = generator(seed + 77, device)
+    truth = directions(g, n_feature, d_in, dtype=torch.float64)
+    which = torch.arange(n, device=device) % n_feature
+    size = 0.5 + torch.rand(n, 1, generator=g, device=device, dtype=torch.float64)
+    return size * truth[which], truth, g
+
+
+def test_ksvd__improves_a_blurred_dictionary(impl, seed, device):
+    """From a blurred start, rows that are multiples of one direction each pull it into place."""
+    x, truth, g = sparse_data(seed, device, n_feature=4, d_in=6)
+    start = truth + 0.1 * directions(g, 4, 6, dtype=torch.float64)
+    start = start / start.norm(dim=1, keepdim=True)
+    D = impl.ksvd(x, start, 1, 3)
+    own = (D * truth).sum(dim=1)
+    require((own > 0.999).all(), f"the cosines with the truth are {own.tolist()}")
+
+
+def test_ksvd__one_round_by_hand(impl, device):
+    """Two rows in the plane: each moves to the best direction of the points that use it."""
+    x = torch.tensor([[2.0, 0.2], [1.0, -0.1], [2.0, 0.2], [0.1, 1.0], [0.0, 3.0]], device=device)
+    D = impl.ksvd(x.double(), torch.eye(2, dtype=torch.float64, device=device), 1, 1)
+    for row, points in [(0, x[:3]), (1, x[3:])]:
+        best = torch.linalg.svd(points.double()).Vh[0]
+        best = best * (points.double() @ best).sum().sign()
+        what = f"row {row}"
+        assert_same(D[row], best, "d_in", rtol=1e-6, atol=1e-6, what=what)
+
+
+def test_ksvd__more_rounds_explain_more(impl, ref, seed, device):
+    """The squared error after four rounds is below that after one; all rows have length 1."""
+    g = generator(seed + 5, device)
+    active = torch.rand(60, 8, generator=g, device=device) < 0.25
+    f = active * (0.5 + torch.rand(60, 8, generator=g, device=device))
+    x = f.double() @ directions(g, 8, 5, dtype=torch.float64)
+    start, errors = directions(g, 8, 5, dtype=torch.float64), []
+    for rounds in (1, 4):
+        D = impl.ksvd(x, start, 2, rounds)
+        require(((D.norm(dim=1) - 1).abs() < 1e-6).all(), "a row has not length 1")
+        errors.append(float((x - ref.omp_codes(x, D, 2) @ D).square().sum()))
+    require(
+        errors[1] < errors[0], f"the squared error goes from {errors[0]:.3f} to {errors[1]:.3f}"
+    )
+
+
+def test_ksvd__a_row_without_use_starts_again(impl, device):
+    """A row that no data row uses is replaced by the worst explained data row, of length 1."""
+    x = torch.tensor([[3.0, 0, 0], [2.0, 0, 0.3], [0, 2.0, 0], [0, 1.0, 0]], device=device).double()
+    start = torch.tensor([[1.0, 0, 0], [0, 1.0, 0], [0, 0, -1.0]], device=device).double()
+    D = impl.ksvd(x, start, 1, 1)
+    worst = x[1] / x[1].norm()
+    assert_same(D[2], worst, "d_in", rtol=1e-4, atol=1e-4, what="the replaced row")
+
+
+def test_ksvd__leaves_its_inputs_alone(impl, seed, device):
+    """The data and the dictionary given are not changed; the result is another tensor."""
+    x, truth, _ = sparse_data(seed, device)
+    with unchanged(x, truth):
+        D = impl.ksvd(x, truth, 1, 1)
+    require(D.shape == truth.shape, f"the shape is {tuple(D.shape)}")
+
+
+def test_ksvd__equals_reference(impl, ref, seed, device):
+    """It agrees with the reference, with unused rows and without, for one round and three."""
+    g = generator(seed + 9, device)
+    x = normal(g, 30, 4, dtype=torch.float64)
+    for n, k, rounds in [(5, 1, 1), (6, 2, 3), (12, 1, 2)]:
+        start = directions(g, n, 4, dtype=torch.float64)
+        expected = ref.ksvd(x, start, k, rounds)
+        assert_same(
+            impl.ksvd(strided(x), start, k, rounds), expected, "latent d_in", rtol=1e-4, atol=1e-4
+        )
+
+
+# ----------------------------------------------------------------------------------- d. fista_codes
+
+
+def objective(x: Tensor, codes: Tensor, D: Tensor, l1: float) -> Tensor:
+    """|x - f D|^2 + l1 sum f of every row."""
+    return (x - codes @ D).square().sum(dim=1) + l1 * codes.sum(dim=1)
+
+
+def test_fista_codes__first_step_is_a_tied_encoder(impl, device):
+    """One step from zero is ReLU(2 s x D^T - s l1), with s = 1 / (2 |D|^2)."""
+    D = torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.0, -0.5]], device=device)  # |D| = 2, so s = 1/8
+    x = torch.tensor([[1.0, 3.0], [-1.0, -4.0]], device=device)
+    expected = torch.tensor([[0.4, 0.65, 0.0], [0.0, 0.0, 0.4]], device=device)
+    assert_same(impl.fista_codes(x, D, 0.8, 1), expected, "batch latent")
+
+
+def test_fista_codes__two_steps_with_one_row_by_hand(impl, device):
+    """The second step starts a little ahead: t goes from 1 to 1.618, so the weight is still 0."""
+    D = torch.tensor([[1.0, 0.0], [0.6, 0.8]], device=device)  # |D|^2 = 1.6, s = 1 / 3.2
+    x = torch.tensor([[1.0, 0.5]], device=device)
+    step = 1 / 3.2
+    f = torch.zeros(1, 2, device=device)
+    for _ in range(2):
+        f = (f - step * (2 * (f @ D - x) @ D.T + 0.1)).relu()
+    assert_same(impl.fista_codes(x, D, 0.1, 2), f, "batch latent", rtol=1e-4, atol=1e-5)
+
+
+def test_fista_codes__has_momentum_from_the_third_step(impl, device):
+    """Three steps from zero, worked out by hand with t = 1, 1.618, 2.194."""
+    D = torch.tensor([[1.0, 0.0], [0.6, 0.8]], device=device)
+    x, step = torch.tensor([[1.0, 0.5]], device=device), 1 / 3.2
+    f = [torch.zeros(1, 2, device=device)]
+    ahead, t = f[0], 1.0
+    for _ in range(3):
+        f.append((ahead - step * (2 * (ahead @ D - x) @ D.T + 0.1)).relu())
+        later = (1 + math.sqrt(1 + 4 * t * t)) / 2
+        ahead, t = f[-1] + (t - 1) / later * (f[-1] - f[-2]), later
+    assert_same(impl.fista_codes(x, D, 0.1, 3), f[3], "batch latent", rtol=1e-4, atol=1e-5)
+
+
+def test_fista_codes__orthonormal_rows_have_a_closed_form(impl, seed, device):
+    """With orthonormal rows the best codes are ReLU(x D^T - l1 / 2)."""
+    g = generator(seed, device)
+    D = torch.linalg.qr(normal(g, 5, 5, dtype=torch.float64)).Q[:3]
+    x = normal(g, 6, 5, dtype=torch.float64)
+    best = (x @ D.T - 0.3).relu()
+    assert_same(impl.fista_codes(x, D, 0.6, 50), best, "batch latent", rtol=1e-5, atol=1e-6)
+
+
+def test_fista_codes__ends_at_the_optimum(impl, seed, device):
+    """Where a code is positive the gradient is 0, elsewhere it is not negative (KKT)."""
+    g = generator(seed, device)
+    D, x = directions(g, 5, 4, dtype=torch.float64), normal(g, 6, 4, dtype=torch.float64)
+    codes = impl.fista_codes(x, D, 0.3, 400)
+    require((codes >= 0).all(), "some codes are negative")
+    gradient = 2 * (codes @ D - x) @ D.T + 0.3
+    require(gradient.min() > -1e-3, f"a gradient is {gradient.min():.4f}: a code should grow")
+    slack = (gradient * (codes > 1e-4)).abs().max()
+    require(slack < 1e-3, f"a positive code has gradient {slack:.4f}: it should be 0")
+
+
+def test_fista_codes__is_faster_than_without_momentum(impl, seed, device):
+    """After 25 steps its objective is not above that of plain steps (ISTA)."""
+    g = generator(seed, device)
+    D, x = directions(g, 9, 4, dtype=torch.float64), normal(g, 8, 4, dtype=torch.float64)
+    plain, step = (
+        torch.zeros(8, 9, dtype=x.dtype, device=device),
+        0.5 / torch.linalg.svdvals(D)[0] ** 2,
+    )
+    for _ in range(25):
+        plain = (plain - step * (2 * (plain @ D - x) @ D.T + 0.1)).relu()
+    mine = objective(x, impl.fista_codes(x, D, 0.1, 25), D, 0.1).mean()
+    theirs = objective(x, plain, D, 0.1).mean()
+    require(
+        mine < theirs + 1e-9, f"the objective is {mine:.5f}; without momentum it is {theirs:.5f}"
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_fista_codes__equals_reference(impl, ref, seed, device, dtype):
+    """It agrees with the reference for several sizes, step counts and strides."""
+    g = generator(seed, device)
+    for n, m, d, steps in [(4, 7, 3, 6), (3, 2, 5, 1), (5, 6, 4, 30)]:
+        x, D = strided(normal(g, n, d, dtype=dtype)), strided(1.5 * normal(g, m, d, dtype=dtype))
+        with unchanged(x, D):
+            out = impl.fista_codes(x, D, 0.2, steps)
+        expected = ref.fista_codes(x, D, 0.2, steps)
+        assert_same(out, expected, "batch latent", rtol=1e-3, atol=1e-4)
+
+
+# ------------------------------------------------------------------------------- e. smallest_cosine
+
+
+def test_smallest_cosine__by_hand(impl, device):
+    """Three directions in the plane: 0, 90 and 180 degrees, of lengths 1, 2 and 3."""
+    D = torch.tensor([[1.0, 0.0], [0.0, 2.0], [-3.0, 0.0]], device=device)
+    assert_same(impl.smallest_cosine(D), torch.tensor([-1.0, 0.0, -1.0], device=device), "latent")
+
+
+def test_smallest_cosine__keeps_its_sign(impl, device):
+    """It is the most negative cosine, not the one nearest to zero."""
+    D = torch.tensor([[1.0, 0.0], [-0.8, 0.6], [0.6, 0.8]], device=device)
+    expected = torch.tensor([-0.8, -0.8, 0.0], device=device)
+    assert_same(impl.smallest_cosine(D), expected, "latent", atol=1e-5, rtol=1e-5)
+
+
+def test_smallest_cosine__may_be_positive(impl, device):
+    """Where all directions are alike, the smallest cosine is large: nothing is 0 by itself."""
+    D = torch.tensor([[1.0, 0.0], [0.8, 0.6]], device=device)
+    assert_same(impl.smallest_cosine(D), torch.tensor([0.8, 0.8], device=device), "latent")
+
+
+def test_smallest_cosine__is_minus_one_for_a_dictionary_and_its_opposite(impl, seed, device):
+    """In [R, -R] every row has an opposite, for any directions R."""
+    R = normal(generator(seed, device), 5, 4)
+    out = impl.smallest_cosine(torch.cat([R, -2 * R]))
+    assert_same(out, -torch.ones(10, device=device), "latent", rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_smallest_cosine__equals_reference(impl, ref, seed, device, dtype):
+    """It agrees with the reference, also where a row is zero."""
+    D = strided(normal(generator(seed, device), 7, 5, dtype=dtype))
+    D[2] = 0
+    with unchanged(D):
+        assert_same(impl.smallest_cosine(D), ref.smallest_cosine(D), "latent")
+
+
+# -------------------------------------------------------------------------------- f1. cheapest_code
+
+HALF = math.sqrt(0.5)
+RIVAL = [[HALF, HALF], [HALF, -HALF], [-HALF, HALF]]
+
+
+def in_square(seed, device, n=40):
+    """Points of the unit square."""
+    return torch.rand(n, 2, generator=generator(seed, device), device=device)
+
+
+def test_cheapest_code__axes_cost_the_sum(impl, seed, device):
+    """With the axes a point (a, b) costs a + b."""
+    x = in_square(seed, device)
+    assert_same(impl.cheapest_code(x, torch.eye(2, device=device)), x.sum(dim=1), "batch")
+
+
+def test_cheapest_code__three_diagonals_cost_the_maximum(impl, seed, device):
+    """With the three diagonals a point (a, b) costs sqrt(2) max(a, b)."""
+    x = in_square(seed, device)
+    expected = math.sqrt(2) * x.max(dim=1).values
+    out = impl.cheapest_code(x, torch.tensor(RIVAL, device=device))
+    assert_same(out, expected, "batch", rtol=1e-4, atol=1e-5)
+
+
+def test_cheapest_code__takes_the_cheapest_pair(impl, device):
+    """With axes and diagonal, (1, 1) costs sqrt(2) and (2, 1) costs sqrt(2) + 1."""
+    D = torch.tensor([[1.0, 0.0], [0.0, 1.0], [HALF, HALF]], device=device)
+    x = torch.tensor([[1.0, 1.0], [2.0, 1.0], [0.0, 3.0]], device=device)
+    expected = torch.tensor([math.sqrt(2), math.sqrt(2) + 1, 3.0], device=device)
+    assert_same(impl.cheapest_code(x, D), expected, "batch", rtol=1e-4, atol=1e-5)
+
+
+def test_cheapest_code__out_of_reach_costs_infinity(impl, device):
+    """A point that no non-negative code reconstructs costs infinity."""
+    x = torch.tensor([[1.0, 2.0], [-1.0, 2.0], [0.5, -0.1]], device=device)
+    out = impl.cheapest_code(x, torch.eye(2, device=device))
+    assert_same(out.isinf(), torch.tensor([False, True, True], device=device), "batch")
+    alone = impl.cheapest_code(x, torch.tensor([[1.0, 1.0], [2.0, 2.0]], device=device))
+    require(alone.isinf().all(), "two parallel rows reach no point of general position")
+
+
+def test_cheapest_code__the_length_of_a_row_counts(impl, device):
+    """A row of length 2 costs half as much to use."""
+    x = torch.tensor([[3.0, 4.0]], device=device)
+    D = torch.tensor([[2.0, 0.0], [0.0, 1.0]], device=device)
+    assert_same(impl.cheapest_code(x, D), torch.tensor([5.5], device=device), "batch")
+
+
+def test_cheapest_code__matches_a_linear_program(impl, seed, device):
+    """It agrees with scipy's linear programming on random dictionaries."""
+    g = generator(seed, device)
+    D, x = directions(g, 5, 2, dtype=torch.float64), normal(g, 6, 2, dtype=torch.float64)
+    with unchanged(x, D):
+        costs = impl.cheapest_code(x, D)
+    for point, cost in zip(x.cpu().numpy(), costs.tolist(), strict=True):
+        best = linprog(np.ones(5), A_eq=D.T.cpu().numpy(), b_eq=point, bounds=(0, None))
+        expected = best.fun if best.success else math.inf
+        same = cost == expected or abs(cost - expected) < 1e-6
+        require(
+            same, f"the point {point.round(3)} costs {cost:.4f}; the program says {expected:.4f}"
+        )
+
+
+def test_cheapest_code__equals_reference(impl, ref, seed, device):
+    """It agrees with the reference for several dictionaries and for transposed views."""
+    g = generator(seed, device)
+    for n in (2, 4, 7):
+        D, x = directions(g, n, 2), strided(normal(g, 9, 2))
+        assert_same(
+            impl.cheapest_code(x, strided(D)),
+            ref.cheapest_code(x, D),
+            "batch",
+            rtol=1e-3,
+            atol=1e-4,
+        )
+
+
+# --------------------------------------------------------------------------------- f2. square_costs
+
+
+def test_square_costs__in_the_full_square(impl, device):
+    """At p = 1 the axes cost 1 and the diagonals 2 sqrt(2) / 3."""
+    out = impl.square_costs(torch.ones(1, device=device))
+    expected = torch.tensor([[1.0], [2 * math.sqrt(2) / 3]], device=device)
+    assert_same(out, expected, "rival p")
+
+
+def test_square_costs__tie_where_the_text_says(impl, device):
+    """They tie at p = 3 - 3 / sqrt(2); for p near 0 the diagonals cost sqrt(2) times as much."""
+    p = torch.tensor([3 - 3 / math.sqrt(2), 1e-4], dtype=torch.float64, device=device)
+    axes, rival = impl.square_costs(p)
+    expected = torch.tensor([1.0, math.sqrt(2)], dtype=torch.float64, device=device)
+    assert_same(rival / axes, expected, "p", rtol=1e-4, atol=1e-4, what="the ratio of the two")
+
+
+def test_square_costs__are_what_a_sample_gives(impl, seed, device):
+    """They are the mean costs of a large sample, at p = 0.6."""
+    g = generator(seed, device)
+    n = 20_000
+    x = torch.rand(n, 2, generator=g, device=device)
+    x = x * (torch.rand(n, 2, generator=g, device=device) < 0.6)
+    measured = torch.stack([x.sum(dim=1).mean(), math.sqrt(2) * x.max(dim=1).values.mean()])
+    theory = impl.square_costs(torch.tensor(0.6, device=device))
+    bound = hoeffding(n, 2.0, ALARM)
+    gap = (measured - theory).abs().tolist()
+    require(max(gap) < bound, f"a sample differs by {gap}, more than chance allows ({bound:.3f})")
+
+
+def test_square_costs__equals_reference(impl, ref, seed, device):
+    """It agrees with the reference on a grid of any shape."""
+    p = torch.rand(4, 3, generator=generator(seed, device), device=device, dtype=torch.float64)
+    assert_same(impl.square_costs(p), ref.square_costs(p), "rival row col")
+
+
+# -------------------------------------------------------------------------------- g1. pad_and_stack
+
+PAD = ["inst n_max d_in", "inst n_max"]
+
+
+def test_pad_and_stack__by_hand(impl, device):
+    """Dictionaries of one and of two rows, filled up to three."""
+    a = torch.tensor([[1.0, 2.0]], device=device)
+    b = torch.tensor([[3.0, 4.0], [5.0, 6.0]], device=device)
+    stack = torch.tensor([[[1.0, 2], [0, 0], [0, 0]], [[3, 4], [5, 6], [0, 0]]], device=device)
+    mask = torch.tensor([[1.0, 0, 0], [1, 1, 0]], device=device)
+    assert_same(impl.pad_and_stack([a, b], 3), (stack, mask), PAD)
+
+
+def test_pad_and_stack__a_real_row_of_zeros_is_real(impl, device):
+    """The mask says what is padding; a row of zeros of the dictionary itself is not."""
+    D = torch.tensor([[0.0, 0.0], [1.0, 0.0]], device=device)
+    _, mask = impl.pad_and_stack([D], 3)
+    assert_same(mask, torch.tensor([[1.0, 1.0, 0.0]], device=device), "inst n_max", what="the mask")
+
+
+def test_pad_and_stack__makes_copies(impl, seed, device):
+    """The stack shares no memory with the dictionaries."""
+    D = normal(generator(seed, device), 3, 2)
+    before = D.clone()
+    stack, _ = impl.pad_and_stack([D, D], 3)
+    stack += 1
+    require(torch.equal(D, before), "changing the stack changed a dictionary")
+
+
+def test_pad_and_stack__refuses_too_large_ones(impl, device):
+    """A dictionary with more rows than n_max is a ValueError that names its size."""
+    small, large = torch.ones(2, 3, device=device), torch.ones(7, 3, device=device)
+    assert_raises(ValueError, impl.pad_and_stack, [small, large], 5, match="7")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_pad_and_stack__equals_reference(impl, ref, seed, device, dtype):
+    """It agrees with the reference, keeps the dtype, and n_max may exceed every size."""
+    g = generator(seed, device)
+    parts = [strided(normal(g, n, 3, dtype=dtype)) for n in (4, 1, 3)]
+    for n_max in (4, 6):
+        with unchanged(*parts):
+            out = impl.pad_and_stack(parts, n_max)
+        assert_same(out, ref.pad_and_stack(parts, n_max), PAD)
+
+
+# ---------------------------------------------------------------------------- g2. ensemble_gradient
+
+
+def line_loss(params, batch, hyper):
+    """A line through points: mean over the batch of (a x + b - y)^2, plus l1 a."""
+    x, y = batch["x"], batch["y"]
+    return (params["a"] * x + params["b"] - y).square().mean() + hyper["l1"] * params["a"]
+
+
+def lines_to_fit(device):
+    """Three lines, two points."""
+    batch = {
+        "x": torch.tensor([0.0, 2.0], device=device),
+        "y": torch.tensor([1.0, 1.0], device=device),
+    }
+    params = {"a": torch.tensor([0.0, 1.0, 2.0], device=device), "b": torch.ones(3, device=device)}
+    return params, batch, {"l1": torch.tensor([0.5, 0.0, 1.0], device=device)}
+
+
+def test_ensemble_gradient__by_hand(impl, device):
+    """Three lines through two points: every gradient and every loss worked out by hand."""
+    params, batch, hyper = lines_to_fit(device)
+    grads, losses = impl.ensemble_gradient(line_loss, params, batch, hyper)
+    # residuals of member i at the two points: 0 and 2 a; d/da = 2 * mean(r x), d/db = 2 * mean(r)
+    assert_same(losses, torch.tensor([0.0, 2.0, 10.0], device=device), "inst", what="the losses")
+    assert_same(grads["a"], torch.tensor([0.5, 4.0, 9.0], device=device), "inst", what="d/da")
+    assert_same(grads["b"], torch.tensor([0.0, 2.0, 4.0], device=device), "inst", what="d/db")
+
+
+def small_ensemble(seed, device, dtype=torch.float64):
+    """Parameters and hyper of three small SAEs, and a batch."""
+    g = generator(seed, device)
+    params = {
+        "W_enc": normal(g, 3, 4, 5, dtype=dtype), "b_enc": normal(g, 3, 5, dtype=dtype),
+        "W_dec": normal(g, 3, 5, 4, dtype=dtype), "b_dec": normal(g, 3, 4, dtype=dtype),
+    }  # fmt: skip
+    mask = torch.ones(3, 5, dtype=dtype, device=device)
+    mask[0, 3:] = 0
+    hyper = {"l1": [0.1, 0.5, 0.2], "tied": [0.0, 1.0, 0.0]}
+    hyper = {k: torch.tensor(v, dtype=dtype, device=device) for k, v in hyper.items()}
+    return params, normal(g, 6, 4, dtype=dtype), hyper | {"mask": mask}
+
+
+def test_ensemble_gradient__each_member_has_its_own(impl, ref, seed, device):
+    """Every member's gradient and loss are those that it has alone."""
+    params, x, hyper = small_ensemble(seed, device)
+    with unchanged(*params.values(), x, *hyper.values()):
+        grads, losses = impl.ensemble_gradient(ref.sae_loss, params, x, hyper)
+    require(isinstance(grads, dict) and grads.keys() == params.keys(), "the gradients need names")
+    for i in range(3):
+        own = {name: value[i].clone().requires_grad_() for name, value in params.items()}
+        loss = ref.sae_loss(own, x, {name: value[i] for name, value in hyper.items()})
+        alone = torch.autograd.grad(loss, list(own.values()), allow_unused=True)
+        assert_same(losses[i], loss.detach(), what=f"the loss of member {i}")
+        for (name, value), grad in zip(own.items(), alone, strict=True):
+            expected = torch.zeros_like(value).detach() if grad is None else grad
+            assert_same(grads[name][i], expected, what=f"the gradient of {name}, member {i}")
+
+
+def test_ensemble_gradient__padding_gets_no_gradient(impl, ref, seed, device):
+    """A latent that is masked off gets a gradient of exactly 0."""
+    params, x, hyper = small_ensemble(seed, device)
+    grads, _ = impl.ensemble_gradient(ref.sae_loss, params, x, hyper)
+    require((grads["W_dec"][0, 3:] == 0).all(), "the padding of W_dec has a gradient")
+    require((grads["b_enc"][0, 3:] == 0).all(), "the padding of b_enc has a gradient")
+
+
+def test_ensemble_gradient__equals_reference(impl, ref, seed, device):
+    """It agrees with the reference, for SAEs and for lines, and keeps the dtype."""
+    for loss, args in [
+        (ref.sae_loss, small_ensemble(seed + 1, device, torch.float32)),
+        (line_loss, lines_to_fit(device)),
+    ]:
+        mine = impl.ensemble_gradient(loss, *args)
+        theirs = ref.ensemble_gradient(loss, *args)
+        require(isinstance(mine, tuple) and len(mine) == 2, "return the pair: gradients, losses")
+        assert_same(mine[1], theirs[1], "inst", what="the losses")
+        for name, grad in theirs[0].items():
+            require(name in mine[0], f"the gradient of {name} is missing")
+            assert_same(mine[0][name], grad, what=f"the gradient of {name}", rtol=1e-4, atol=1e-5)
+
+
+# ---------------------------------------------------------------------------------- g3. adam_update
+
+ADAM = ["shape", "shape", "shape"]
+
+
+def test_adam_update__first_step_has_the_size_of_lr(impl, device):
+    """The first update moves every entry by lr against its gradient, however small that is."""
+    theta, grad = torch.tensor([[1.0, 2.0, 3.0], [1e-3, -5.0, 0.2]], device=device)
+    new, mean, square = impl.adam_update(theta, grad, 0 * grad, 0 * theta, 1, 0.1)
+    expected = torch.tensor([0.9, 2.1, 2.9], device=device)
+    assert_same(new, expected, "entry", rtol=1e-4, atol=1e-5, what="theta")
+    assert_same(mean, 0.1 * grad, "entry", what="the mean")
+    assert_same(square, 0.001 * grad**2, "entry", what="the square")
+
+
+def test_adam_update__goes_on_without_gradient(impl, device):
+    """With gradient 0 the averages decay and theta still moves."""
+    one, zero = torch.ones(2, device=device), torch.zeros(2, device=device)
+    new, mean, square = impl.adam_update(zero, 0 * one, one.clone(), one.clone(), 1000, 0.01)
+    assert_same(mean, 0.9 * one, "entry", what="the mean")
+    assert_same(square, 0.999 * one, "entry", what="the square")
+    step = 0.9 / math.sqrt(0.999 / (1 - 0.999**1000))
+    assert_same(new, -0.01 * step * one, "entry", rtol=1e-4, atol=1e-6, what="theta")
+
+
+def test_adam_update__epsilon_matters_for_tiny_gradients(impl, device):
+    """For a gradient of 1e-8 the first step is half of lr: epsilon stands outside the root."""
+    zero = torch.zeros(1, dtype=torch.float64, device=device)
+    new, *_ = impl.adam_update(zero.clone(), zero + 1e-8, zero.clone(), zero.clone(), 1, 1.0)
+    assert_same(new, zero - 0.5, "entry", rtol=1e-6, atol=1e-6, what="theta")
+
+
+def test_adam_update__matches_torch(impl, seed, device):
+    """Five updates in a row are those of torch.optim.Adam."""
+    g = generator(seed, device)
+    theta = normal(g, 3, 4, dtype=torch.float64)
+    leaf = theta.clone().requires_grad_()
+    optimizer = torch.optim.Adam([leaf], lr=0.05)
+    mean, square = torch.zeros_like(theta), torch.zeros_like(theta)
+    for n in range(1, 6):
+        grad = normal(g, 3, 4, dtype=torch.float64)
+        leaf.grad = grad
+        optimizer.step()
+        theta, mean, square = impl.adam_update(theta, grad, mean, square, n, 0.05)
+        assert_same(theta, leaf.detach(), "row col", what=f"theta after update {n}")
+
+
+def test_adam_update__equals_reference(impl, ref, seed, device):
+    """It agrees with the reference late in a run, and leaves its arguments alone."""
+    g = generator(seed, device)
+    theta, grad, mean = (strided(normal(g, 4, 3)) for _ in range(3))
+    square = normal(g, 4, 3).square()
+    for n in (2, 700):
+        with unchanged(theta, grad, mean, square):
+            out = impl.adam_update(theta, grad, mean, square, n, 0.01)
+        assert_same(out, ref.adam_update(theta, grad, mean, square, n, 0.01), ADAM)
+
+
+# -------------------------------------------------------------------------------------- h. rank_auc
+
+
+def auc(impl, score, is_true, device):
+    """Call with lists."""
+    return impl.rank_auc(torch.tensor(score, device=device), torch.tensor(is_true, device=device))
+
+
+def test_rank_auc__by_hand(impl, device):
+    """Two true items among five: five of six pairs are in order."""
+    score, is_true = [0.9, 0.1, 0.5, 0.3, 0.4], [True, False, False, False, True]
+    assert_same(auc(impl, score, is_true, device), 5 / 6)
+
+
+def test_rank_auc__perfect_and_reversed(impl, device):
+    """A perfect score has 1, a reversed one 0."""
+    is_true = [False, True, True, False, False]
+    assert_same(auc(impl, [0.1, 0.8, 0.9, 0.2, 0.3], is_true, device), 1.0)
+    assert_same(auc(impl, [0.7, 0.1, 0.2, 0.9, 0.8], is_true, device), 0.0)
+
+
+def test_rank_auc__ties_count_one_half(impl, device):
+    """Equal scores are worth one half; a constant score has 0.5."""
+    assert_same(auc(impl, [0.5, 0.5, 0.5], [True, False, True], device), 0.5)
+    assert_same(auc(impl, [0.5, 0.5, 0.1, 0.9], [True, False, False, False], device), 0.5)
+
+
+def test_rank_auc__only_the_order_counts(impl, seed, device):
+    """Any increasing function of the score leaves it alone."""
+    g = generator(seed, device)
+    score, is_true = normal(g, 12), torch.arange(12, device=device) % 3 == 0
+    one, two = impl.rank_auc(score, is_true), impl.rank_auc(score.exp() * 5 + 2, is_true)
+    assert_same(one, float(two))
+
+
+def test_rank_auc__needs_both_kinds(impl, device):
+    """With only true or only false items it is a ValueError."""
+    for kind in (True, False):
+        flags = torch.full((3,), kind, device=device)
+        assert_raises(ValueError, impl.rank_auc, torch.ones(3, device=device), flags)
+
+
+def test_rank_auc__matches_sklearn(impl, ref, seed, device):
+    """It agrees with scikit-learn's roc_auc_score and with the reference, ties included."""
+    g = generator(seed, device)
+    for n in (9, 30):
+        score = (4 * torch.rand(n, generator=g, device=device)).round() / 4
+        is_true = torch.arange(n, device=device) % 4 == 1
+        mine = impl.rank_auc(score, is_true)
+        theirs = float(roc_auc_score(is_true.cpu().numpy(), score.cpu().numpy()))
+        assert_same(mine, theirs, rtol=1e-5, atol=1e-6)
+        assert_same(mine, ref.rank_auc(score, is_true), rtol=1e-5, atol=1e-6)
+
+
+def test_rank_auc__equals_reference(impl, ref, seed, device):
+    """It agrees with the reference where few items are true."""
+    score = normal(generator(seed, device), 15)
+    is_true = torch.arange(15, device=device) == 4
+    assert_same(impl.rank_auc(score, is_true), ref.rank_auc(score, is_true), rtol=1e-5, atol=1e-6)
+
+
+# -------------------------------------------------------------------------- i1. noisy_relu_variance
+
+
+def test_noisy_relu_variance__far_from_zero(impl, device):
+    """Far above 0 the noise passes (sigma squared); far below it is blocked (0)."""
+    z = torch.tensor([9.0, -9.0], dtype=torch.float64, device=device)
+    expected = torch.tensor([0.25, 0.0], dtype=torch.float64, device=device)
+    assert_same(impl.noisy_relu_variance(z, 0.5), expected, "entry", rtol=1e-6, atol=1e-9)
+
+
+def test_noisy_relu_variance__at_zero(impl, device):
+    """At 0 half of a normal number passes: sigma^2 (1/2 - 1/(2 pi))."""
+    z = torch.zeros(2, dtype=torch.float64, device=device)
+    expected = z + 9 * (0.5 - 0.5 / math.pi)
+    assert_same(impl.noisy_relu_variance(z, 3.0), expected, "entry")
+
+
+def test_noisy_relu_variance__scales(impl, seed, device):
+    """Doubling z and sigma multiplies the variance by four."""
+    z = normal(generator(seed, device), 6, dtype=torch.float64)
+    once, twice = impl.noisy_relu_variance(z, 0.7), impl.noisy_relu_variance(2 * z, 1.4)
+    assert_same(twice, 4 * once, "entry")
+
+
+def test_noisy_relu_variance__is_the_variance_of_a_sample(impl, device):
+    """It is the variance found by integrating over the noise numerically."""
+    xi = torch.linspace(-9, 9, 20001, dtype=torch.float64, device=device)
+    weight = torch.exp(-xi.square() / 2)
+    weight = weight / weight.sum()
+    z = torch.tensor([-1.3, -0.2, 0.4, 1.1], dtype=torch.float64, device=device)
+    f = (z[:, None] + 0.8 * xi).relu()
+    mean = (weight * f).sum(dim=1, keepdim=True)
+    expected = (weight * (f - mean).square()).sum(dim=1)
+    assert_same(impl.noisy_relu_variance(z, 0.8), expected, "entry", rtol=1e-4, atol=1e-5)
+
+
+def test_noisy_relu_variance__equals_reference(impl, ref, seed, device):
+    """It agrees with the reference in any shape, and its gradient too."""
+    g = generator(seed, device)
+    z, up = normal(g, 3, 4, dtype=torch.float64), normal(g, 3, 4, dtype=torch.float64)
+    assert_same(impl.noisy_relu_variance(z, 0.6), ref.noisy_relu_variance(z, 0.6), "row col")
+    mine = vjp(impl.noisy_relu_variance, (z, 0.6), up)
+    assert_same(mine, vjp(ref.noisy_relu_variance, (z, 0.6), up), ["row col"])
+
+
+# -------------------------------------------------------------------------------- i2. spike_slab_kl
+
+
+def slab(device, *values):
+    """Double precision tensors of one entry."""
+    return [torch.tensor([v], dtype=torch.float64, device=device) for v in values]
+
+
+def test_spike_slab_kl__is_zero_at_the_prior(impl, device):
+    """An answer equal to the prior costs nothing."""
+    logit, mean, log_std = slab(device, math.log(0.2 / 0.8), 0.0, 0.0)
+    out = impl.spike_slab_kl(logit, mean, log_std, 0.2)
+    assert_same(out, torch.zeros_like(logit), "entry", rtol=0, atol=1e-7)
+
+
+def test_spike_slab_kl__spike_by_hand(impl, device):
+    """On with 1/2 against a prior of 1/4, strength as in the prior: half the log of 4/3."""
+    logit, mean, log_std = slab(device, 0.0, 0.0, 0.0)
+    expected = torch.full_like(logit, 0.5 * math.log(4 / 3))
+    assert_same(impl.spike_slab_kl(logit, mean, log_std, 0.25), expected, "entry")
+
+
+def test_spike_slab_kl__slab_counts_as_often_as_it_is_on(impl, device):
+    """The slab's term is weighted by q: on with 1/4 (as the prior), mean 2 and s = e."""
+    logit, mean, log_std = slab(device, math.log(1 / 3), 2.0, 1.0)
+    expected = torch.full_like(logit, 0.25 * 0.5 * (4 + math.e**2 - 1 - 2))
+    assert_same(impl.spike_slab_kl(logit, mean, log_std, 0.25), expected, "entry")
+
+
+def test_spike_slab_kl__extreme_logits_are_finite(impl, device):
+    """Logits of 100 and -100 give the limits, not NaN: -ln(prior) and -ln(1 - prior)."""
+    for dtype in (torch.float32, torch.float64):
+        logit = torch.tensor([100.0, -100.0], dtype=dtype, device=device)
+        zero = torch.zeros_like(logit)
+        expected = torch.tensor([-math.log(0.1), -math.log(0.9)], dtype=dtype, device=device)
+        assert_same(impl.spike_slab_kl(logit, zero, zero, 0.1), expected, "entry")
+
+
+def test_spike_slab_kl__is_never_negative(impl, seed, device):
+    """A divergence is not negative."""
+    g = generator(seed, device)
+    args = [normal(g, 20, dtype=torch.float64) for _ in range(3)]
+    out = impl.spike_slab_kl(*args, 0.3)
+    require((out > -1e-9).all(), f"the smallest divergence is {out.min():.3f}")
+
+
+def test_spike_slab_kl__equals_reference(impl, ref, seed, device):
+    """It agrees with the reference, with the prior as a number or a tensor, and in its gradient."""
+    g = generator(seed, device)
+    logit, mean, up = (normal(g, 3, 4, dtype=torch.float64) for _ in range(3))
+    log_std = normal(g, 4, dtype=torch.float64)
+    prior = torch.tensor(0.07, dtype=torch.float64, device=device)
+    for p in (0.07, prior):
+        with unchanged(logit, mean, log_std):
+            out = impl.spike_slab_kl(logit, mean, log_std, p)
+        assert_same(out, ref.spike_slab_kl(logit, mean, log_std, p), "batch latent")
+    args = (logit, mean, log_std, 0.07)
+    mine, theirs = (vjp(f.spike_slab_kl, args, up, (0, 1, 2)) for f in (impl, ref))
+    assert_same(mine, theirs, ["batch latent", "batch latent", "latent"])
+
+
+# ------------------------------------------------------------------------------ j1. self_similarity
+
+
+def test_self_similarity__by_hand(impl, device):
+    """Two latents over three frames: one turns by 90 degrees and stays, one only gets longer."""
+    frames = [[[1.0, 0], [1, 1]], [[0, 2], [2, 2]], [[0, 1], [3, 3]]]
+    expected = torch.tensor([[0.0, 1.0], [1.0, 1.0]], device=device)
+    out = impl.self_similarity(torch.tensor(frames, device=device))
+    assert_same(out, expected, "step latent", rtol=1e-5, atol=1e-6)
+
+
+def test_self_similarity__keeps_the_sign(impl, device):
+    """A latent that turns round has -1."""
+    frames = torch.tensor([[[1.0, 0]], [[-2.0, 0]]], device=device)
+    assert_same(impl.self_similarity(frames), torch.tensor([[-1.0]], device=device), "step latent")
+
+
+def test_self_similarity__a_latent_meets_only_itself(impl, device):
+    """Two latents that change places have similarity 0, though the dictionary is the same."""
+    eye = torch.eye(2, device=device)
+    out = impl.self_similarity(torch.stack([eye, eye.flip(0)]))
+    assert_same(out, torch.zeros(1, 2, device=device), "step latent")
+
+
+def test_self_similarity__dead_rows_and_single_frames(impl, device):
+    """A row of zeros has similarity 0, not NaN; one frame has no neighbour."""
+    frames = torch.zeros(2, 3, 4, device=device)
+    assert_same(impl.self_similarity(frames), torch.zeros(1, 3, device=device), "step latent")
+    shape = tuple(impl.self_similarity(frames[:1]).shape)
+    require(shape == (0, 3), f"with one frame the shape is {shape}, expected (0, 3)")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_self_similarity__equals_reference(impl, ref, seed, device, dtype):
+    """It agrees with the reference."""
+    frames = strided(normal(generator(seed, device), 5, 3, 4, dtype=dtype))
+    with unchanged(frames):
+        out = impl.self_similarity(frames)
+    assert_same(out, ref.self_similarity(frames), "step latent")
+
+
+# -------------------------------------------------------------------------------------- j2. settled
+
+HISTORY = [
+    [0.99, 0.10, 0.99, 0.95, 0.20],
+    [0.99, 0.20, 0.10, 0.95, 0.99],
+    [0.10, 0.99, 0.99, 0.90, 0.99],
+    [0.99, 0.99, 0.99, 0.95, 0.99],
+]
+
+
+def test_settled__looks_at_the_last_steps(impl, device):
+    """Over the last two steps; over the last three; a value at the threshold is not above it."""
+    history = torch.tensor(HISTORY, device=device)
+    two, three = [False, True, True, False, True], [False, False, False, False, True]
+    for window, expected in [(2, two), (3, three)]:
+        out = impl.settled(history, 0.9, window)
+        hint = f"threshold 0.9, window {window}"
+        assert_same(out, torch.tensor(expected, device=device), "latent", hint=hint)
+
+
+def test_settled__the_threshold_is_exclusive(impl, device):
+    """A latent at exactly the threshold has not settled."""
+    history = torch.full((3, 2), 0.5, device=device)
+    history[:, 1] = 0.75
+    expected = torch.tensor([False, True], device=device)
+    assert_same(impl.settled(history, 0.5, 2), expected, "latent")
+
+
+def test_settled__nothing_settles_before_the_window_is_full(impl, device):
+    """With fewer steps than the window nothing has settled."""
+    history = torch.ones(2, 3, device=device)
+    nothing, all_of_them = torch.zeros(3, device=device).bool(), torch.ones(3, device=device).bool()
+    assert_same(impl.settled(history, 0.9, 3), nothing, "latent")
+    assert_same(impl.settled(history, 0.9, 2), all_of_them, "latent")
+
+
+def test_settled__equals_reference(impl, ref, seed, device):
+    """It agrees with the reference."""
+    history = torch.rand(6, 9, generator=generator(seed, device), device=device)
+    for window in (1, 2, 4, 7):
+        with unchanged(history):
+            out = impl.settled(history, 0.4, window)
+        assert_same(out, ref.settled(history, 0.4, window), "latent")
+
+
+# --------------------------------------------------------------------------- k. participation_ratio
+
+
+def test_participation_ratio__of_equal_entries_is_their_number(impl, device):
+    """An axis has 1, two equal entries have 2, four have 4, whatever their signs and size."""
+    D = [[0.0, 5, 0, 0], [1, 0, 0, -1], [0.1, 0.1, -0.1, 0.1]]
+    expected = torch.tensor([1.0, 2.0, 4.0], device=device)
+    out = impl.participation_ratio(torch.tensor(D, device=device))
+    assert_same(out, expected, "latent", rtol=1e-4, atol=1e-4)
+
+
+def test_participation_ratio__by_hand(impl, device):
+    """Entries 1 and 2: (1 + 4)^2 / (1 + 16)."""
+    out = impl.participation_ratio(torch.tensor([[1.0, 2.0, 0.0]], device=device))
+    assert_same(out, torch.tensor([25 / 17], device=device), "latent", rtol=1e-4, atol=1e-5)
+
+
+def test_participation_ratio__ignores_length(impl, seed, device):
+    """Stretching a row changes nothing, by a thousand either way."""
+    D = normal(generator(seed, device), 4, 6)
+    once = impl.participation_ratio(D)
+    for factor in (1e-3, 1e3):
+        out = impl.participation_ratio(factor * D)
+        assert_same(out, once, "latent", rtol=1e-3, atol=1e-3, hint=f"the rows times {factor:g}")
+
+
+def test_participation_ratio__of_nothing_is_zero(impl, device):
+    """A row of zeros has 0, not NaN."""
+    D = torch.tensor([[0.0, 0.0], [1.0, 1.0]], device=device)
+    expected = torch.tensor([0.0, 2.0], device=device)
+    assert_same(impl.participation_ratio(D), expected, "latent", rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_participation_ratio__equals_reference(impl, ref, seed, device, dtype):
+    """It agrees with the reference."""
+    D = strided(normal(generator(seed, device), 5, 7, dtype=dtype))
+    with unchanged(D):
+        out = impl.participation_ratio(D)
+    assert_same(out, ref.participation_ratio(D), "latent")
+
+
+# -------------------------------------------------------------------------------------- predictions
+
+
+def test_predict_fooled_score__is_from_the_latents(impl, ref):
+    """Every latent is a feature, so the score from the latents is perfect."""
+    wanted = ref.predict_fooled_score
+    require(impl.predict_fooled_score == wanted, "which score asks only about the latents?")
+
+
+def test_predict_half_found__one_of_them(impl, ref):
+    """One of the four finds half of the features."""
+    wanted = ref.predict_half_found
+    require(impl.predict_half_found == wanted, "look at the numbers beside the bars")
+
+
+def test_predict_gap__is_between(impl, ref):
+    """The gap is some per cent."""
+    require(impl.predict_gap == ref.predict_gap, "look at the printed percentage")
+
+
+def test_predict_restored_at__is_where_the_costs_tie(impl):
+    """p = sqrt(2) p (1 - p / 3) at p = 3 - 3 / sqrt(2) = 0.879 (an answer within 0.01 counts)."""
+    tie = 3 - 3 / math.sqrt(2)
+    require(abs(impl.predict_restored_at - tie) < 0.01, "solve 1 = sqrt(2) (1 - p / 3)")
+
+
+def test_predict_recovery_peak__is_in_between(impl, ref):
+    """Too little L1 and too much both lose features."""
+    wanted = ref.predict_recovery_peak
+    require(impl.predict_recovery_peak == wanted, "look at the orange line on the left")
+
+
+def test_predict_sparse_winner__is_told_by_the_table(impl, ref):
+    """The league table of the sparser world."""
+    wanted = ref.predict_sparse_winner
+    require(impl.predict_sparse_winner == wanted, "compare the two best settings")
+
+
+def test_predict_stable_true__is_told_by_the_truth(impl, ref):
+    """The share of stable rows that are true features."""
+    wanted = ref.predict_stable_true
+    require(impl.predict_stable_true == wanted, "look at the third line that was printed")
+
+
+def test_predict_noise_road__finds_some(impl, ref):
+    """Noise alone makes codes sparse, but not as well as L1."""
+    wanted = ref.predict_noise_road
+    require(impl.predict_noise_road == wanted, "compare the counts beside the bars")
+
+
+def test_predict_relaxed__falls(impl, ref):
+    """A weaker penalty has its optimum elsewhere."""
+    require(impl.predict_relaxed == ref.predict_relaxed, "look at the blue line")
