@@ -451,9 +451,14 @@ if __name__ == "__main__":
 # and then $W$ grows fastest along the direction of largest variance, as in PCA. For a pair, the
 # variance of the sum $(x_1 + x_2)/\sqrt2$ is $V + \mathrm{Cov}$, that of the difference
 # $(x_1 - x_2)/\sqrt2$ is $V - \mathrm{Cov}$. An anticorrelated pair has $\mathrm{Cov} = -p^2/4$, so
-# the difference grows first: $W_1 \approx -W_2$, which is the right answer. The advantage is of
-# order $p^2$, so it is feeble when features are rare. This is our explanation. What we measured is
-# in line with it: SMALLSTARTS.
+# the difference grows first: $W_1 \approx -W_2$, which is the right answer. Compared
+# with $V$ the advantage is about $\tfrac34 p$, so it is feeble when features are rare. This is our
+# explanation; what we measured is in line with it. Pairs that ended opposite, in single starts:
+#
+# | | $p = 0.05$ | $p = 0.15$ | $p = 0.4$ |
+# | --- | --- | --- | --- |
+# | small starts | 53 % | 78 % | 100 % |
+# | usual starts | 38 % | 53 % | 82 % |
 
 # %% [markdown]
 # ### When there is no room
@@ -690,7 +695,7 @@ if __name__ == "__main__":
 # hides this; you had to look inside the blocks.
 #
 # **What the picture does not show.** Two sets of ten in ten dimensions is a friendly size: each set
-# can have a *perfect* basis. With three sets of eight in eight dimensions we measured CROWDED. Then
+# can have a *perfect* basis. With three sets of eight in eight dimensions we measured 0.017 within a set and 0.12 between the sets. Then
 # "almost" is the right word.
 
 # %% [markdown]
@@ -900,7 +905,7 @@ if __name__ == "__main__":
 # numerical integration.
 #
 # **A trap on the way.** In this map half of the starts are small, and half have the usual size.
-# Just below the collapse, at $p = 0.2$ and $c = 1$, LEAN. Small starts grow along the *sum* first,
+# Just below the collapse, at $p = 0.2$ and $c = 1$, 83 % of the pairs ended as a sum after small starts, and 27 % after usual ones, although a right angle costs a fifth less. Small starts grow along the *sum* first,
 # because a correlated pair has a positive covariance. Some never leave it. What helped
 # anticorrelated pairs misleads correlated ones. If you had used small starts only, you would have
 # drawn the line in the wrong place.
@@ -950,8 +955,7 @@ if __name__ == "__main__":
 # The first column is the control: independent features are never represented by sums, however few
 # dimensions there are. In between, weaker correlation needs fewer dimensions to collapse.
 #
-# **What the table does not show.** It counts single starts, four for each entry, and small ones,
-# which lean towards the sum. It is one value of $p$; at $p > \tfrac14$ the map says that pairs
+# **What the table does not show.** It counts single starts, four for each entry, and small ones, which lean towards the sum. (Usual starts gave the same picture at $c = 1$: USUAL.) It is one value of $p$; at $p > \tfrac14$ the map says that pairs
 # collapse with six dimensions, too.
 #
 # **Why it matters.** In a real model some features always come together. If the model has collapsed

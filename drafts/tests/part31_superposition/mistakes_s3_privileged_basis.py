@@ -568,6 +568,13 @@ def rescale_neurons__nan_when_dead(W1, W2):
     return W1 / largest[:, :, None], W2 * largest[:, None, :]
 
 
+def rescale_neurons__dead_ones_wiped(W1, W2):
+    """Your dead neurons lose their output weights: you multiply them by a scale of 0. A neuron that
+    reads nothing should stay as it is."""
+    largest = W1.abs().amax(-1)
+    return W1 / (largest + 1e-8)[:, :, None], W2 * largest[:, None, :]
+
+
 def rescale_neurons__one_scale_per_instance(W1, W2):
     """You use one scale for the whole instance. Each neuron has its own."""
     scale = W1.abs().amax(dim=(1, 2))[:, None, None]
@@ -616,6 +623,12 @@ def constant_loss__standard_deviation(probability):
 def constant_loss__mean_added(probability):
     """You add the square of the mean. Var y = E y^2 minus (E y)^2."""
     return probability / 3 + probability**2 / 4
+
+
+def constant_loss__mean_when_on(probability):
+    """You subtract (1/2)^2, the square of the mean over the rows where the feature is on. The mean
+    over all rows is smaller."""
+    return probability / 3 - 0.25 * torch.ones_like(probability)
 
 
 def constant_loss__mean_not_squared(probability):
@@ -764,8 +777,8 @@ def _both(gain, min_gain):
 
 
 def asymmetric_pairs__roles_swapped(gain, min_gain=0.5, ratio=4.0):
-    """You have strong and weak the wrong way round. `gain[target, source]`: the large push comes
-    from the strong feature, so strong is its source."""
+    """You have strong and weak the wrong way round. In `gain` the target comes before the source,
+    and the large push comes from the strong feature: strong is the source."""
     return _both(gain, min_gain) & (gain >= ratio * gain.mT)
 
 
