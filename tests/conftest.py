@@ -21,8 +21,6 @@ from utils.implementation import Implementation
 from utils.learner import Answers, isolated, load_answers
 from utils.mistakes import load_file
 
-CLAIMS = pytest.StashKey[list[dict]]()
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -116,32 +114,38 @@ def result(
 @pytest.fixture
 def record_claim(request: pytest.FixtureRequest) -> Callable[..., None]:
     """Keep what a claim test measured for the claims table; the assertions stay in the test."""
-    stash = request.config.stash
 
     def record(
         *, number: int, paper: str, claim: str, measured: str, tolerance: str, seeds: list[int]
     ) -> None:
         entry = {"number": number, "paper": paper, "claim": claim, "measured": measured}
         entry |= {"tolerance": tolerance, "seeds": seeds, "test": request.node.nodeid}
-        stash.setdefault(CLAIMS, []).append(entry)
+        request.node.user_properties.append(("claim", entry))  # travels with the report (xdist)
 
     return record
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
-    report = yield
-    if call.when == "call":
-        for entry in item.config.stash.get(CLAIMS, []):
-            if entry["test"] == item.nodeid:
-                entry["passed"] = report.passed
-    return report
+class ClaimsTable:
+    """Gathers what claim tests recorded, also from parallel workers, and writes it at the end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.claims = path, []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call":
+            for name, entry in report.user_properties:
+                if name == "claim":
+                    self.claims.append({**entry, "passed": report.passed})
+
+    def pytest_sessionfinish(self) -> None:
+        if self.claims:
+            ordered = sorted(self.claims, key=lambda c: (c["number"], c["test"]))
+            part = self.path.with_suffix(f".{os.getpid()}.part")
+            part.write_text(json.dumps(ordered, indent=1) + "\n")
+            part.replace(self.path)
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    target = session.config.getoption("--claims-json", None)
-    if target and (claims := session.config.stash.get(CLAIMS, [])):
-        path = Path(target)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        part.write_text(json.dumps(sorted(claims, key=lambda c: c["number"]), indent=1) + "\n")
-        part.replace(path)
+def pytest_configure(config: pytest.Config) -> None:
+    target, is_worker = config.getoption("--claims-json", None), hasattr(config, "workerinput")
+    if target and not is_worker:
+        config.pluginmanager.register(ClaimsTable(Path(target)))

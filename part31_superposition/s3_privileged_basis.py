@@ -255,6 +255,9 @@ def monosemantic_fraction(
 #
 # `train_starts` trains all starts of all models in one run of `fit`, with *your* functions inside.
 # It serves this section twice: for this model, and for the next.
+#
+# In the figure below, a blue background marks a neuron with a score of at least 0.9: monosemantic.
+# An orange one marks a polysemantic neuron. Darker bars belong to more important features.
 
 
 # %% tags=["given"]
@@ -363,8 +366,8 @@ if __name__ == "__main__":
 # The second figure shows the score along training, as a mean over all starts. At $p = 1$ it rises
 # slowest. All inputs are positive then, so $Wx$ is rarely negative as long as most entries of $W$
 # are positive, and the ReLU hardly notices a rotation. The pressure towards the axes is there, but
-# it is weak. Had we stopped after 1000 steps, we would have written that dense neurons are
-# polysemantic.
+# it is weak. Had we stopped after 500 steps, we would have written that neurons are mixed at
+# $p = 1$ and pure at $p = 0.5$.
 #
 # **What the picture does not show.** It shows the best of six starts. Other starts keep more mixed
 # neurons. TMS adds a warning about this model: it gains nothing from its hidden ReLU. The ReLU only
@@ -609,8 +612,8 @@ if __name__ == "__main__":
 # something.
 #
 # One side leaves half of the variance at $p = 1$. For rare features the same holds in the limit,
-# and in between it leaves a little more. So $u_i \approx 0.5$ means "half computed". We call a
-# feature **computed** when $u_i < 0.25$: then at least some of both sides is there.
+# and in between it leaves a little more (up to 0.63). So $u_i \approx 0.5$ means "half computed".
+# We call a feature **computed** when $u_i < 0.25$: then at least some of both sides is there.
 
 # %% [markdown] tags=["task"]
 # Count, for each instance, the features with $u_i$ below the threshold. Return integers.
@@ -723,9 +726,9 @@ if __name__ == "__main__":
 # **more functions are computed than there are neurons**. The features are now so rare that the
 # neurons can share them.
 #
-# Between 0.25 and 0.5 lie two kinds of features. At $p = 0.2$ to $0.05$ they are computed on both
-# sides, but disturbed by the others. At $p = 0.02$ and below, bars near 0.55 are one-sided: nearly
-# exact for one sign of $x_i$, and nothing for the other.
+# Bars that are neither low nor near 1 are of two kinds. At $p = 0.2$ to $0.05$ most of them are
+# computed on both sides, but disturbed by other features. At $p = 0.02$ and below they are
+# one-sided: nearly exact for one sign of $x_i$, and nothing for the other.
 #
 # **What the picture does not show.** Whether the layer could do better. In the sparsest models some
 # features are dropped although they matter more than others that are kept: training got stuck.
@@ -782,8 +785,8 @@ def path_gain(
 # **The product of the two interferences is fixed.** A neuron that serves two features cannot have
 # both small. It can only choose how to split it. The symmetric choice is 1 and 1. In the asymmetric
 # choice of TMS the neuron reads with $W_1 = (2, -\tfrac12)$ and writes with $W_2 = (\tfrac12, 2)$.
-# The **strong** feature (read with 2) pushes the output of the **weak** one by
-# 4. The weak one pushes back by only $\tfrac14$.
+# The **strong** feature (read with 2) pushes the output of the **weak** one with a gain of 4. The
+# weak one pushes back with only $\tfrac14$.
 #
 # A push of $\tfrac14$ does little harm. A push of 4 is a disaster, and needs an answer. First find
 # the pairs.
@@ -975,12 +978,14 @@ if __name__ == "__main__":
 # ## 6 · The sweep: sparsity and importance
 #
 # At last the map: how do sparsity *and* the decay of importance decide what neurons do? We need the
-# gain of a neuron in the untied model. That is the diagonal of $G$, where it is positive: $g_{ki} =
-# \mathrm{ReLU}(G_{k,i,i})$. For tied weights it would be $W_{ki}^2$, as in section 2.
+# gain of a neuron in the untied model. That is the diagonal of $G$, where it is positive:
+# $g_{ki} = \mathrm{ReLU}(G_{k,i,i})$. It is the gain of section 2 again: what comes back when
+# feature $i$ is alone.
 #
-# Why not just take the input weights, $W_{1,ki}^2$? Look at the example of TMS. By the inputs $(2,
-# -\tfrac12)$ the neuron has monosemanticity $4 / 4.25 \approx 0.94$: monosemantic. By the gains
-# $(1, 1)$ it has 0.5. The second is right: the neuron does its half of $|x|$ for both features.
+# Why not just take the input weights, $W_{1,ki}^2$? Look at the example of TMS. Its input weights,
+# 2 and $-\tfrac12$, would give a monosemanticity of $4 / 4.25 \approx 0.94$: monosemantic. Its
+# gains, 1 and 1, give 0.5. The second is right: the neuron does its half of $|x|$ for both
+# features.
 
 
 # %% tags=["given"]
