@@ -6,9 +6,14 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
+
+
+IMPORT_PATIENCE_S = 60.0  # an import cut in the middle leaves a package that never works again
+LOAD_PATIENCE = 3.0  # times the limit by the clock, for a process that a busy machine holds up
 
 
 class OutOfTime(BaseException):
@@ -25,7 +30,10 @@ def _stubborn(_frame: FrameType, _event: str, _arg: Any) -> NoReturn:
 
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise OutOfTime in the block after `seconds`.
+    """Raise OutOfTime in the block after `seconds` of work, or of waiting a few times as long.
+
+    Work is this process's own time, so that a busy machine is not held against the code. An
+    import that is under way is given time to end: the library that it loads would stay broken.
 
     On the main thread of a POSIX system an interval timer fires again and again; from the
     fourth time on every *line* of the running code raises, so that even `while True: try: …
@@ -38,11 +46,35 @@ def time_limit(seconds: float) -> Iterator[None]:
         yield from _by_thread(seconds)
 
 
-def _by_signal(seconds: float) -> Iterator[None]:
-    fired = 0
+class _Patience:
+    """Decides whether code that runs since this was made has had its time."""
 
-    def ring(_signum: int, frame: FrameType | None) -> NoReturn:
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.began, self.worked = seconds, time.monotonic(), time.process_time()
+
+    def is_over(self, frame: FrameType | None) -> bool:
+        waited = time.monotonic() - self.began
+        if _is_importing(frame) and waited < self.seconds + IMPORT_PATIENCE_S:
+            return False
+        worked = time.process_time() - self.worked
+        return worked >= self.seconds or waited >= LOAD_PATIENCE * self.seconds
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _by_signal(seconds: float) -> Iterator[None]:
+    fired, patience = 0, _Patience(seconds)
+
+    def ring(_signum: int, frame: FrameType | None) -> None:
         nonlocal fired
+        if not fired and not patience.is_over(frame):
+            return
         fired += 1
         if fired > 3:
             while frame is not None:
@@ -62,15 +94,22 @@ def _by_signal(seconds: float) -> Iterator[None]:
 
 
 def _by_thread(seconds: float) -> Iterator[None]:
-    target = ctypes.c_ulong(threading.get_ident())
-    raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
-    timer = threading.Timer(seconds, raise_in, (target, ctypes.py_object(OutOfTime)))
-    timer.daemon = True
-    timer.start()
+    thread, done, patience = threading.get_ident(), threading.Event(), _Patience(seconds)
+
+    def watch() -> None:
+        wait = seconds
+        while not done.wait(wait):
+            wait = 0.2
+            if patience.is_over(sys._current_frames().get(thread)):
+                target, out = ctypes.c_ulong(thread), ctypes.py_object(OutOfTime)
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(target, out)
+                return
+
+    threading.Thread(target=watch, daemon=True).start()
     try:
         yield
     finally:
-        timer.cancel()
+        done.set()
 
 
 @contextlib.contextmanager
