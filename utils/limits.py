@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
-
 IMPORT_PATIENCE_S = 60.0  # an import cut in the middle leaves a package that never works again
 LOAD_PATIENCE = 3.0  # times the limit by the clock, for a process that a busy machine holds up
 

@@ -59,7 +59,8 @@ def test_waiting_ends(where):
 def test_an_import_is_not_cut_in_the_middle(where, tmp_path, monkeypatch):
     package = tmp_path / "slow_package"
     package.mkdir()
-    (package / "__init__.py").write_text("from slow_package import part\nimport slow_package.late\n")
+    both = "from slow_package import part\nimport slow_package.late\n"
+    (package / "__init__.py").write_text(both)
     (package / "part.py").write_text("value = 1\n")
     loop = "import time\nend = time.process_time() + 0.5\nwhile time.process_time() < end: pass\n"
     (package / "late.py").write_text(loop)
