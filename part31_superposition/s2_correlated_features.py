@@ -421,28 +421,28 @@ if __name__ == "__main__":
     plots_correlated.cosine_histograms(cosines, title="all 64 starts").show()
     for kind, W in W_plane.items():
         codes = pair_arrangement(W)
-        share = {"opposite": codes == 1, "orthogonal": codes == 2, "same direction": codes == 3}
-        print(
-            f"{kind:15}", {name: round(is_.float().mean().item(), 2) for name, is_ in share.items()}
-        )
+        shares = [(codes == code).float().mean() for code in (1, 2, 3)]
+        words = "opposite {:.0%}, orthogonal {:.0%}, same direction {:.0%}".format(*shares)
+        print(f"{kind:15} {words}")
 
 # %% [markdown]
 # **What you see.**
 #
-# - *Correlated.* Partners stand at a right angle, in 98 % of the pairs. Each feature shares its
-#   line with a *stranger*, a feature of the other pair. Strangers meet with probability $p^2$;
-#   partners would meet with $p$.
-# - *Independent.* Everything is equally good, so chance decides: 35 % of the "pairs" are opposite.
+# - *Correlated.* Partners stand at a right angle, in nearly all pairs (99 % over three seeds). Each
+#   feature shares its line with a *stranger*, a feature of the other pair. Strangers meet with
+#   probability $p^2$; partners would meet with $p$.
+# - *Independent.* Everything is equally good, so chance decides: about a third of the "pairs" are
+#   opposite.
 # - *Anticorrelated.* In the best model partners are opposite, and its loss is zero to six digits.
 #   The two never meet, so there is nothing to disturb. Four features fit into two dimensions
 #   without any loss.
 #
-# **What the first picture does not show.** A fifth of the anticorrelated pairs did *not* end
-# opposite; you see one in the fourth panel and all of them in the histogram. Their loss is the
-# $p^2/6$ of strangers who share a line. They are stuck: to change partners, two arrows must pass
-# each other, and on the way they would point in similar directions. Over three seeds, 53 to 80 % of
-# the single starts found the better arrangement, against 26 to 35 % of the control. The best of
-# *eight* starts was right every time.
+# **What the first picture does not show.** Many anticorrelated pairs did *not* end opposite; you
+# see one in the fourth panel and all of them in the histogram. Their loss is 0.00374, the
+# $p^2/6 = 0.00375$ of strangers who share a line (part 5 derives it). They are stuck: to change
+# partners, two arrows must pass each other, and on the way they would point in similar directions.
+# Over three seeds, 53 to 80 % of the single starts found the better arrangement, against 26 to 35 %
+# of the control. The best of *eight* starts was right every time.
 #
 # So be careful with the words. "The model prefers opposite directions" (TMS) is a statement about
 # the lowest loss. It is not a statement about every training run.
@@ -451,9 +451,9 @@ if __name__ == "__main__":
 # and then $W$ grows fastest along the direction of largest variance, as in PCA. For a pair, the
 # variance of the sum $(x_1 + x_2)/\sqrt2$ is $V + \mathrm{Cov}$, that of the difference
 # $(x_1 - x_2)/\sqrt2$ is $V - \mathrm{Cov}$. An anticorrelated pair has $\mathrm{Cov} = -p^2/4$, so
-# the difference grows first: $W_1 \approx -W_2$, which is the right answer. Compared
-# with $V$ the advantage is about $\tfrac34 p$, so it is feeble when features are rare. This is our
-# explanation; what we measured is in line with it. Pairs that ended opposite, in single starts:
+# the difference grows first: $W_1 \approx -W_2$, which is the right answer. Compared with $V$ the
+# advantage is about $\tfrac34 p$, so it is feeble when features are rare. This is our explanation;
+# what we measured is in line with it. Pairs that ended opposite, in single starts:
 #
 # | | $p = 0.05$ | $p = 0.15$ | $p = 0.4$ |
 # | --- | --- | --- | --- |
@@ -500,9 +500,9 @@ if __name__ == "__main__":
 # *neighbours*, at 65°. Nobody stands opposite to a partner. TMS reports the same: correlated
 # features that cannot be orthogonal go side by side.
 #
-# Why not farther apart? Within a pair, a positive product $W_i \cdot W_j$ lets the partner leak in,
-# but the partner is on anyway: the leak is partly right. A negative product would *remove*
-# something that should be there. So correlated features tolerate positive interference.
+# Why not farther apart? A reason: within a pair, a positive product $W_i \cdot W_j$ lets the
+# partner leak in, but the partner is on anyway: the leak is partly right. A negative product would
+# *remove* something that should be there. So correlated features tolerate positive interference.
 #
 # At $p = 0.1$ something new happens: a pentagon, in which one pair has merged into a single
 # direction. Its two arrows have length $0.71 \approx 1/\sqrt2$. Keep that number in mind for part
@@ -528,10 +528,8 @@ if __name__ == "__main__":
     plots_correlated.grouped_matrices(gram, blocks, ["the best of 32 starts"]).show()
     print("cosines in the pairs:", [round(c, 2) for c in pair_cosines(W_mixed)[0, :6].tolist()])
     codes = pair_arrangement(W)
-    print("all starts, correlated orthogonal:", round((codes[:, :3] == 2).float().mean().item(), 2))
-    print(
-        "all starts, anticorrelated opposite:", round((codes[:, 3:6] == 1).float().mean().item(), 2)
-    )
+    print(f"all starts, correlated orthogonal: {(codes[:, :3] == 2).float().mean():.0%}")
+    print(f"all starts, anticorrelated opposite: {(codes[:, 3:6] == 1).float().mean():.0%}")
 
 # %% [markdown]
 # **What you see.** Each anticorrelated pair has a line for itself, so six features take three
@@ -654,6 +652,13 @@ def set_interference(
 # - *sets*: $w = 0.5$. A set is on in a tenth of the rows, and then about five of its features are.
 # - *independent*: $w = p$. The blocks exist on paper only.
 
+
+# %% tags=["given"]
+def two_sets(within: float) -> Sampler:
+    """Sampler of two sets of ten features for eight models; p is 0.05 whatever `within` is."""
+    return lambda rows, g: correlated_sets(rows, 8, 2, 10, 0.05, within, g)
+
+
 # %% [markdown] tags=["task"]
 # With *sets*: per partner, is the interference larger within a set or between the sets?
 #
@@ -670,7 +675,7 @@ if __name__ == "__main__":
     found = {}
     for name, within in {"sets (w = 0.5)": 0.5, "independent (w = p)": 0.05}.items():
         found[name], _, _ = train_on(
-            lambda rows, g, w=within: correlated_sets(rows, 8, 2, 10, 0.05, w, g),
+            two_sets(within),
             ToyConfig(8, 20, 10),
             TrainConfig(2500, 256, 1e-2, "cosine", label=name),
             torch.Generator().manual_seed(0),
@@ -685,18 +690,24 @@ if __name__ == "__main__":
         print(f"{name:20} interference per partner, mean of 8 models: {line}")
 
 # %% [markdown]
-# **What you see.** With sets, $W^\top W$ is the identity inside each block. Each set is an
-# orthonormal basis of *the same* ten dimensions. All the interference is between the two bases:
-# $0.1$ for each pair of features, because a unit vector has a squared length of 1 to spread over
-# ten directions. Without sets it falls anywhere.
+# **What you see.** With sets, $W^\top W$ is the identity inside each block: each set is an
+# orthonormal basis of *the same* ten dimensions. All the interference is between the two bases.
+# Each feature stands opposite to exactly one stranger, a feature of the other set. Without sets,
+# a feature may as well stand opposite to one of its own block.
+#
+# Why is it 0.1 per partner with sets? In an orthonormal basis, the squared coordinates of a unit
+# vector add up to 1. So each feature has an interference of 1 with the ten of the other set,
+# however the two bases are turned against each other. The model can only choose how to spread it.
+# It puts all of it on one stranger, with a negative sign: the cheapest kind, as you know from
+# 3.1.1.
 #
 # TMS calls this a **local almost-orthogonal basis**. Globally the features are crowded. But while
 # only one set is on, the model works as if it had room for everything. A sum over all features
 # hides this; you had to look inside the blocks.
 #
 # **What the picture does not show.** Two sets of ten in ten dimensions is a friendly size: each set
-# can have a *perfect* basis. With three sets of eight in eight dimensions we measured 0.017 within a set and 0.12 between the sets. Then
-# "almost" is the right word.
+# can have a *perfect* basis. With three sets of eight in eight dimensions we measured 0.018 within
+# a set and 0.12 between the sets. Then "almost" is the right word.
 
 # %% [markdown]
 # ## 5 · When the model represents the sum
@@ -705,7 +716,8 @@ if __name__ == "__main__":
 # Two features that always come together are, in a sense, almost *one* feature. The model can keep
 # their sum and forget the difference:
 #
-# $$W_{2k} = W_{2k+1} = \tfrac{1}{\sqrt2}\, v, \qquad h = \tfrac{1}{\sqrt2}(x_{2k} + x_{2k+1})\, v, \qquad
+# $$W_{2k} = W_{2k+1} = \tfrac{1}{\sqrt2}\, v, \qquad
+#   h = \tfrac{1}{\sqrt2}(x_{2k} + x_{2k+1})\, v, \qquad
 #   \hat x_{2k} = \hat x_{2k+1} = \tfrac12 (x_{2k} + x_{2k+1}) .$$
 #
 # This is what principal component analysis (PCA) would do: $(1, 1)/\sqrt2$ is the direction of
@@ -829,7 +841,8 @@ def sum_share(W: Float[Tensor, "inst hidden feature"]) -> Float[Tensor, "inst pa
 #
 # $$L_\text{opposite} = \tfrac12 \cdot pc \cdot \tfrac26 = \frac p6\, c, \qquad
 #   L_\text{orthogonal} = \frac p6\, p, \qquad
-#   L_\text{sum} = \tfrac12\Big(\tfrac16 \cdot 2p(1-c) + \tfrac1{12}\, pc\Big) = \frac p6 \Big(1 - \tfrac34 c\Big) .$$
+#   L_\text{sum} = \tfrac12\Big(\tfrac16 \cdot 2p(1-c) + \tfrac1{12}\, pc\Big)
+#   = \frac p6 \Big(1 - \tfrac34 c\Big) .$$
 #
 # That is a surprise in simplicity. In units of $p/6$ the three losses are $c$, $p$ and
 # $1 - \tfrac34 c$.
@@ -877,7 +890,7 @@ if __name__ == "__main__":
     p_axis, c_axis, n_starts = torch.linspace(0.03, 0.48, 10), torch.linspace(0, 1, 10), 6
     p_grid, c_grid = torch.meshgrid(p_axis, c_axis, indexing="ij")
     p_all, c_all = (grid.reshape(-1, 1).repeat(n_starts, 1) for grid in (p_grid, c_grid))
-    small = torch.arange(len(p_all)) < len(p_all) // 2
+    small = torch.arange(len(p_all)) < len(p_all) // 2  # of the six starts, three: see below
     W, _, loss = train_on(
         lambda rows, g: coupled_pairs(rows, len(p_all), 2, p_all, c_all, g),
         ToyConfig(len(p_all), 4, 2),
@@ -894,21 +907,22 @@ if __name__ == "__main__":
     print(f"both pairs are arranged as predicted in {agree:.0%} of the points")
 
 # %% [markdown]
-# **What you see.** Three regions, and the theory names the right one in 97 % of the points. (Over
-# three seeds: 97 to 98 %.) The points where it is wrong lie beside a line, where two losses are
-# almost equal.
+# **What you see.** Three regions ("same direction" is the sum), and the theory names the right one
+# in 97 % of the points. (Over three seeds: 97 to 98 %.) The points where it is wrong lie beside a
+# line, where two losses are almost equal.
 #
 # The lines are not exact: the theory compares fixed $W$ and $b = 0$, and training may improve on
 # them. With $W$ and $b$ free, the loss of "orthogonal" falls by 1 to 2 % around $p = \tfrac14$, and
-# that of the sum not at all. (The sum cannot be improved: given $S = x_1 + x_2$, the best guess for
-# each of the two is $S/2$, by symmetry.) So the true tie at $c = 1$ lies at $p = 0.254$, by
+# that of the sum not at all. (Who knows only the sum $x_1 + x_2$ cannot do better: by symmetry, the
+# best guess for each of the two is half of it.) So the true tie at $c = 1$ lies at $p = 0.254$, by
 # numerical integration.
 #
 # **A trap on the way.** In this map half of the starts are small, and half have the usual size.
-# Just below the collapse, at $p = 0.2$ and $c = 1$, 83 % of the pairs ended as a sum after small starts, and 27 % after usual ones, although a right angle costs a fifth less. Small starts grow along the *sum* first,
-# because a correlated pair has a positive covariance. Some never leave it. What helped
-# anticorrelated pairs misleads correlated ones. If you had used small starts only, you would have
-# drawn the line in the wrong place.
+# Just below the collapse, at $p = 0.2$ and $c = 1$, we trained 64 starts of each kind. 83 % of the
+# pairs ended as a sum after small starts, and 27 % after usual ones, although a right angle costs a
+# fifth less. Small starts grow along the *sum* first, because a correlated pair has a positive
+# covariance. Some never leave it. What helped anticorrelated pairs misleads correlated ones. If you
+# had used small starts only, you would have drawn the line in the wrong place.
 
 # %% [markdown]
 # ### Fewer dimensions
@@ -955,12 +969,14 @@ if __name__ == "__main__":
 # The first column is the control: independent features are never represented by sums, however few
 # dimensions there are. In between, weaker correlation needs fewer dimensions to collapse.
 #
-# **What the table does not show.** It counts single starts, four for each entry, and small ones, which lean towards the sum. (Usual starts gave the same picture at $c = 1$: USUAL.) It is one value of $p$; at $p > \tfrac14$ the map says that pairs
-# collapse with six dimensions, too.
+# **What the table does not show.** It counts single starts, four for each entry, and small ones,
+# which lean towards the sum. (Usual starts give the same picture at $c = 1$: 90, 98, 15 and 0 % of
+# the pairs in 2, 3, 4 and 5 dimensions.) It is one value of $p$; at $p > \tfrac14$ the map says
+# that pairs collapse with six dimensions, too.
 #
 # **Why it matters.** In a real model some features always come together. If the model has collapsed
 # them, there is *one* direction, and no method that looks at activations, such as the sparse
-# autoencoders of 3.1.5, can find two.
+# autoencoders of 3.1.5, can tell the two apart.
 
 # %% [markdown]
 # ## What you should be able to do now

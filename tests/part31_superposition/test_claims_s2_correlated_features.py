@@ -413,7 +413,9 @@ def test_predict_interference__claim_5_local_bases(ref, device, record_claim):
         W = torch.cat([ran("local_bases", seed, device)[name] for seed in SEEDS[:2]])
         within, between = set_interference(W, 10)
         parts[name] = (within.mean(1) / 9, between.mean(1) / 10)
+        parts[f"{name}, opposite"] = (W.mT @ W < -0.9).sum(dim=-1)
     (own, other), (loose_own, loose_other) = parts["W_sets"], parts["W_loose"]
+    alone = (parts["W_sets, opposite"] == 1).float().mean().item()
     W, _, _ = train_on(
         lambda rows, g: correlated_sets(rows, 8, 3, 8, 0.05, 0.5, g), ToyConfig(8, 24, 8),
         TrainConfig(2500, 256, 1e-2, "cosine"), generator(0, device),
@@ -423,7 +425,8 @@ def test_predict_interference__claim_5_local_bases(ref, device, record_claim):
         number=5, paper="TMS, local almost-orthogonal bases",
         claim="two sets of 10 in 10 dimensions: no interference within a set, all of it between",
         measured=f"per partner, 16 models: within at most {own.max():.4f}, between "
-        f"{other.mean():.3f}; without sets within {loose_own.mean():.3f}, between "
+        f"{other.mean():.3f}, {alone:.0%} of the features opposite to exactly one other; "
+        f"without sets within {loose_own.mean():.3f}, between "
         f"{loose_other.mean():.3f}; three sets of 8 in 8: within {tight / 7:.3f}, between "
         f"{crowd / 16:.3f}",
         tolerance="within below 0.005; between 0.09 to 0.11; without sets within above 0.02",
@@ -432,6 +435,7 @@ def test_predict_interference__claim_5_local_bases(ref, device, record_claim):
     assert ref.predict_interference == "between"
     assert own.max() < 0.005
     assert 0.09 < other.mean() < 0.11
+    assert alone == 1
     assert loose_own.mean() > 0.02
     assert 0.005 < tight / 7 < 0.25 * crowd / 16
 

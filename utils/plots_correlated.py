@@ -63,7 +63,8 @@ def pair_arrows(
     """Each column of W as an arrow, one panel per instance; partners share a colour."""
     tips, n_inst = rounded(array(W)), len(W)
     reach = 1.25 * max(1.05, float(np.abs(array(W)).max()))
-    fig = panels(names(titles, n_inst), N_COLUMNS, 235)
+    n_wide = min(n_inst, N_COLUMNS)
+    fig = panels(names(titles, n_inst), n_wide, 235 if n_wide < N_COLUMNS else 185)
     for i, (xs, ys) in enumerate(tips):
         row, col, lowest, first = place(i, n_inst, N_COLUMNS)
         labels = _labels(np.array([xs, ys]))

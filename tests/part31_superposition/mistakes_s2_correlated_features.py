@@ -841,6 +841,14 @@ def set_interference__between_is_everything(W, size):
     return within, within + between
 
 
+def set_interference__itself_is_between(W, size):
+    """Your second part still has j = i in it. If you subtract `within` from a sum over all j, the
+    feature's overlap with itself stays behind: remove it, too."""
+    overlap = _products(_unit(W), W).square()
+    within, _ = _split(overlap, size)
+    return within, overlap.sum(dim=-1) - within
+
+
 def set_interference__nan_for_dropped(W, size):
     """A dropped feature has norm 0, and you divide by it: NaN. Clamp the norm before you
     divide."""
@@ -886,6 +894,17 @@ def coupled_pairs__second_alone_with_p(batch, inst, pair, probability, together,
     _check_coupled(probability, together)
     first = _draw(gen, batch, inst, pair) < probability
     chance = torch.where(first, torch.as_tensor(together), torch.as_tensor(probability))
+    return _strong(_side_by_side(first, _draw(gen, batch, inst, pair) < chance), gen)
+
+
+def coupled_pairs__joint_taken_for_conditional(batch, inst, pair, probability, together, gen):
+    """Where the first is off, your second comes on with p (1 - c). That is the probability that the
+    first is off *and* the second on. The first is off only in 1 - p of the rows: given that, it
+    must be more."""
+    _check_coupled(probability, together)
+    first = _draw(gen, batch, inst, pair) < probability
+    alone = torch.as_tensor(probability * (1 - together), dtype=torch.float32)
+    chance = torch.where(first, torch.as_tensor(together), alone)
     return _strong(_side_by_side(first, _draw(gen, batch, inst, pair) < chance), gen)
 
 
