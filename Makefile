@@ -47,8 +47,9 @@ solutions: setup-dev ## build and execute the solution notebooks
 claims: setup-dev ## reproduce the published results: docs/claims.md (minutes)
 	@$(RUN) tools.claims $(PYTEST_ARGS)
 
-bench: setup-dev ## measure the trainer against the plain loop
+bench: setup-dev ## measure the fast trainers against the plain loops
 	@$(RUN) tools.bench
+	@$(RUN) tools.bench_ensemble
 
 browser: setup-dev ## drive JupyterLab in a headless Chromium
 	@$(RUN) pytest -m browser $(PYTEST_ARGS)

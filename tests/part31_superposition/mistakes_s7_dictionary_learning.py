@@ -670,8 +670,10 @@ def ksvd__all_rows_fit(x, D, k, n_iter):
 # --------------------------------------------------------------------------------- d. fista_codes
 
 
-def _fista(x, D, l1, n_steps, factor=2.0, shrink=1.0, power=2, momentum=True, relu=True):
-    step = 1 / (2 * torch.linalg.matrix_norm(D, ord=2) ** power)
+def _fista(
+    x, D, l1, n_steps, factor=2.0, shrink=1.0, power=2, length=0.5, momentum=True, relu=True
+):
+    step = length / torch.linalg.matrix_norm(D, ord=2) ** power
     codes = ahead = x.new_zeros(len(x), len(D))
     t = 1.0
     for _ in range(n_steps):
@@ -709,6 +711,12 @@ def fista_codes__norm_not_squared(x, D, l1, n_steps):
     """Your step is 1 / (2 |D|). The Lipschitz constant has the *square* of the largest singular
     value; otherwise steps may overshoot."""
     return _fista(x, D, l1, n_steps, power=1)
+
+
+def fista_codes__step_doubled(x, D, l1, n_steps):
+    """Your step is 1 / |D|^2, twice as long as it may be. The squared error has no 1/2 in front, so
+    its gradient has a factor 2, and so has the Lipschitz constant."""
+    return _fista(x, D, l1, n_steps, length=1.0)
 
 
 def fista_codes__frobenius(x, D, l1, n_steps):
@@ -1261,6 +1269,13 @@ def noisy_relu_variance__sigma_not_squared(z, sigma):
     """The variance scales with sigma squared. You multiply by sigma once."""
     first, second = _clipped(z, sigma)
     return sigma * (second - first.square())
+
+
+def noisy_relu_variance__sigma_forgotten(z, sigma):
+    """Your formula is right for u = z / sigma, and you stop there. The noise itself has size sigma:
+    far above 0 the variance must be sigma squared, not 1."""
+    first, second = _clipped(z, sigma)
+    return second - first.square()
 
 
 def noisy_relu_variance__standard_deviation(z, sigma):
