@@ -1,12 +1,25 @@
 """Figures of 3.1.5: latents of SAEs beside the true features. Data in, a plotly figure out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from utils.plots_style import FAINT, INK, OKABE_ITO, array, headline, names, panels, place, rounded
+from utils.plots_style import (
+    DIVERGING,
+    FAINT,
+    INK,
+    OKABE_ITO,
+    array,
+    color_bar,
+    headline,
+    names,
+    panels,
+    place,
+    rounded,
+)
 
 FRAME_MS = 90  # 80 frames: about seven seconds
 STATES = ("alive", "dead", "just resampled")  # the codes 0, 1, 2
@@ -116,3 +129,93 @@ def resampling_animation(
     menu |= {"x": 0, "xanchor": "left", "y": 0, "yanchor": "top", "pad": {"t": 40}}
     fig.update_layout(updatemenus=[menu], sliders=[slider], margin={"b": 150})
     return fig.update_layout(height=fig.layout.height + 90)
+
+
+def curves(
+    lines: Mapping[str, tuple[Tensor, Tensor]],
+    x_title: str,
+    y_title: str,
+    points: Mapping[str, tuple[Tensor, Tensor]] | None = None,
+    diagonal: bool = False,
+    title: str = "",
+) -> go.Figure:
+    """Named lines; `points` of the same name share the colour; `diagonal` draws y = x dotted."""
+    fig = panels([""], 1, 380)
+    colors = dict(zip(lines, [OKABE_ITO[i % 8] for i in range(len(lines))], strict=True))
+    if diagonal:
+        ends = [float(min(x.min() for x, _ in lines.values()))]
+        ends.append(float(max(x.max() for x, _ in lines.values())))
+        dotted = {"color": INK, "width": 1, "dash": "dot"}
+        fig.add_trace(go.Scatter(x=ends, y=ends, mode="lines", line=dotted, name="y = x"))
+    for name, (x, y) in lines.items():
+        line = {"color": colors[name], "width": 2.5}
+        data = {"x": rounded(array(x)), "y": rounded(array(y))}
+        fig.add_trace(go.Scatter(**data, mode="lines", line=line, name=name))
+    for name, (x, y) in (points or {}).items():
+        marker = {"color": colors.get(name, INK), "size": 8, "symbol": "circle-open"}
+        data = {"x": rounded(array(x)), "y": rounded(array(y))}
+        dots = go.Scatter(**data, mode="markers", marker=marker, name=name, showlegend=False)
+        fig.add_trace(dots)
+    ticks = sorted({v for x, _ in lines.values() for v in x.tolist()})
+    few = {"tickvals": ticks} if len(ticks) <= 7 else {}
+    fig.update_xaxes(title_text=x_title, **few)
+    fig.update_yaxes(title_text=y_title)
+    return headline(fig, title)
+
+
+def comparison(
+    table: Mapping[str, Float[Tensor, "setting 3"]],
+    n_best: float | None = None,
+    title: str = "",
+) -> go.Figure:
+    """Left L0 against variance unexplained, right L0 against recovery; one line a variant.
+
+    The columns are L0, fraction of variance unexplained, share of features recovered. `n_best`
+    marks the true L0 of the data by a dotted line.
+    """
+    fig = panels(["variance unexplained", "features recovered"], 2, 400)
+    symbols = ("circle", "square", "diamond", "cross", "x", "triangle-up", "star", "hexagon")
+    for k, (name, rows) in enumerate(table.items()):
+        values = array(rows)[np.argsort(array(rows)[:, 0], kind="stable")]
+        for column in (1, 2):
+            dots = go.Scatter(
+                x=rounded(values[:, 0]),
+                y=rounded(values[:, column]),
+                mode="lines+markers",
+                line={"color": OKABE_ITO[k % 8], "width": 2},
+                marker={"size": 9, "symbol": symbols[k % 8]},
+                name=name,
+                legendgroup=name,
+                showlegend=column == 1,
+            )
+            fig.add_trace(dots, row=1, col=column)
+    powers = {"type": "log", "tickformat": "~g"}
+    fig.update_xaxes(title_text="L0", tickvals=[0.25, 0.5, 1, 2, 4, 8, 16], **powers)
+    steps = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]
+    fig.update_yaxes(title_text="fraction unexplained", tickvals=steps, **powers, row=1, col=1)
+    fig.update_yaxes(title_text="share recovered", range=[-0.02, 1.05], row=1, col=2)
+    if n_best is not None:
+        fig.add_vline(n_best, line={"color": INK, "width": 1, "dash": "dot"})
+    legend = {"orientation": "h", "x": 0.5, "xanchor": "center", "yref": "container", "y": 0.01}
+    fig.update_layout(legend=legend | {"yanchor": "bottom"}, margin={"b": 120})
+    return headline(fig.update_layout(height=fig.layout.height + 60), title)
+
+
+def cosine_maps(
+    cosines: Mapping[str, Float[Tensor, "feature latent"]], title: str = ""
+) -> go.Figure:
+    """Cosine of every feature (down) with every latent (across), a panel for each name."""
+    fig = panels(list(cosines), len(cosines), 380)
+    for k, values in enumerate(cosines.values()):
+        heat = go.Heatmap(
+            z=rounded(array(values)),
+            coloraxis="coloraxis",
+            hovertemplate="feature %{y}, latent %{x}: %{z:.2f}<extra></extra>",
+        )
+        fig.add_trace(heat, row=1, col=k + 1)
+        fig.update_xaxes(showgrid=False, constrain="domain", title_text="latent", row=1, col=k + 1)
+        down = {"showgrid": False, "autorange": "reversed", "scaleanchor": fig.data[-1].xaxis}
+        text = "feature" if k == 0 else ""
+        fig.update_yaxes(**down, constrain="domain", title_text=text, row=1, col=k + 1)
+    scale = {"colorscale": DIVERGING, "cmin": -1, "cmax": 1, "colorbar": color_bar("cosine")}
+    return headline(fig.update_layout(coloraxis=scale), title)
