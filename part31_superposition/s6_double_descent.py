@@ -268,7 +268,7 @@ predict_many = "five features"
 # Between them, is the test loss (on fresh points) ever *worse* than that of the model that always answers 0?
 
 # %% tags=["predict"] exercise="3.1.6.P3" title="In between" difficulty=3 importance=4 minutes=2 skill="predicting" choices=["no, it falls steadily", "yes, clearly worse"]
-predict_peak = "yes, clearly worse"
+predict_test_loss = "yes, clearly worse"
 
 # %% [markdown]
 # The experiment trains two models for each of eleven values of $T$ over three decades. One function trains and measures; you
@@ -314,7 +314,7 @@ def loss_peak(test_loss: Float[Tensor, " T"]) -> tuple[int, float]:
 # %% [markdown] tags=["hint"]
 # `int(test_loss.argmax())` is the position; `.item()` makes a plain number of the quotient.
 
-# %% tags=["demo"] reveals=["predict_few", "predict_many", "predict_peak"] experiment="double_descent" results=["n_points", "test_losses", "few", "many"]
+# %% tags=["demo"] reveals=["predict_few", "predict_many", "predict_test_loss"] experiment="double_descent" results=["n_points", "test_losses", "few", "many"]
 if __name__ == "__main__":
     n_points = [3, 5, 8, 15, 30, 60, 100, 200, 400, 1000, 3000]
     gen = torch.Generator().manual_seed(0)

@@ -432,7 +432,7 @@ def predict_many__neither():
     return "neither"
 
 
-def predict_peak__falls():
+def predict_test_loss__falls():
     """It would, if the model moved smoothly from points to features. But in between it still
     tries to memorise, with large weights, and new points suffer for it."""
     return "no, it falls steadily"

@@ -357,6 +357,6 @@ def test_predict_many__is_what_thousands_of_points_do(impl, ref):
     require(impl.predict_many == ref.predict_many, "the experiment shows something else")
 
 
-def test_predict_peak__is_what_the_test_loss_does(impl, ref):
+def test_predict_test_loss__is_what_the_test_loss_does(impl, ref):
     """the test loss between few and many points"""
-    require(impl.predict_peak == ref.predict_peak, "the experiment shows something else")
+    require(impl.predict_test_loss == ref.predict_test_loss, "the experiment shows something else")
