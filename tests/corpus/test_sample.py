@@ -1,0 +1,38 @@
+"""The text that ships with the course is what its card says."""
+
+import hashlib
+import json
+
+import pytest
+
+from tools.corpus.prompts import KINDS
+from tools.corpus.writing import WritingConfig, verdict
+from utils.corpus import corpus_sample, rows_of
+from utils.course import ROOT
+
+FOLDER = ROOT / "artifacts" / "corpus_sample"
+pytestmark = pytest.mark.skipif(
+    not (FOLDER / "card.json").exists(), reason="not written: python -m tools.corpus sample"
+)
+
+
+def test_the_card_describes_the_file():
+    card, docs = json.loads((FOLDER / "card.json").read_text()), corpus_sample()
+    data = (FOLDER / "documents.safetensors").read_bytes()
+    assert hashlib.sha256(data).hexdigest() == card["sha256"] and len(data) < 1.5e6
+    assert (len(docs), len(docs.ids)) == (card["documents"], card["tokens"])
+    assert {"model", "prompts", "sampling", "filter", "licence", "command"} <= set(card)
+    kept = sum(n for what, n in card["run"]["documents"].items() if what.endswith(": kept"))
+    assert kept == len(docs)
+
+
+def test_every_document_passes_the_filter_and_every_kind_is_there():
+    card, docs = json.loads((FOLDER / "card.json").read_text()), corpus_sample()
+    cfg = WritingConfig(**card["sampling"])
+    assert {verdict(docs.document(i), cfg) for i in range(len(docs))} == {""}
+    assert set(docs.names) == {f"written.{kind}" for kind in KINDS}
+
+
+def test_it_makes_rows_with_little_padding():
+    rows = rows_of(corpus_sample(), bos=1, pad=2)
+    assert rows.mask.float().mean() > 0.85 and len(rows) > 1000

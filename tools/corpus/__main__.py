@@ -1,0 +1,160 @@
+"""Text as token ids: `python -m tools.corpus`.
+
+python -m tools.corpus sample                write artifacts/corpus_sample/ (half an hour alone)
+python -m tools.corpus sample --seed 1 --tokens 1000000 --out FOLDER      more, for training
+python -m tools.corpus texts abc docstrings.torch --out FILE              other people's text
+python -m tools.corpus show FILE                  documents and tokens of each source
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tools.corpus.writing import WritingConfig
+    from utils.corpus import Documents
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = ROOT / "artifacts" / "corpus_sample"
+FILE, CARD = "documents.safetensors", "card.json"
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_writer(folder: Path | None) -> tuple[Any, Any, dict[str, str]]:
+    """The model, its tokenizer and who it is; `folder` is a checkpoint, by default the course's."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from utils.models import smollm2
+
+    if folder is None:
+        folder = smollm2.checkpoint()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True
+    ).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    identity = {"name": smollm2.NAME, "sha256": sha256(folder / "model.safetensors")}
+    return model, tokenizer, identity
+
+
+def make_card(
+    args: argparse.Namespace,
+    cfg: "WritingConfig",
+    identity: dict[str, str],
+    docs: "Documents",
+    report: dict[str, Any],
+) -> dict[str, Any]:
+    """What the text is, how it came about, how long that took."""
+    from dataclasses import asdict
+
+    import torch
+
+    from tools.corpus.prompts import KINDS
+
+    return {
+        "what": "text written by the model from seeded prompts, as token ids without BOS",
+        "model": {**identity, "licence": "Apache-2.0"},
+        "licence": "MIT, as the course",
+        "sampling": asdict(cfg),
+        "prompts": {name: {"mode": k.mode, "templates": k.templates} for name, k in KINDS.items()},
+        "prompts_module": "tools/corpus/prompts.py (templates and slots)",
+        "filter": "documents shorter than min_tokens are dropped; so are those with more than "
+        "max_repeats of their n-grams repeated, or one token with more than max_share",
+        "documents": len(docs),
+        "tokens": len(docs.ids),
+        "tokens_per_second": round(len(docs.ids) / max(report["seconds"], 1e-9), 1),
+        "run": {**report, "threads": torch.get_num_threads(), "torch": torch.__version__},
+        "machine": f"{platform.machine()}, shared with other programs",
+        "date": time.strftime("%Y-%m-%d"),
+        "command": f"python -m tools.corpus sample --seed {cfg.seed} --tokens {cfg.n_tokens} "
+        f"--batch {cfg.batch}",
+        "sha256": sha256(args.out / FILE),
+    }
+
+
+def write_sample(args: argparse.Namespace) -> None:
+    """Write documents and their card; the finished batches go when both are there."""
+    import shutil
+
+    from tools.corpus.writing import PARTS, WritingConfig, write
+    from utils.corpus import save_documents
+
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    cfg = WritingConfig(n_tokens=args.tokens, seed=args.seed, batch=args.batch)
+    model, tokenizer, identity = load_writer(args.model)
+    docs, report = write(model, tokenizer, cfg, args.out, identity)
+    save_documents(docs, args.out / FILE)
+    card = make_card(args, cfg, identity, docs, report)
+    (args.out / CARD).write_text(json.dumps(card, indent=1) + "\n")
+    shutil.rmtree(args.out / PARTS)
+
+
+def write_texts(args: argparse.Namespace) -> None:
+    """Tokenise sources into one file."""
+    from transformers import AutoTokenizer
+
+    from tools.corpus.texts import encode, texts_of
+    from utils.corpus import merge, save_documents
+    from utils.models import smollm2
+
+    tokenizer = AutoTokenizer.from_pretrained(
+        args.model or smollm2.checkpoint(), local_files_only=True
+    )
+    parts = [encode(texts_of(name), tokenizer, args.tokens) for name in args.sources]
+    save_documents(merge(parts), args.out)
+
+
+def show(args: argparse.Namespace) -> None:
+    """Print a table of a file's sources."""
+    from utils.corpus import load_documents
+
+    docs = load_documents(args.file)
+    starts = docs.ends.new_zeros(len(docs))
+    starts[1:] = docs.ends[:-1]
+    for i, name in enumerate(docs.names):
+        mine = docs.source == i
+        n = int((docs.ends - starts)[mine].sum())
+        print(f"{name:24} {int(mine.sum()):6} documents {n:9} tokens")
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.corpus",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True)
+    sample = commands.add_parser("sample", help="let the local model write")
+    sample.add_argument("--out", type=Path, default=SAMPLE)
+    sample.add_argument("--tokens", type=int, default=200_000)
+    sample.add_argument("--seed", type=int, default=0)
+    sample.add_argument("--batch", type=int, default=64)
+    sample.add_argument("--model", type=Path, default=None, help="a checkpoint's folder")
+    sample.set_defaults(run=write_sample)
+    texts = commands.add_parser("texts", help="tokenise NLTK's corpora and docstrings")
+    texts.add_argument("sources", nargs="+")
+    texts.add_argument("--out", type=Path, required=True)
+    texts.add_argument("--tokens", type=int, default=None, help="at most, per source (about)")
+    texts.add_argument("--model", type=Path, default=None, help="a checkpoint's folder")
+    texts.set_defaults(run=write_texts)
+    look = commands.add_parser("show", help="count what is in a file of documents")
+    look.add_argument("file", type=Path)
+    look.set_defaults(run=show)
+    args = parser.parse_args()
+    args.run(args)
+
+
+if __name__ == "__main__":
+    main()

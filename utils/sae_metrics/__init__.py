@@ -1,0 +1,27 @@
+"""Every number that is reported about an SAE, defined once.
+
+metrics = Reconstruction()                        # of batches that need not fit in memory
+for x in reader: metrics.update(x, x_hat, codes)
+metrics.result().explained_variance
+
+in_model(model, rows, sae)                        # the same, and loss and KL recovered
+compare(truth, sae.W_dec)                         # MMCS in both directions, one to one
+"""
+
+from utils.sae_metrics.reconstruction import Reconstruction, Scores, density_histogram
+from utils.sae_metrics.recovered import InModel, in_model, mean_activation, recovered
+from utils.sae_metrics.similarity import Similarity, compare, matched, mmcs
+
+__all__ = [
+    "InModel",
+    "Reconstruction",
+    "Scores",
+    "Similarity",
+    "compare",
+    "density_histogram",
+    "in_model",
+    "matched",
+    "mean_activation",
+    "mmcs",
+    "recovered",
+]

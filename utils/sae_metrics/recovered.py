@@ -1,0 +1,188 @@
+"""What an SAE does to its model: loss and KL recovered when it is spliced in."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from utils.corpus import Rows
+from utils.models.loaded import check_hooks
+from utils.progress import track
+from utils.sae_metrics.reconstruction import Reconstruction, Scores
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+Anchor = Literal["zero", "mean"]
+Hooks = list[tuple[Any, Callable[..., Any]]]
+
+
+class Coder(Protocol):
+    """An SAE or transcoder, as `utils.models` gives it."""
+
+    hook_in: str
+    hook_out: str
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Latents of the activations at `hook_in`."""
+        ...
+
+    def decode(self, latents: Tensor, x: Tensor) -> Tensor:
+        """What to write at `hook_out`."""
+        ...
+
+
+@dataclass(frozen=True)
+class InModel:
+    """An SAE's metrics in its model; losses in nats per predicted token."""
+
+    scores: Scores
+    n_predictions: int
+    loss_clean: float
+    loss_sae: float
+    loss_ablated: float
+    loss_recovered: float
+    kl_sae: float  # KL(clean || with the SAE)
+    kl_ablated: float
+    kl_recovered: float
+    anchor: Anchor
+
+    def numbers(self) -> dict[str, float | int | str]:
+        """Everything but the densities, for a card or a log."""
+        flat = {**asdict(self.scores), **asdict(self)}
+        return {k: v for k, v in flat.items() if k not in ("scores", "density")}
+
+
+def recovered(clean: float, sae: float, ablated: float) -> float:
+    """(ablated - sae) / (ablated - clean): 1 where the SAE costs nothing, 0 where it is no better
+    than ablation; negative where it is worse (as in Gated SAEs, Rajamanoharan et al. 2024).
+
+    For the KL divergence `clean` is 0: 1 - KL_sae / KL_ablated. NaN if ablation costs nothing.
+    """  # fmt: skip
+    return (ablated - sae) / (ablated - clean) if ablated != clean else float("nan")
+
+
+def _batches(rows: Rows, size: int, label: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Ids and masks of `size` rows at a time."""
+    for i in track(range(0, len(rows), size), label):
+        yield rows.ids[i : i + size], rows.mask[i : i + size]
+
+
+@torch.no_grad()
+def mean_activation(
+    model: "TransformerBridge", rows: Rows, hook: str, skip_first: int = 1, batch_rows: int = 4
+) -> Float[Tensor, "..."]:
+    """The mean of what passes `hook`, over tokens that are neither padding nor first: an anchor."""
+    check_hooks(model, [hook])
+    total, n = torch.zeros(()), 0
+    for ids, mask in _batches(rows, batch_rows, "mean activation"):
+        seen: list[Tensor] = []
+        keep = _keep(mask, skip_first).to(_device(model))
+
+        def tap(value: Tensor, hook: Any, seen: list[Tensor] = seen) -> None:
+            seen.append(value.detach())
+
+        model.run_with_hooks(ids.to(_device(model)), fwd_hooks=[(hook, tap)], return_type=None)
+        total = total.to(seen[0].device) + seen[0][keep].double().sum(dim=0)
+        n += int(keep.sum())
+    return (total / n).float()
+
+
+def _device(model: "TransformerBridge") -> torch.device:
+    return next(model.parameters()).device
+
+
+def _keep(mask: Bool[Tensor, "row pos"], skip_first: int) -> Bool[Tensor, "row pos"]:
+    """Tokens that are replaced and counted."""
+    keep = mask.clone()
+    keep[:, :skip_first] = False
+    return keep
+
+
+def _splice(sae: Coder, keep: Bool[Tensor, "row pos"], metrics: Reconstruction) -> Hooks:
+    """Hooks that put the reconstruction in place where `keep` is true, and count it."""
+    at_input: list[Tensor] = []
+
+    def read(x: Tensor, hook: Any) -> None:
+        at_input.append(x.detach())
+
+    def write(y: Tensor, hook: Any) -> Tensor:
+        x = at_input.pop() if at_input else y
+        codes = sae.encode(x)
+        y_hat = sae.decode(codes, x)
+        metrics.update(y.flatten(2), y_hat.flatten(2), codes, keep)
+        return torch.where(keep.view(*keep.shape, *(1,) * (y.ndim - 2)), y_hat.view_as(y), y)
+
+    reads: Hooks = [(sae.hook_in, read)] if sae.hook_in != sae.hook_out else []
+    return [*reads, (sae.hook_out, write)]
+
+
+def _log_probs(
+    model: "TransformerBridge", ids: Int[Tensor, "row pos"], hooks: Hooks, where: Tensor
+) -> Float[Tensor, "prediction vocab"]:
+    """Log-probabilities of the next token at the positions of interest."""
+    logits = model.run_with_hooks(ids, fwd_hooks=hooks, return_type="logits")
+    return logits[:, :-1][where].float().log_softmax(dim=-1)
+
+
+@torch.no_grad()
+def in_model(
+    model: "TransformerBridge",
+    rows: Rows,
+    sae: Coder,
+    anchor: Anchor | Tensor = "zero",
+    skip_first: int = 1,
+    batch_rows: int = 4,
+) -> InModel:
+    """Run every row clean, with the SAE, and with its output ablated.
+
+    Padding and the first `skip_first` positions are neither replaced nor counted. A prediction
+    counts if its position is replaced and its target is no padding. The anchor at which recovered
+    loss and KL are 0 writes zeros, or the mean activation over these rows, or a given tensor.
+    Memory: batch_rows × pos × vocab numbers a few times (4 × 128 × 49,152 are 100 MB).
+    """
+    check_hooks(model, [sae.hook_in, sae.hook_out])
+    fill: Tensor | float = 0.0
+    if isinstance(anchor, Tensor):
+        fill, anchor = anchor, "mean"
+    elif anchor == "mean":
+        fill = mean_activation(model, rows, sae.hook_out, skip_first, batch_rows)
+    metrics, sums, n = Reconstruction(), torch.zeros(5, dtype=torch.float64), 0
+    for ids, mask in _batches(rows, batch_rows, "SAE in model"):
+        ids, mask = ids.to(_device(model)), mask.to(_device(model))
+        keep = _keep(mask, skip_first)
+        where = keep[:, :-1] & mask[:, 1:]
+        target = ids[:, 1:][where][:, None]
+
+        def ablate(y: Tensor, hook: Any, keep: Tensor = keep) -> Tensor:
+            inner = keep.view(*keep.shape, *(1,) * (y.ndim - 2))
+            return torch.where(inner, torch.as_tensor(fill, dtype=y.dtype, device=y.device), y)
+
+        clean = _log_probs(model, ids, [], where)
+        found = [-clean.gather(1, target).sum()]
+        for hooks in (_splice(sae, keep, metrics), [(sae.hook_out, ablate)]):
+            other = _log_probs(model, ids, hooks, where)
+            found += [-other.gather(1, target).sum(), (clean.exp() * (clean - other)).sum()]
+        sums += torch.stack(found).double().cpu()
+        n += len(target)
+    return _summary(metrics, (sums / n).tolist(), n, anchor)
+
+
+def _summary(metrics: Reconstruction, means: list[float], n: int, anchor: Anchor) -> InModel:
+    """Name the five means: losses clean, spliced, ablated, and two divergences."""
+    clean, loss_sae, kl_sae, loss_ablated, kl_ablated = means
+    return InModel(
+        scores=metrics.result(),
+        n_predictions=n,
+        loss_clean=clean,
+        loss_sae=loss_sae,
+        loss_ablated=loss_ablated,
+        loss_recovered=recovered(clean, loss_sae, loss_ablated),
+        kl_sae=kl_sae,
+        kl_ablated=kl_ablated,
+        kl_recovered=recovered(0.0, kl_sae, kl_ablated),
+        anchor=anchor,
+    )
