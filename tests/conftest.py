@@ -8,9 +8,11 @@
 
 import json
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +22,8 @@ from utils.course import ROOT, Section, find_section
 from utils.implementation import Implementation
 from utils.learner import Answers, isolated, load_answers
 from utils.mistakes import load_file
+
+REAL_LOOK_UP = socket.getaddrinfo
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,6 +41,33 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     seeds = metafunc.config.getoption("--seeds")
     if seeds > 1 and "seed" in metafunc.fixturenames:
         metafunc.parametrize("seed", range(seeds), indirect=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A connection or a name look-up beyond this machine fails the test that tries it."""
+    if IMPL in request.config.stash:  # a learner's check, inside the learner's own process
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("connect", "connect_ex"):
+            patch.setattr(socket.socket, name, near(getattr(socket.socket, name)))
+        patch.setattr(socket, "getaddrinfo", near(socket.getaddrinfo))
+        yield
+
+
+def near(function: Callable) -> Callable:
+    """The same for addresses on this machine; others fail the test."""
+
+    def guarded(*args: Any, **options: Any) -> Any:
+        address = next((a for a in args if not isinstance(a, socket.socket)), None)
+        host = address[0] if isinstance(address, tuple) else address
+        if isinstance(address, tuple) or function is REAL_LOOK_UP:
+            if host not in (None, "", b"localhost", "localhost", "127.0.0.1", "::1", "0.0.0.0"):
+                pytest.fail(f"a test reached for the network: {address}")
+        return function(*args, **options)  # a path is a socket file: no network
+
+    return guarded
 
 
 @pytest.fixture

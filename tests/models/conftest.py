@@ -1,7 +1,6 @@
-"""The network refused in every test of this folder; models built or loaded once."""
+"""Models built or loaded once, and no settings from outside."""
 
 import os
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,15 +11,8 @@ import torch
 
 
 @pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any connection or name look-up fails the test that tries it."""
-
-    def refuse(*address: object, **_: object) -> None:
-        pytest.fail(f"a test reached for the network: {address[-1]}")
-
-    for name in ("connect", "connect_ex"):
-        monkeypatch.setattr(socket.socket, name, refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings of the person who runs the tests."""
     monkeypatch.setenv("COURSE_PROGRESS", "0")
     for name in ("COURSE_PROFILE", "COURSE_SMOLLM2", "COURSE_ARTIFACTS"):
         monkeypatch.delenv(name, raising=False)
