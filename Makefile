@@ -6,7 +6,7 @@ N      ?= 1
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test build check watch progress hint script reset solutions claims bench doctor browser stats lint setup setup-dev
+.PHONY: help lab test build check watch progress hint script reset solutions claims bench artifacts doctor browser stats lint setup setup-dev
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,9 @@ claims: setup-dev ## reproduce the published results: docs/claims.md (minutes)
 bench: setup-dev ## measure the fast trainers against the plain loops
 	@$(RUN) tools.bench
 	@$(RUN) tools.bench_ensemble
+
+artifacts: setup-dev ## train the course's small models, those that are missing
+	@$(RUN) tools.tiny
 
 browser: setup-dev ## drive JupyterLab in a headless Chromium
 	@$(RUN) pytest -m browser $(PYTEST_ARGS)

@@ -1,0 +1,81 @@
+"""Model cards: card.json for programs, README.md for people, one written from the other."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tools.tiny.metrics import HELD_OUT, MEASURES, Numbers, verdicts
+from tools.tiny.recipes import ABOUT
+from tools.tiny.train import Progress, Recipe
+
+Card = dict[str, Any]
+HEAD = """# {name}
+
+{about}
+
+- Parameters: {parameters:,}, saved in {dtype}; the metrics are those of the saved weights.
+- Data: {data}
+- Seen in training: {tokens:,} tokens, all drawn afresh ({n_steps:,} steps of {batch} rows).
+- Seed: {seed}. Command: `{command}`.
+- Time: {minutes:.0f} minutes of one CPU thread ({clock:.0f} by the clock: other work was running).
+- Licence: {licence}, weights and generated data alike.
+- Evaluated on: {evaluated_on}
+
+| metric | value |
+|---|---|
+"""
+
+
+def make_card(recipe: Recipe, progress: Progress, model: Any, metrics: dict[str, Numbers]) -> Card:
+    """Everything that a reader needs to judge a model and to make it again."""
+    about, data = ABOUT[recipe.name]
+    sizes = ", ".join(f"{kind}: {n}" for kind, (_, n) in MEASURES[recipe.name].items())
+    return {
+        "name": recipe.name,
+        "about": about,
+        "data": data,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "dtype": "float16",
+        "tokens": recipe.n_steps * recipe.batch * recipe.config["n_ctx"],
+        "n_steps": recipe.n_steps,
+        "batch": recipe.batch,
+        "seed": recipe.seed,
+        "command": f"python -m tools.tiny {recipe.name}",
+        "cpu_seconds": round(progress.cpu_seconds),
+        "seconds": round(progress.seconds),
+        "licence": "MIT",
+        "evaluated_on": f"rows drawn afresh from the same generators, seeds from {HELD_OUT} on, "
+        f"which training does not use ({sizes}); `tools/tiny/metrics.py` defines each metric",
+        "recipe": json.loads(json.dumps(asdict(recipe))),
+        "metrics": {k: {m: round(x, 5) for m, x in v.items()} for k, v in metrics.items()},
+        "bars": verdicts(recipe.name, metrics),
+    }
+
+
+def readme(card: Card) -> str:
+    """The card as a page."""
+    clock, minutes = card["seconds"] / 60, card["cpu_seconds"] / 60
+    lines = [HEAD.format(**card, clock=clock, minutes=minutes)]
+    for kind, numbers in card["metrics"].items():
+        lines += [f"| {kind}: {name} | {value:g} |\n" for name, value in numbers.items()]
+    lines.append("\n")
+    for bar in card["bars"]:
+        lines.append(
+            f"- bar {bar['metric']} {bar['bar']}: {'met' if bar['met'] else '**missed**'}\n"
+        )
+    return "".join(lines)
+
+
+def write_card(card: Card, folder: Path) -> None:
+    """README.md, then card.json: its presence says that the folder is complete."""
+    (folder / "README.md").write_text(readme(card))
+    part = folder / "card.json.part"
+    part.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
+    part.replace(folder / "card.json")
+
+
+def read_card(folder: Path) -> Card | None:
+    """The card of a finished model, None where there is none."""
+    file = folder / "card.json"
+    return json.loads(file.read_text()) if file.exists() else None
