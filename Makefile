@@ -50,6 +50,7 @@ claims: setup-dev ## reproduce the published results: docs/claims.md (minutes)
 bench: setup-dev ## measure the fast trainers against the plain loops
 	@$(RUN) tools.bench
 	@$(RUN) tools.bench_ensemble
+	@$(RUN) tools.bench_saes
 
 artifacts: setup-dev ## train the course's small models, those that are missing
 	@$(RUN) tools.tiny

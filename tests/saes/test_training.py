@@ -1,0 +1,288 @@
+"""Runs: schedules, dead latents, outliers, norms, resuming, logs; all of it on small problems."""
+
+import os
+from dataclasses import replace
+
+import pytest
+import torch
+
+from utils.saes.aux import Firing
+from utils.saes.checkpoint import load_checkpoint, save_checkpoint
+from utils.saes.coder import calibrate_cut, encode, init_coder, reconstruct
+from utils.saes.config import SAEConfig, SAETrainConfig
+from utils.saes.normalise import average_norm_scale, flat_heads, token_rows
+from utils.saes.records import RecordConfig
+from utils.saes.train import Trainer, clip, train_coder
+
+KINDS = [(a, "sae") for a in ("relu", "gated", "jumprelu", "topk", "batchtopk", "matryoshka")]
+KINDS += [("relu", "transcoder"), ("batchtopk", "skip_transcoder")]
+CFG = SAETrainConfig(n_steps=24, lr=3e-3, record_every=4, dead_window=200, n_norm_batches=2)
+
+
+@pytest.fixture(autouse=True)
+def _no_bar(monkeypatch):
+    monkeypatch.setenv("COURSE_PROGRESS", "0")
+
+
+def sae(architecture: str = "topk", kind: str = "sae", **more) -> SAEConfig:
+    widths = (16, 48) if architecture == "matryoshka" else ()
+    d_out = None if kind == "sae" else 6
+    fields = {"k": 4, "sparsity": 0.1, "widths": widths, "d_out": d_out} | more
+    return SAEConfig(12, 48, architecture=architecture, kind=kind, **fields)
+
+
+def coder_of(cfg: SAEConfig):
+    return init_coder(cfg, torch.Generator().manual_seed(0))
+
+
+def rows(n_batches: int = 7, n: int = 32, d: int = 12) -> list[torch.Tensor]:
+    gen = torch.Generator().manual_seed(5)
+    directions = torch.randn(30, d, generator=gen)
+    strengths = torch.rand(n_batches, n, 30, generator=gen)
+    return list((strengths * (strengths > 0.9)) @ directions * 3)
+
+
+def data_for(cfg: SAEConfig):
+    batches = rows()
+    if cfg.kind == "sae":
+        return batches
+    out = torch.randn(12, 6, generator=torch.Generator().manual_seed(6))
+    return [(x, (x @ out).relu()) for x in batches]
+
+
+class Reader:
+    """A store with a position: yields batches drawn from its own generator."""
+
+    def __init__(self):
+        self.gen = torch.Generator().manual_seed(3)
+
+    def __iter__(self):
+        while True:
+            yield torch.randn(32, 12, generator=self.gen)
+
+    def state_dict(self):
+        return {"gen": self.gen.get_state()}
+
+    def load_state_dict(self, state):
+        self.gen.set_state(state["gen"])
+
+
+class Cut(Exception):
+    pass
+
+
+def interrupted(batches, after: int):
+    """The batches, and then a crash."""
+
+    class Crashing:
+        def __init__(self):
+            self.left = after
+
+        def __iter__(self):
+            for batch in batches:
+                self.left -= 1
+                if self.left < 0:
+                    raise Cut
+                yield batch
+
+    return Crashing()
+
+
+@pytest.mark.parametrize(("architecture", "kind"), KINDS)
+def test_train__resuming_gives_the_same_bits(architecture, kind, tmp_path):
+    cfg = sae(architecture, kind, normalise="average_norm")
+    train = replace(CFG, checkpoint_every=5, warmup_steps=3, decay_steps=4, schedule="cosine")
+    data, log = data_for(cfg), RecordConfig(jsonl=tmp_path / "log.jsonl")
+    whole = train_coder(coder_of(cfg), data, train, RecordConfig(jsonl=tmp_path / "whole.jsonl"))
+    with pytest.raises(Cut):
+        train_coder(coder_of(cfg), interrupted(data, 20), train, log, tmp_path / "run.pt")
+    again = train_coder(coder_of(cfg), data, train, log, tmp_path / "run.pt")
+    for name, value in whole.coder.params.items():
+        assert torch.equal(value, again.coder.params[name]), name
+    assert torch.equal(whole.coder.cut, again.coder.cut)
+    assert torch.equal(whole.rows_since, again.rows_since)
+    assert whole.coder.scale_out == again.coder.scale_out
+    assert (tmp_path / "log.jsonl").read_text() == (tmp_path / "whole.jsonl").read_text()
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize(("architecture", "kind"), KINDS)
+def test_train__explains_data_made_of_few_directions(architecture, kind):
+    cfg = sae(architecture, kind, normalise="average_norm")
+    data = data_for(cfg)
+    run = train_coder(coder_of(cfg), data, replace(CFG, n_steps=400, lr=1e-2))
+    y = torch.cat([pair[1] if isinstance(pair, tuple) else pair for pair in data])
+    x = torch.cat([pair[0] if isinstance(pair, tuple) else pair for pair in data])
+    unexplained = (reconstruct(run.coder, x) - y).square().sum() / (y - y.mean(0)).square().sum()
+    assert unexplained < 0.3
+
+
+def test_train__resumes_from_a_readers_own_position(tmp_path):
+    cfg, train = sae(), replace(CFG, checkpoint_every=8)
+    whole = train_coder(coder_of(cfg), Reader(), train)
+    trainer = Trainer(coder_of(cfg), Reader(), train)
+    trainer.prepare()
+    for _ in range(8):
+        trainer.step()
+    save_checkpoint(tmp_path / "run.pt", trainer)
+    again = train_coder(coder_of(cfg), Reader(), train, checkpoint=tmp_path / "run.pt")
+    assert torch.equal(whole.coder.params["W_dec"], again.coder.params["W_dec"])
+
+
+def test_checkpoint__of_other_settings_is_refused(tmp_path):
+    cfg = sae()
+    train_coder(coder_of(cfg), rows(), CFG, checkpoint=tmp_path / "run.pt")
+    for changed in (replace(CFG, lr=1e-4), replace(CFG, n_steps=30)):
+        with pytest.raises(ValueError, match=r"train\."):
+            train_coder(coder_of(cfg), rows(), changed, checkpoint=tmp_path / "run.pt")
+    other = coder_of(sae(k=5))
+    with pytest.raises(ValueError, match=r"sae\.k"):
+        load_checkpoint(tmp_path / "run.pt", Trainer(other, rows(), CFG))
+
+
+def test_checkpoint__a_crash_while_writing_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "run.pt"
+    trainer = Trainer(coder_of(sae()), rows(), CFG)
+    save_checkpoint(path, trainer)
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        save_checkpoint(path, trainer)
+    assert path.read_bytes() == before
+
+
+def test_train__leaves_the_given_coder_alone():
+    coder = coder_of(sae())
+    before = {name: value.clone() for name, value in coder.params.items()}
+    train_coder(coder, rows(), CFG)
+    for name, value in before.items():
+        assert torch.equal(value, coder.params[name])
+
+
+def test_train__adam_and_clipping_are_torchs():
+    cfg = sae("relu")
+    trainer = Trainer(coder_of(cfg), rows(), replace(CFG, mean_bias=False))
+    params = [value.clone().requires_grad_() for value in trainer.coder.params.values()]
+    optimiser = torch.optim.Adam(params, lr=CFG.lr)
+    for x in rows()[:4]:
+        named = dict(zip(trainer.coder.params, params, strict=True))
+        x_c = x - named["b_dec"]
+        a = (x_c @ named["encoder"].T + named["b_enc"]).relu()
+        loss = (a @ named["W_dec"] + named["b_dec"] - x).square().sum(1).mean()
+        loss = loss + 0.1 * (a * named["W_dec"].norm(dim=1)).sum(1).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(params, 1.0)
+        optimiser.step()
+        trainer.step()
+    for mine, theirs in zip(trainer.coder.params.values(), params, strict=True):
+        torch.testing.assert_close(mine, theirs.detach(), rtol=1e-4, atol=1e-6)
+
+
+def test_clip__leaves_short_gradients_alone():
+    grads = {"a": torch.tensor([3.0]), "b": torch.tensor([4.0])}
+    clip(grads, 5.1)
+    assert grads["a"].item() == 3.0
+    clip(grads, 1.0)
+    torch.testing.assert_close(grads["b"], torch.tensor([0.8]))
+
+
+@pytest.mark.parametrize("architecture", ["relu", "topk"])
+def test_unit_decoder__keeps_norms_at_one(architecture):
+    cfg = sae(architecture, decoder_norm="unit")
+    norms = train_coder(coder_of(cfg), rows(), CFG).coder.params["W_dec"].norm(dim=1)
+    torch.testing.assert_close(norms, torch.ones(48))
+
+
+def test_jumprelu__thresholds_stay_at_or_above_zero():
+    run = train_coder(coder_of(sae("jumprelu", threshold=0.0)), rows(), replace(CFG, lr=0.1))
+    assert run.coder.params["threshold"].min() >= 0
+
+
+@pytest.mark.parametrize("architecture", ["batchtopk", "matryoshka"])
+def test_batch_topk__the_saved_threshold_keeps_k_per_row(architecture):
+    run = train_coder(coder_of(sae(architecture)), rows(), CFG)
+    l0 = torch.cat([encode(run.coder, x) for x in rows()]).gt(0).sum(1).float().mean()
+    assert 3.5 < l0 < 4.5
+    cut = calibrate_cut(run.coder, rows())
+    l0 = torch.cat([encode(run.coder, x) for x in rows()]).gt(0).sum(1).float().mean()
+    torch.testing.assert_close(l0, torch.tensor(4.0))
+    assert cut > 0
+
+
+def test_batch_topk__running_threshold_is_a_mean_after_few_steps():
+    trainer = Trainer(coder_of(sae("batchtopk")), rows(), CFG)
+    trainer.prepare()
+    edges = [float(trainer.step()[1].edge) for _ in range(5)]
+    torch.testing.assert_close(float(trainer.coder.cut), sum(edges) / 5)
+
+
+def test_firing__dead_are_those_silent_for_the_window():
+    firing = Firing(torch.zeros(3, dtype=torch.int64))
+    on, off = torch.tensor([1.0, 1.0, 0.0]), torch.tensor([1.0, 0.0, 0.0])
+    firing.update(on, 10)
+    assert not firing.dead(11).any()
+    firing.update(off, 10)
+    assert firing.rows_since.tolist() == [0, 10, 20]
+    assert firing.dead(20).tolist() == [False, False, True]
+    assert firing.dead(10).tolist() == [False, True, True]
+    firing.update(torch.tensor([0.0, 0.0, 5.0]), 10)
+    assert firing.dead(20).tolist() == [False, True, False]
+
+
+def test_dead_latents__are_unknown_before_the_window_and_come_back_after_it():
+    cfg = sae(k=2)
+    coder = coder_of(cfg)
+    coder.params["b_enc"][:40] = -2.0  # these never fire
+    train = replace(CFG, n_steps=300, record_every=1, dead_window=320, lr=1e-2)
+    dead = {}
+    for weight in (0.0, 1.0):
+        run = train_coder(coder, rows(), replace(train, aux_coefficient=weight))
+        assert [r["dead"] for r in run.records[:9]] == [None] * 9
+        assert run.records[9]["dead"] >= 40
+        dead[weight] = run.records[-1]["dead"]
+    assert dead[0.0] >= 35
+    assert dead[1.0] < dead[0.0] - 15
+
+
+def test_dead_latents__a_run_shorter_than_the_window_says_so():
+    with pytest.warns(UserWarning, match="dead_window is 1,000 rows"):
+        train_coder(coder_of(sae()), rows(), replace(CFG, dead_window=1000))
+
+
+def test_outliers__are_left_out_of_scales_and_training():
+    batches = [x + 1 for x in rows()]
+    for x in batches:
+        x[0] = 1e4
+    cfg = sae(normalise="average_norm")
+    trainer = Trainer(coder_of(cfg), batches, replace(CFG, outlier_factor=10.0))
+    trainer.prepare()
+    clean = torch.cat([x[1:] for x in batches[:2]])
+    torch.testing.assert_close(trainer.coder.scale_in, average_norm_scale(clean))
+    torch.testing.assert_close(
+        trainer.coder.params["b_dec"], clean.mean(0) * trainer.coder.scale_in
+    )
+    assert len(trainer.batch().x) == 31
+
+
+def test_token_rows__leave_out_positions_and_keep_order():
+    z = torch.arange(2 * 3 * 4 * 5).view(2, 3, 4, 5)
+    got = token_rows(flat_heads(z), excluded=(0,))
+    torch.testing.assert_close(got, z[:, 1:].reshape(4, 20))
+    assert token_rows(flat_heads(z), excluded=(-1, 0, 9)).shape == (2, 20)
+
+
+@pytest.mark.parametrize("normalise", ["average_norm", "constant_norm"])
+def test_normalisation__outputs_are_in_raw_units(normalise):
+    cfg = sae(normalise=normalise)
+    train = replace(CFG, n_steps=300, lr=1e-2)
+    for size in (1e-3, 1e3):
+        data = [(x + 0.5) * size for x in rows()]
+        run = train_coder(coder_of(cfg), data, train)
+        x = data[0]
+        error = (reconstruct(run.coder, x) - x).square().sum() / (x - x.mean(0)).square().sum()
+        assert error < 0.4
