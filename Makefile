@@ -36,7 +36,7 @@ doctor: ## explain this machine: what works, what doesn't, and the cure
 	@$(SETUP) --doctor
 
 test: setup-dev ## run the course's own tests
-	@$(RUN) pytest -n auto --maxprocesses=4 $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 $(RUN) pytest -n auto --maxprocesses=4 $(PYTEST_ARGS)
 
 build: setup-dev ## write exercises/ and solutions/ from the sources; keeps your work
 	@$(RUN) tools.build
