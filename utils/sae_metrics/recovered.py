@@ -23,8 +23,15 @@ Hooks = list[tuple[Any, Callable[..., Any]]]
 class Coder(Protocol):
     """An SAE or transcoder, as `utils.models` gives it."""
 
-    hook_in: str
-    hook_out: str
+    @property
+    def hook_in(self) -> str:
+        """Where it reads."""
+        ...
+
+    @property
+    def hook_out(self) -> str:
+        """Where it writes."""
+        ...
 
     def encode(self, x: Tensor) -> Tensor:
         """Latents of the activations at `hook_in`."""
@@ -102,7 +109,7 @@ def _keep(mask: Bool[Tensor, "row pos"], skip_first: int) -> Bool[Tensor, "row p
     return keep
 
 
-def _splice(sae: Coder, keep: Bool[Tensor, "row pos"], metrics: Reconstruction) -> Hooks:
+def splice_hooks(sae: Coder, keep: Bool[Tensor, "row pos"], metrics: Reconstruction) -> Hooks:
     """Hooks that put the reconstruction in place where `keep` is true, and count it."""
     at_input: list[Tensor] = []
 
@@ -163,7 +170,7 @@ def in_model(
 
         clean = _log_probs(model, ids, [], where)
         found = [-clean.gather(1, target).sum()]
-        for hooks in (_splice(sae, keep, metrics), [(sae.hook_out, ablate)]):
+        for hooks in (splice_hooks(sae, keep, metrics), [(sae.hook_out, ablate)]):
             other = _log_probs(model, ids, hooks, where)
             found += [-other.gather(1, target).sum(), (clean.exp() * (clean - other)).sum()]
         sums += torch.stack(found).double().cpu()

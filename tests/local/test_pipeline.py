@@ -1,0 +1,215 @@
+"""The whole pipeline on a small random model, in seconds: every step, stopped and resumed."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tools.local import names, text
+from tools.local.cards import is_final, readme
+from tools.local.evaluate import BARS, indirect
+from tools.local.harvest import Chain
+from tools.local.pipeline import SAMPLE_FILE, Amounts, Pipeline, sample_rows
+from tools.local.recipes import Sizes, recipes, train_config
+from tools.local.train import counted, read_run
+from utils.activations import Reader, StoreError
+from utils.corpus import join
+from utils.models import ioi
+from utils.models.sae import Sae, entries, load_sae
+
+SIZES = Sizes(24, 3, 6, layer=1, residual=40, transcoder=30, attention=36, k=4, batch=64, epochs=8)
+AMOUNTS = Amounts(length=12, per_segment=40, held=20, in_model=6, sample=3)
+
+
+class Identity:
+    """The SAE that changes nothing."""
+
+    def encode(self, x):
+        return x
+
+    def decode(self, latents):
+        return latents
+
+
+def documents(n, seed, *sources):
+    gen = torch.Generator().manual_seed(seed)
+    sizes = torch.randint(11, 60, (n,), generator=gen).tolist()
+    pieces = [(torch.randint(2, 16, (size,), generator=gen), i) for i, size in enumerate(sizes)]
+    return join([(ids, i % len(sources)) for ids, i in pieces], sources)
+
+
+def pipeline_at(folder, loaded, written=None):
+    held = {"speeches": documents(30, 1, "speeches"), "same": documents(9, 2, "abc", "webtext")}
+    texts = text.Corpora(documents(60, 3, "abc", "webtext"), written, held)
+    prompt = ioi.Prompt("When Mary and John went to", "Mary", "John")
+    places = folder / "cache", folder / "artifacts"
+    return Pipeline(
+        loaded, texts, documents(12, 4, "written.story"), [prompt], *places, SIZES, AMOUNTS
+    )
+
+
+@pytest.fixture(scope="module")
+def made(loaded, tmp_path_factory):
+    """A pipeline with all three trained, and their cards."""
+    pipeline = pipeline_at(tmp_path_factory.mktemp("local"), loaded)
+    return pipeline, [pipeline.make(recipe) for recipe in pipeline.recipes()]
+
+
+def test_pipeline__leaves_an_sae_of_each_kind_that_the_roles_find(made):
+    pipeline, cards = made
+    found = {(e.kind, e.layer, e.n_latents) for e in entries(pipeline.artifacts)}
+    layer = pipeline.names_layer
+    assert found == {("residual", 1, 40), ("transcoder", 1, 30), ("attention", layer, 36)}
+    for card in cards:
+        assert load_sae(pipeline.artifacts / card["name"]).hook_in == card["hook_in"]
+
+
+def test_pipeline__its_cards_say_what_was_measured_on_which_text(made):
+    pipeline, cards = made
+    n = sum(text.n_tokens(rows) for rows in pipeline.train_rows.values())
+    for card in cards:
+        metrics = card["metrics"]
+        assert card["tokens"] == n == metrics["training"]["tokens"] and not is_final(card)
+        texts = {"speeches", "same", "written", "sample"}
+        assert texts < set(metrics) and {bar["metric"] for bar in card["bars"]} == {
+            f"{kind}.{metric}" for kind, metric, _, _ in BARS
+        }
+        assert metrics["speeches"]["n_tokens"] == text.n_tokens(pipeline.held_rows["speeches"])
+        assert sum(card["density"]["latents"]) == round(
+            card["latents"] * (1 - metrics["held_out"]["dead"])
+        )
+        folder = pipeline.artifacts / card["name"]
+        assert json.loads((folder / "card.json").read_text()) == card
+        assert (folder / "README.md").read_text() == readme(card)
+        assert card["sources"].keys() == {"abc", "webtext"}
+        assert (folder / "log.jsonl").exists()
+
+
+def test_pipeline__trained_at_all(made):
+    """Even random activations are explained better by trained latents than by their mean."""
+    for card in made[1]:
+        assert card["metrics"]["same"]["explained_variance"] > 0.1
+        assert card["metrics"]["same"]["l0"] <= 1.5 * SIZES.k
+
+
+def test_pipeline__measures_the_same_numbers_again(made):
+    pipeline, cards = made
+    assert pipeline.measure_again(pipeline.recipes()[0]) == cards[0]
+
+
+def test_pipeline__knows_what_is_finished(made, loaded):
+    pipeline, _ = made
+    assert all(pipeline.finished(recipe) for recipe in pipeline.recipes())
+    other = replace(pipeline, sizes=replace(SIZES, k=3))
+    assert not any(other.finished(recipe) for recipe in other.recipes())
+    more = replace(pipeline.texts, written=documents(30, 5, "written.story"))
+    assert not replace(pipeline, texts=more).finished(pipeline.recipes()[0])
+
+
+def test_pipeline__text_of_the_model_adds_segments_and_changes_none(made):
+    pipeline, _ = made
+    more = replace(pipeline.texts, written=documents(30, 5, "written.story"))
+    rows = replace(pipeline, texts=more).train_rows
+    before = pipeline.train_rows
+    assert list(rows)[: len(before)] == list(before) and list(rows)[len(before)] == "written-00"
+    for name, segment in before.items():
+        assert torch.equal(rows[name].ids, segment.ids)
+
+
+def test_pipeline__trains_on_what_is_there_and_says_so(loaded, tmp_path):
+    pipeline = pipeline_at(tmp_path, loaded)
+    what = pipeline.passes()[0]
+    with pytest.raises(StoreError, match="harvest first"):
+        pipeline.make(pipeline.recipes()[0], partial=True)
+    pipeline.harvest(what)
+    last = list(pipeline.train_rows)[-1]
+    next((pipeline.cache / "activations" / what.name / last).glob("*.safetensors")).unlink()
+    card = pipeline.make(pipeline.recipes()[0], partial=True)
+    assert "NOT FINAL" in card["data"] and last not in card["segments"]
+    assert card["tokens"] < sum(text.n_tokens(rows) for rows in pipeline.train_rows.values())
+    assert not pipeline.finished(pipeline.recipes()[0])
+    pipeline.clean()
+    assert not (pipeline.cache / "activations").exists()
+
+
+def test_shipped_rows__are_whole_rows_of_the_held_out_source(made):
+    pipeline, _ = made
+    tokenizer = pipeline.loaded.tokenizer
+    rows = sample_rows(pipeline.artifacts / SAMPLE_FILE, tokenizer, AMOUNTS.length)
+    assert rows.ids.shape == (3, 12) and rows.mask.all()
+    held = pipeline.held_rows["speeches"].ids.tolist()
+    assert all(row in held for row in rows.ids.tolist())
+
+
+def test_chain__resumes_in_the_middle_and_between_segments(made):
+    pipeline, _ = made
+    stores = pipeline.stores(pipeline.passes()[0])
+    assert len(stores) > 1
+    hook = pipeline.recipes()[0].hook_in
+    whole = list(Chain(stores, batch=32, hooks=hook))
+    assert len(whole) == len(Chain(stores, batch=32, hooks=hook))
+    border = len(Reader(stores[0], batch=32, hooks=hook))
+    for stop in (1, border, border + 1):
+        first, second = (Chain(stores, batch=32, hooks=hook) for _ in range(2))
+        batches = iter(first)
+        for _ in range(stop):
+            next(batches)
+        second.load_state_dict(first.state_dict())
+        for expected, got in zip(whole[stop:], second, strict=True):
+            torch.testing.assert_close(got, expected)
+
+
+def test_chain__reads_another_order_in_the_next_epoch_and_refuses_other_segments(made):
+    stores = made[0].stores(made[0].passes()[0])
+    hook = made[0].recipes()[0].hook_in
+    data = Chain(stores, batch=32, hooks=hook)
+    once, again = list(data), list(data)
+    assert len(once) == len(again) and not torch.equal(once[0], again[0])
+    with pytest.raises(StoreError, match="segments"):
+        Chain(stores[:1], hooks=hook, batch=32).load_state_dict(data.state_dict())
+
+
+def test_contributions__add_up_to_the_logit_difference(loaded):
+    prompts = [
+        ioi.Prompt("When Mary and John went to", "Mary", "John"),
+        ioi.Prompt("John and Mary went to the store", "Mary", "John"),
+    ]
+    found = names.contributions(loaded, prompts)
+    total = found.attention.sum() + found.mlp.sum() + found.embedding
+    expected = float(ioi.logit_differences(loaded, prompts).mean())
+    assert float(total) == pytest.approx(expected, abs=1e-4)
+    assert len(found.attention) == 3 and found.attention[found.layer] == found.attention.max()
+
+
+def test_indirect__an_identity_keeps_everything(loaded):
+    hook = loaded.hook("resid_post", 1)
+    prompts = [ioi.Prompt("When Mary and John went to", "Mary", "John")]
+    found = indirect(loaded, Sae(Identity(), hook, hook, 24, 24), prompts)
+    assert found["kept"] == pytest.approx(1.0, abs=1e-5)
+
+
+def test_recipes__fit_the_model_and_the_budget():
+    found = recipes(23)
+    assert all(r.sae.latent >= 4 * 576 and r.sae.k <= 48 for r in found)
+    assert sum(2 * r.sae.d_in * r.sae.latent * 2 for r in found) < 22e6
+    cfg = train_config(found[0], 3000)
+    assert cfg.n_steps == 6000 and cfg.warmup_steps + cfg.decay_steps < cfg.n_steps
+
+
+def test_prompts__are_sixty_with_the_right_name_first_or_second():
+    asked = names.asked()
+    assert len({p.text for p in asked}) == 60
+    first = sum(p.text.index(p.io) < p.text.index(p.s) for p in asked)
+    assert first == 30
+    assert all(p.text.count(p.s.strip()) == 2 and p.text.count(p.io.strip()) == 1 for p in asked)
+
+
+def test_counted__adds_up_over_runs_that_fail(tmp_path):
+    file = tmp_path / "run" / "cost.json"
+    with counted(file):
+        pass
+    before = read_run(file).seconds
+    with pytest.raises(KeyError), counted(file):
+        raise KeyError
+    assert read_run(file).seconds > before and read_run(file).peak_gb > 0

@@ -1,0 +1,133 @@
+"""The command line; `tools.local` says what each step does."""
+
+import argparse
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import tools.local
+from utils.course import ROOT
+
+if TYPE_CHECKING:
+    from tools.local.pipeline import Pipeline
+
+STEPS = ("write", "text", "names", "harvest", "train", "measure", "status", "clean")
+WRITTEN_TOKENS, WRITTEN_SEED = 300_000, 1  # the corpus sample that ships is of seed 0
+
+
+def written_file(cache: Path) -> Path:
+    """Where the model's own text for training lies."""
+    return cache / "written" / "documents.safetensors"
+
+
+def write(cache: Path) -> None:
+    """Let the model write, with another seed than that of the sample that ships."""
+    from tools.corpus.__main__ import write_sample
+
+    file = written_file(cache)
+    if not file.exists():
+        options = {"tokens": WRITTEN_TOKENS, "seed": WRITTEN_SEED, "batch": 64, "model": None}
+        write_sample(argparse.Namespace(out=file.parent, **options))
+
+
+def course_pipeline(cache: Path, artifacts: Path) -> "Pipeline":
+    """The real model on the real text."""
+    from tools.local import names, text
+    from tools.local.pipeline import Amounts, Pipeline
+    from tools.local.recipes import Sizes
+    from utils.corpus import load_documents
+    from utils.models import smollm2
+
+    loaded = smollm2.load()
+    texts = text.corpora(cache, loaded.tokenizer, written_file(cache))
+    file = ROOT / "artifacts" / "corpus_sample" / "documents.safetensors"
+    sample = load_documents(file) if file.exists() else None
+    sizes, amounts = Sizes(), Amounts()
+    return Pipeline(loaded, texts, sample, names.asked(), cache, artifacts, sizes, amounts)
+
+
+def status(pipeline: "Pipeline") -> None:
+    """Print what is there."""
+    wanted = list(pipeline.train_rows)
+    for what in pipeline.passes():
+        there = pipeline.stores(what)
+        n = sum(store.n_tokens() for store in pipeline.stores(what, partial=True))
+        held = ", ".join(pipeline.held_stores(what)) or "none"
+        print(f"{what.name}: {len(there)} of {len(wanted)} segments, {n} tokens; held out: {held}")
+    for recipe in pipeline.recipes():
+        print(f"{recipe.name}: {'done' if pipeline.finished(recipe) else 'to be trained'}")
+
+
+def train(pipeline: "Pipeline", only: list[str], partial: bool, epochs: int | None) -> None:
+    """Train what is not finished; `epochs` in place of the recipe's."""
+    for recipe in pipeline.recipes():
+        if only and recipe.name not in only:
+            continue
+        if pipeline.finished(recipe):
+            file = pipeline.artifacts / recipe.name / "card.json"
+            print(f"{recipe.name}: done, skipped (delete {file} to make it again)")
+        else:
+            chosen = replace(recipe, epochs=epochs or recipe.epochs)
+            report(pipeline.make(chosen, partial))
+
+
+def report(card: dict[str, Any] | None) -> None:
+    """Print each bar of a card."""
+    if card is None:
+        return
+    for bar in card["bars"]:
+        kind, metric = bar["metric"].split(".")
+        value, met = card["metrics"][kind][metric], "met" if bar["met"] else "MISSED"
+        print(f"{card['name']}: {bar['metric']} = {value:g}, asked {bar['bar']}: {met}", flush=True)
+
+
+def run(step: str, options: argparse.Namespace) -> None:
+    """One step; `text` is what making the pipeline does."""
+    if step == "write":
+        write(options.cache)
+        return
+    pipeline = course_pipeline(options.cache, options.artifacts)
+    if step == "names":
+        table = pipeline.find_names()
+        print(f"attention of layer {table['layer']} moves names: {table['attention']}")
+    elif step == "harvest":
+        for what in pipeline.passes():
+            pipeline.harvest(what)
+    elif step == "train":
+        train(pipeline, options.names, options.partial, options.epochs)
+    elif step == "measure":
+        for recipe in pipeline.recipes():
+            report(pipeline.measure_again(recipe))
+    elif step == "status":
+        status(pipeline)
+    elif step == "clean":
+        pipeline.clean()
+
+
+def main(arguments: list[str]) -> int:
+    """Exit 0 where every step that was asked for is done."""
+    from utils.models.smollm2 import cache_folder
+
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.local",
+        description=tools.local.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("step", nargs="?", choices=STEPS, help="default: write to train, in order")
+    parser.add_argument("names", nargs="*", metavar="name", help="of what is to be trained")
+    parser.add_argument("--partial", action="store_true", help="train on what is harvested so far")
+    parser.add_argument("--epochs", type=int, help="other than the recipe's: less text, more often")
+    parser.add_argument("--artifacts", type=Path, default=ROOT / "artifacts" / "smollm2")
+    parser.add_argument("--cache", type=Path, default=cache_folder() / "local")
+    options = parser.parse_args(arguments)
+    for step in [options.step] if options.step else STEPS[: STEPS.index("train") + 1]:
+        run(step, options)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,183 @@
+"""The steps, each of which does what is missing: text, names, harvest, train, measure."""
+
+import shutil
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tools.local import names, text
+from tools.local.cards import Card, data_text, make_card, plain, write_card
+from tools.local.evaluate import measure
+from tools.local.harvest import Pass, harvest, stores_of
+from tools.local.recipes import Recipe, Sizes, middle_pass, names_pass, recipes
+from tools.local.train import Run, train
+from tools.tiny.cards import read_card
+from utils.activations import ActivationStore
+from utils.corpus import Documents, Rows, join, load_documents, rows_of, save_documents
+from utils.models.ioi import Prompt
+from utils.models.loaded import Loaded
+from utils.models.sae import load_sae
+
+HELD = ("speeches", "same")
+NAMES_FILE, SAMPLE_FILE = "names.json", "held_out.safetensors"
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """How much of everything; the defaults are the course's."""
+
+    length: int = text.LENGTH  # tokens in a row
+    per_segment: int = text.ROWS_PER_SEGMENT  # rows
+    held: int = 1024  # rows of each held-out text whose activations are kept
+    in_model: int = 64  # rows of speeches through the whole model, three times; half of others
+    sample: int = 8  # rows that ship with the course for the tests
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A model, its text, and where things lie."""
+
+    loaded: Loaded
+    texts: text.Corpora
+    sample: Documents | None  # the course's corpus sample, to evaluate on
+    prompts: list[Prompt]
+    cache: Path  # activations and checkpoints: gigabytes
+    artifacts: Path  # what ships
+    sizes: Sizes
+    amounts: Amounts
+
+    # ----------------------------------------------------------------------------------- rows
+
+    def cut(self, docs: Documents, n: int) -> Rows:
+        """The first rows of a text in random order."""
+        rows = text.shuffled(docs, self.loaded.tokenizer, self.amounts.length)
+        return Rows(rows.ids[:n], rows.mask[:n], torch.arange(min(n, len(rows))))
+
+    @cached_property
+    def train_rows(self) -> dict[str, Rows]:
+        """Segments to train on, by name."""
+        a, tokenizer = self.amounts, self.loaded.tokenizer
+        return text.segments(self.texts, tokenizer, a.per_segment, a.length)
+
+    @cached_property
+    def held_rows(self) -> dict[str, Rows]:
+        """Held-out rows whose activations are kept."""
+        return {name: self.cut(self.texts.held[name], self.amounts.held) for name in HELD}
+
+    def shipped_rows(self) -> Rows:
+        """The first held-out speeches, as the file that ships with the course has them."""
+        file, tokenizer = self.artifacts / SAMPLE_FILE, self.loaded.tokenizer
+        if not file.exists():
+            rows = self.held_rows["speeches"]
+            whole = rows.ids[rows.mask.all(dim=1)][: self.amounts.sample, 1:]
+            save_documents(join([(ids, 0) for ids in whole], ["speeches"]), file)
+        return sample_rows(file, tokenizer, self.amounts.length)
+
+    # -------------------------------------------------------------------------------- harvest
+
+    @cached_property
+    def names_layer(self) -> int:
+        """The attention layer that moves names."""
+        return int(self.find_names()["layer"])
+
+    def find_names(self) -> dict[str, Any]:
+        """The table of direct logit attribution."""
+        return names.write_table(self.loaded, self.artifacts / NAMES_FILE, self.prompts)
+
+    def passes(self) -> list[Pass]:
+        """The middle layer first: it is cheaper, and two SAEs wait for it."""
+        return [middle_pass(self.sizes.layer), names_pass(self.names_layer)]
+
+    def harvest(self, what: Pass, held_only: bool = False) -> None:
+        """Write what is missing: what is held out first, since every evaluation needs it."""
+        held = {f"held-{name}": rows for name, rows in self.held_rows.items()}
+        rows = held if held_only else held | self.train_rows
+        harvest(self.loaded.model, what, rows, self.cache / "activations")
+
+    def stores(self, what: Pass, partial: bool = False) -> list[ActivationStore]:
+        """The segments to train on that are complete, or also those that were begun."""
+        return stores_of(what, list(self.train_rows), self.cache / "activations", partial)
+
+    def held_stores(self, what: Pass) -> dict[str, ActivationStore]:
+        """The held-out activations."""
+        found = {n: stores_of(what, [f"held-{n}"], self.cache / "activations") for n in HELD}
+        return {name: stores[0] for name, stores in found.items() if stores}
+
+    # ---------------------------------------------------------------------------------- train
+
+    def recipes(self) -> list[Recipe]:
+        """What is trained."""
+        return recipes(self.names_layer, self.sizes)
+
+    def finished(self, recipe: Recipe) -> bool:
+        """A card of this very recipe, on all the text that there is."""
+        card = read_card(self.artifacts / recipe.name)
+        if card is None or card["recipe"] != plain(recipe):
+            return False
+        return set(self.train_rows) <= set(card["segments"])
+
+    def make(self, recipe: Recipe, partial: bool = False) -> Card:
+        """Train, save, measure what was saved, write the card; `partial`: on what is there."""
+        self.harvest(recipe.source, held_only=partial)
+        folder, stores = self.artifacts / recipe.name, self.stores(recipe.source, partial)
+        (folder / "card.json").unlink(missing_ok=True)  # it is not of the weights that come
+        place = self.cache / "training"
+        _, run = train(recipe, stores, place, folder, self.loaded.name)
+        whole = [store.folder.name for store in self.stores(recipe.source)]
+        used = [store.folder.name for store in stores]
+        return self.describe(recipe, run, [n if n in whole else f"part of {n}" for n in used])
+
+    def describe(self, recipe: Recipe, run: Run, used: list[str]) -> Card:
+        """Measure the saved weights and write their card."""
+        folder = self.artifacts / recipe.name
+        wanted = list(self.train_rows)
+        sources = text.counts(self.texts.people)
+        if self.texts.written is not None:
+            sources |= text.counts(self.texts.written)
+        whole = set(wanted) <= set(used)
+        options = "" if whole else f" --partial --epochs {recipe.epochs}"
+        data = {
+            "command": f"python -m tools.local train {recipe.name}{options}",
+            "data": data_text(run.tokens, whole, sources),
+            "segments": used,
+            "text": {n: text.digest(self.train_rows[n.removeprefix("part of ")]) for n in used},
+            "sources": sources,
+        }
+        held = self.held_stores(recipe.source)
+        metrics, density = measure(
+            self.loaded, load_sae(folder), held, self.evaluation_rows(), self.prompts
+        )
+        card = make_card(recipe, run, self.loaded.name, data, metrics, density)
+        write_card(card, folder)
+        return card
+
+    def measure_again(self, recipe: Recipe) -> Card | None:
+        """A new card for weights that are there; None where there are none."""
+        card = read_card(self.artifacts / recipe.name)
+        if card is None:
+            return None
+        names_of = ("tokens", "n_steps", "seconds", "cpu_seconds", "peak_gb")
+        run = replace(Run(), **{name: card[name] for name in names_of})
+        return self.describe(replace(recipe, epochs=card["epochs"]), run, card["segments"])
+
+    def evaluation_rows(self) -> dict[str, Rows]:
+        """What runs through the whole model."""
+        n = self.amounts.in_model
+        rows = {"speeches": self.cut(self.texts.held["speeches"], n)}
+        rows["same"] = self.cut(self.texts.held["same"], n // 2)
+        if self.sample is not None:
+            rows["written"] = self.cut(self.sample, n // 2)
+        return rows | {"sample": self.shipped_rows()}
+
+    def clean(self) -> None:
+        """Remove the activations; what was trained stays."""
+        shutil.rmtree(self.cache / "activations", ignore_errors=True)
+
+
+def sample_rows(file: Path, tokenizer: Any, length: int = text.LENGTH) -> Rows:
+    """The rows that ship with the course."""
+    docs = load_documents(file)
+    return rows_of(docs, tokenizer.bos_token_id, tokenizer.pad_token_id or 0, length)

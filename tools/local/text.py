@@ -1,0 +1,109 @@
+"""Which text the activations come from: what is trained on, what is held out, cut into segments.
+
+Speeches (state_union, inaugural) are held out as a whole. They are another kind of text than all
+that is trained on: formal prose meant to be heard, of one genre from 1789 to 2005, where the rest
+is news, chat, reviews, scripture in verses, and documentation. Two per cent of the documents of
+every other source are held out as well, to tell the effect of a new source from that of new text.
+"""
+
+import hashlib
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tools.corpus.texts import encode, texts_of
+from utils.corpus import Documents, Rows, load_documents, merge, rows_of, save_documents, split
+
+SPEECHES = ("state_union", "inaugural")
+PEOPLE: dict[str, int | None] = {
+    "abc": None,
+    "webtext": None,
+    "genesis": None,
+}  # source: at most so many tokens
+PEOPLE |= {f"docstrings.{name}": 300_000 for name in ("stdlib", "torch", "numpy", "scipy")}
+PEOPLE |= {f"docstrings.{name}": 300_000 for name in ("sklearn", "pandas", "transformers")}
+HELD_SHARE = 0.02  # of each source's documents
+SEED = 0
+LENGTH = 128  # tokens in a row, BOS among them
+ROWS_PER_SEGMENT = 4096  # about half a million tokens: what can be trained on before all is there
+
+
+@dataclass(frozen=True)
+class Corpora:
+    """Documents by what they are for."""
+
+    people: Documents  # trained on: written by people
+    written: Documents | None  # trained on: written by the model, where that text is there
+    held: dict[str, Documents]  # speeches; same (held-out documents of the sources trained on)
+
+
+def sample_of(source: str, tokenizer: Any, max_tokens: int | None) -> Documents:
+    """Documents of a source in random order, up to a number of tokens."""
+    texts = list(texts_of(source))
+    random.Random(f"{SEED} {source}").shuffle(texts)
+    return encode(texts, tokenizer, max_tokens)
+
+
+def tokenised(name: str, sources: dict[str, int | None], folder: Path, tokenizer: Any) -> Documents:
+    """The documents of these sources, tokenised once and kept."""
+    file = folder / f"{name}.safetensors"
+    if not file.exists():
+        parts = [sample_of(source, tokenizer, n) for source, n in sources.items()]
+        save_documents(merge(parts), file)
+    return load_documents(file)
+
+
+def corpora(folder: Path, tokenizer: Any, written: Path | None = None) -> Corpora:
+    """All text, from `folder` where it was tokenised before; `written` is a file of documents."""
+    people, same = split(tokenised("people", PEOPLE, folder, tokenizer), HELD_SHARE, SEED)
+    speeches = tokenised("speeches", dict.fromkeys(SPEECHES), folder, tokenizer)
+    own = load_documents(written) if written is not None and written.exists() else None
+    return Corpora(people, own, {"speeches": speeches, "same": same})
+
+
+def shuffled(docs: Documents, tokenizer: Any, length: int = LENGTH) -> Rows:
+    """The rows of documents in random order."""
+    rows = rows_of(docs, tokenizer.bos_token_id, tokenizer.pad_token_id or 0, length)
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(SEED))
+    return Rows(rows.ids[order], rows.mask[order], rows.document[order])
+
+
+def segments(
+    texts: Corpora, tokenizer: Any, size: int = ROWS_PER_SEGMENT, length: int = LENGTH
+) -> dict[str, Rows]:
+    """Rows to train on, a random sample of their kind each, by name and in order.
+
+    The model's own text comes in segments of its own, so that it can be added later. A last
+    piece that is less than a quarter of a segment is left out.
+    """
+    found: dict[str, Rows] = {}
+    for kind, docs in (("people", texts.people), ("written", texts.written)):
+        if docs is None:
+            continue
+        rows = shuffled(docs, tokenizer, length)
+        pieces = zip(rows.ids.split(size), rows.mask.split(size), strict=True)
+        for i, (ids, mask) in enumerate(pieces):
+            if i == 0 or len(ids) >= size // 4:
+                found[f"{kind}-{i:02}"] = Rows(ids, mask, torch.arange(len(ids)))
+    return found
+
+
+def n_tokens(rows: Rows) -> int:
+    """Tokens that are neither padding nor BOS."""
+    return int(rows.mask[:, 1:].sum())
+
+
+def digest(rows: Rows) -> str:
+    """Which text this is, for a card."""
+    return hashlib.sha256(rows.ids.numpy().tobytes()).hexdigest()[:16]
+
+
+def counts(docs: Documents) -> dict[str, int]:
+    """Tokens by source."""
+    starts = torch.cat([docs.ends.new_zeros(1), docs.ends[:-1]]) if len(docs) else docs.ends
+    sizes = docs.ends - starts
+    totals = {name: int(sizes[docs.source == i].sum()) for i, name in enumerate(docs.names)}
+    return {name: n for name, n in totals.items() if n}

@@ -1,0 +1,239 @@
+"""Train the small models' SAEs that are missing, each into artifacts/<model>/<kind>_<layer>_<n>/.
+
+    python -m tools.tiny.saes                  all models; what is done is skipped
+    python -m tools.tiny.saes tiny_othello     one of them
+    python -m tools.tiny.saes --measure        only measure the saved weights, write the cards
+
+Activations and checkpoints lie in the course's cache folder; a run that is stopped goes on from
+there and ends with the same weights.
+"""  # fmt: skip
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+
+from tools.local.cards import Card, plain, write_card
+from tools.local.recipes import Recipe
+from tools.local.train import COST, LOG, Run, counted, read_run
+from tools.tiny.cards import read_card
+from tools.tiny.recipes import ABOUT as MODELS
+from tools.tiny.sae_recipes import (
+    CARD_SEED,
+    PLANS,
+    TRAIN_SEED,
+    Plan,
+    hooks_of,
+    recipes_of,
+    rows_for,
+    train_config,
+)
+from utils.activations import ActivationStore, StoreConfig, write_activations
+from utils.corpus import Rows
+from utils.course import ROOT
+from utils.models.loaded import Loaded
+from utils.models.sae import Sae, load_sae
+from utils.models.smollm2 import cache_folder
+from utils.models.tiny import CONFIG, WEIGHTS, load_tiny
+from utils.sae_metrics import in_model
+from utils.saes.coder import init_coder
+from utils.saes.export import WEIGHTS as SAE_WEIGHTS
+from utils.saes.export import save_coder
+from utils.saes.records import RecordConfig
+from utils.saes.train import train_coder
+
+Numbers = dict[str, float]
+METRICS = ("l0", "explained_variance", "loss_recovered", "kl_recovered", "dead")
+MORE = ("n_tokens", "n_predictions", "cosine", "norm_ratio", "loss_clean", "loss_sae", "kl_sae")
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """A model, what it is to get, and where things lie."""
+
+    name: str  # a key of TASKS
+    plan: Plan
+    folder: Path  # of the model, and what ships
+    cache: Path  # activations and checkpoints
+
+    @cached_property
+    def loaded(self) -> Loaded:
+        """The model."""
+        model = load_tiny(self.folder)
+        return Loaded(model, model.tokenizer, self.name)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the model's weights: SAEs of other weights are stale."""
+        return hashlib.sha256((self.folder / WEIGHTS).read_bytes()).hexdigest()[:16]
+
+    def recipes(self) -> list[Recipe]:
+        """What the model is to get."""
+        config = json.loads((self.folder / CONFIG).read_text())
+        return recipes_of(self.name, self.plan, config)
+
+    def place(self) -> Path:
+        """The cache of this model, these weights and this plan."""
+        asked = hashlib.sha256(repr(self.plan).encode()).hexdigest()[:8]
+        return self.cache / "tiny_saes" / f"{self.name}-{self.digest[:8]}-{asked}"
+
+    @cached_property
+    def store(self) -> ActivationStore:
+        """All activations that are trained on; writes what is missing of them."""
+        rows = rows_for(self.name, self.plan.n_rows, TRAIN_SEED)
+        # other rows, drawn from another seed, are held out
+        cfg = StoreConfig(hooks_of(self.plan), held_share=0.0, batch_rows=64)
+        return write_activations(self.loaded.model, rows, self.place() / "activations", cfg)
+
+    @cached_property
+    def held_rows(self) -> Rows:
+        """What the cards measure on."""
+        return rows_for(self.name, self.plan.n_held, CARD_SEED)
+
+    def finished(self, recipe: Recipe) -> bool:
+        """Weights, and a card of this very recipe, data and model."""
+        card, folder = read_card(self.folder / recipe.name), self.folder / recipe.name
+        if card is None or not (folder / SAE_WEIGHTS).exists():
+            return False
+        cfg = train_config(recipe, card["n_steps"] // recipe.epochs)
+        wanted = (plain(recipe), asdict(cfg), self.plan.n_rows, self.digest)
+        return wanted == tuple(card.get(k) for k in ("recipe", "training", "rows", "model_digest"))
+
+    def make(self, recipe: Recipe) -> Card:
+        """Train or resume, save, measure what was saved, write the card."""
+        folder = self.folder / recipe.name
+        (folder / "card.json").unlink(missing_ok=True)  # it is not of the weights that come
+        return self.describe(recipe, self.train(recipe, folder))
+
+    def train(self, recipe: Recipe, folder: Path) -> Run:
+        """Train and save in float16."""
+        work, store = self.place() / recipe.name, self.store
+        data: Any = store.reader(batch=recipe.batch, hooks=recipe.hooks, seed=recipe.seed)
+        cfg = train_config(recipe, len(data))
+        start = init_coder(recipe.sae, torch.Generator().manual_seed(recipe.seed))
+        with counted(work / COST):
+            log = RecordConfig(jsonl=work / LOG)
+            trained = train_coder(start, data, cfg, log, work / "checkpoint.pt")
+        where = {"hook_name": recipe.hook_in, "model_name": self.name}
+        if recipe.hook_in != recipe.hook_out:
+            where["hook_name_out"] = recipe.hook_out
+        save_coder(trained.coder, folder, where, torch.float16)
+        (folder / SAE_WEIGHTS).chmod(0o644)  # safetensors lets only the owner read
+        cost = read_run(work / COST)
+        return replace(cost, tokens=store.n_tokens(), n_steps=cfg.n_steps)
+
+    def describe(self, recipe: Recipe, run: Run) -> Card:
+        """Measure the saved weights and write their card."""
+        folder = self.folder / recipe.name
+        metrics = measure(self.loaded, load_sae(folder), self.held_rows, self.plan.n_block)
+        card = make_card(self, recipe, run, metrics)
+        write_card(card, folder)
+        return card
+
+    def measure_again(self, recipe: Recipe) -> Card | None:
+        """A new card for weights that are there; None where there are none."""
+        if not self.finished(recipe):
+            return None
+        card = read_card(self.folder / recipe.name) or {}
+        kept = ("tokens", "n_steps", "seconds", "cpu_seconds", "peak_gb")
+        return self.describe(recipe, Run(**{name: card[name] for name in kept}))
+
+
+def measure(loaded: Loaded, sae: Sae, rows: Rows, n_block: int) -> dict[str, Numbers]:
+    """Metrics on all rows, and their standard deviation over blocks of `n_block` rows.
+
+    Zeros stand for the output where recovered is 0; `mean_anchor` takes its mean instead.
+    """
+    model = loaded.model
+    whole = in_model(model, rows, sae, batch_rows=64).numbers()
+    anchored = in_model(model, rows, sae, "mean", batch_rows=64).numbers()
+    blocks = []
+    for i in range(0, len(rows), n_block):
+        part = Rows(*(x[i : i + n_block] for x in (rows.ids, rows.mask, rows.document)))
+        found = in_model(model, part, sae, batch_rows=n_block).numbers()
+        blocks.append([float(found[name]) for name in METRICS])
+    spread = torch.tensor(blocks, dtype=torch.float64).std(dim=0).tolist()
+    return {
+        "held_out": {name: float(whole[name]) for name in (*METRICS, *MORE)},
+        "mean_anchor": {n: float(anchored[n]) for n in ("loss_recovered", "kl_recovered")},
+        "spread_of_blocks": dict(zip(METRICS, spread, strict=True)),
+    }
+
+
+def make_card(shop: Workshop, recipe: Recipe, run: Run, metrics: dict[str, Numbers]) -> Card:
+    """Everything that a reader needs to judge an SAE and to make it again."""
+    plan, (_, data) = shop.plan, MODELS[shop.name]
+    return {
+        "name": recipe.name,
+        "about": recipe.about,
+        "model": shop.name,
+        "model_digest": shop.digest,
+        "hook_in": recipe.hook_in,
+        "hook_out": recipe.hook_out,
+        "latents": recipe.sae.latent,
+        "k": recipe.sae.k,
+        "dtype": "float16",
+        "data": f"{run.tokens:,} tokens ({plan.n_rows:,} rows, seed {TRAIN_SEED}) of what the "
+        f"model was trained on: {data.rstrip('.')}",
+        "tokens": run.tokens,
+        "n_steps": run.n_steps,
+        "batch": recipe.batch,
+        "epochs": recipe.epochs,
+        "seed": recipe.seed,
+        "command": f"python -m tools.tiny.saes {shop.name}",
+        "cpu_seconds": round(run.cpu_seconds),
+        "seconds": round(run.seconds),
+        "peak_gb": round(run.peak_gb, 2),
+        "licence": "MIT",
+        "evaluated_on": f"{plan.n_held} rows drawn afresh from the same generator (seed "
+        f"{CARD_SEED}, which no training uses); spread_of_blocks: standard deviation over blocks "
+        f"of {plan.n_block} of these rows; dead: never active on these rows; recovered: 0 is an "
+        "output of zeros, under mean_anchor its mean. The first position is neither replaced nor "
+        "counted. `utils/sae_metrics` defines each metric; losses in nats",
+        "recipe": plain(recipe),
+        "training": asdict(train_config(recipe, run.n_steps // recipe.epochs)),
+        "rows": plan.n_rows,
+        "metrics": {k: {m: round(x, 5) for m, x in v.items()} for k, v in metrics.items()},
+        "bars": [],
+    }
+
+
+def summary(card: Card) -> str:
+    """A line for the terminal."""
+    held = card["metrics"]["held_out"]
+    numbers = ", ".join(f"{name} {held[name]:.3f}" for name in METRICS)
+    return f"{card['model']}/{card['name']}: {numbers} ({card['cpu_seconds']} s)"
+
+
+def main(arguments: list[str]) -> int:
+    """Exit 0 where everything asked for is there in the end."""
+    parser = argparse.ArgumentParser(prog="python -m tools.tiny.saes", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(PLANS))
+    parser.add_argument("--measure", action="store_true", help="measure again, do not train")
+    parser.add_argument("--artifacts", type=Path, default=ROOT / "artifacts")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    for name in options.names or PLANS:
+        shop = Workshop(name, PLANS[name], options.artifacts / name, cache_folder())
+        for recipe in shop.recipes():
+            done = shop.finished(recipe)
+            if done and not options.measure:
+                print(f"{name}/{recipe.name}: done, skipped (delete its card.json to redo it)")
+                continue
+            card = shop.measure_again(recipe) if options.measure else shop.make(recipe)
+            print(f"{name}/{recipe.name}: not there" if card is None else summary(card), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
