@@ -52,8 +52,9 @@ bench: setup-dev ## measure the fast trainers against the plain loops
 	@$(RUN) tools.bench_ensemble
 	@$(RUN) tools.bench_saes
 
-artifacts: setup-dev ## train the course's small models, those that are missing
+artifacts: setup-dev ## train the course's small models and their SAEs, what is missing
 	@$(RUN) tools.tiny
+	@$(RUN) tools.tiny.saes
 
 browser: setup-dev ## drive JupyterLab in a headless Chromium
 	@$(RUN) pytest -m browser $(PYTEST_ARGS)
