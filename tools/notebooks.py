@@ -128,6 +128,7 @@ class _Builder:
     hints: int = 0
 
     def add(self, kind: str, text: str, tag: str) -> None:
+        """A cell, with an id made from what it holds."""
         make = new_markdown_cell if kind == "markdown" else new_code_cell
         base = hashlib.sha1(f"{tag}\0{text}".encode()).hexdigest()[:10]
         taken = {c["id"] for c in self.cells}
@@ -137,6 +138,7 @@ class _Builder:
         self.cells.append(make(text, metadata={"tags": [tag]} if tag else {}, id=name))
 
     def exercise(self, exercise: Exercise) -> None:
+        """The exercise's cell and the one that checks it."""
         self.hints = 0
         predict = exercise.kind == "prediction"
         text = exercise.source if self.solved else blank(exercise)
@@ -150,6 +152,7 @@ class _Builder:
         )
 
     def code(self, cell: NotebookNode, kind: str) -> None:
+        """A cell of code, with the cells that reveal predictions and grade its experiment."""
         text = undemo(self.section.path, cell.source) if kind == "demo" else cell.source
         if kind == "setup":
             text += "\n\nfrom utils.notebook import open_section\n\n"

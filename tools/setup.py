@@ -348,8 +348,9 @@ def main(arguments: "list[str]") -> int:
         if "--doctor" in arguments:
             works = runs(venv_python(), "")
             python = venv_python() if works else find_python(sys.version_info[:2])
-            os.chdir(ROOT)
-            os.execvp(python, [python, "-m", "tools.doctor"])
+            import subprocess
+
+            return subprocess.call([python, "-m", "tools.doctor"], cwd=ROOT)
         if not is_ready(dev):
             lock = wait_for_others()
             if not is_ready(dev):

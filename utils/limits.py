@@ -52,6 +52,7 @@ class _Patience:
         self.seconds, self.began, self.worked = seconds, time.monotonic(), time.process_time()
 
     def is_over(self, frame: FrameType | None) -> bool:
+        """Whether the code that runs in `frame` should end."""
         waited = time.monotonic() - self.began
         if _is_importing(frame) and waited < self.seconds + IMPORT_PATIENCE_S:
             return False

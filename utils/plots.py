@@ -14,13 +14,13 @@ from utils.plots_phase import PHASES, phase_diagram
 from utils.plots_style import (
     DIVERGING,
     FAINT,
-    INK,
     OKABE_ITO,
     SEQUENTIAL,
     TEMPLATE,
     WIDTH,
     array,
     color_bar,
+    film_controls,
     headline,
     names,
     panels,
@@ -138,27 +138,6 @@ def feature_arrows(
     return headline(fig, title)
 
 
-def _controls(labels: list[str]) -> tuple[dict, dict]:
-    """Play and pause buttons, and a slider that stands at the last label."""
-    at_once = {"mode": "immediate", "transition": {"duration": 0}}
-    play = at_once | {"frame": {"duration": FRAME_MS, "redraw": False}, "fromcurrent": False}
-    still = at_once | {"frame": {"duration": 0, "redraw": False}}
-    buttons = [
-        {"label": "▶ play", "method": "animate", "args": [None, play]},
-        {"label": "❚❚ pause", "method": "animate", "args": [[None], still]},
-    ]
-    slider = {
-        "active": len(labels) - 1,
-        "currentvalue": {"prefix": "after step ", "font": {"size": 14, "color": INK}},
-        "steps": [{"label": s, "method": "animate", "args": [[s], still]} for s in labels],
-        **{"x": 0.22, "len": 0.78, "y": 0, "yanchor": "top", "pad": {"t": 65}, "tickcolor": FAINT},
-        **{"font": {"size": 12, "color": "rgba(0,0,0,0)"}},  # the current value says the step
-    }
-    menu = {"type": "buttons", "direction": "right", "showactive": False, "buttons": buttons}
-    menu |= {"x": 0, "xanchor": "left", "y": 0, "yanchor": "top", "pad": {"t": 80}}
-    return menu, slider
-
-
 def feature_arrows_animation(
     frames_W: Float[Tensor, "frame inst 2 feature"],
     steps: Int[Tensor, " frame"],
@@ -179,7 +158,7 @@ def feature_arrows_animation(
         )
         for label, tips in zip(labels, rounded(array(frames_W)), strict=True)
     ]
-    menu, slider = _controls(labels)
+    menu, slider = film_controls(labels, FRAME_MS, "after step ", pad=65)
     fig.update_layout(updatemenus=[menu], sliders=[slider])
     room = 110  # for the controls, between the panels and the legend
     return fig.update_layout(

@@ -14,6 +14,7 @@ from utils.plots_style import (
     OKABE_ITO,
     array,
     color_bar,
+    film_controls,
     headline,
     names,
     panels,
@@ -111,22 +112,7 @@ def resampling_animation(
         )
         for label, tips, codes in zip(labels, rounded(array(frames)), status.tolist(), strict=True)
     ]
-    at_once = {"mode": "immediate", "transition": {"duration": 0}}
-    play = at_once | {"frame": {"duration": FRAME_MS, "redraw": False}, "fromcurrent": False}
-    still = at_once | {"frame": {"duration": 0, "redraw": False}}
-    buttons = [
-        {"label": "▶ play", "method": "animate", "args": [None, play]},
-        {"label": "❚❚ pause", "method": "animate", "args": [[None], still]},
-    ]
-    slider = {
-        "active": len(labels) - 1,
-        "currentvalue": {"prefix": "step ", "font": {"size": 13, "color": INK}},
-        "steps": [{"label": s, "method": "animate", "args": [[s], still]} for s in labels],
-        **{"x": 0.22, "len": 0.78, "y": 0, "yanchor": "top", "pad": {"t": 25}, "tickcolor": FAINT},
-        **{"font": {"size": 12, "color": "rgba(0,0,0,0)"}},  # the current value says the step
-    }
-    menu = {"type": "buttons", "direction": "right", "showactive": False, "buttons": buttons}
-    menu |= {"x": 0, "xanchor": "left", "y": 0, "yanchor": "top", "pad": {"t": 40}}
+    menu, slider = film_controls(labels, FRAME_MS, "step ", pad=25, size=13)
     fig.update_layout(updatemenus=[menu], sliders=[slider], margin={"b": 150})
     return fig.update_layout(height=fig.layout.height + 90)
 

@@ -109,3 +109,26 @@ def headline(fig: go.Figure, title: str) -> go.Figure:
     if title:
         return fig.update_layout(title={"text": title, "y": 0.985, "yanchor": "top"})
     return fig.update_layout(height=fig.layout.height - 30, margin={"t": fig.layout.margin.t - 30})
+
+
+def film_controls(
+    labels: list[str], frame_ms: int, prefix: str, pad: int, size: int = 14
+) -> tuple[dict, dict]:
+    """Play and pause buttons, and a slider that stands at the last label, `pad` px below."""
+    at_once = {"mode": "immediate", "transition": {"duration": 0}}
+    play = at_once | {"frame": {"duration": frame_ms, "redraw": False}, "fromcurrent": False}
+    still = at_once | {"frame": {"duration": 0, "redraw": False}}
+    buttons = [
+        {"label": "▶ play", "method": "animate", "args": [None, play]},
+        {"label": "❚❚ pause", "method": "animate", "args": [[None], still]},
+    ]
+    slider = {
+        "active": len(labels) - 1,
+        "currentvalue": {"prefix": prefix, "font": {"size": size, "color": INK}},
+        "steps": [{"label": s, "method": "animate", "args": [[s], still]} for s in labels],
+        **{"x": 0.22, "len": 0.78, "y": 0, "yanchor": "top", "pad": {"t": pad}, "tickcolor": FAINT},
+        **{"font": {"size": 12, "color": "rgba(0,0,0,0)"}},  # the current value says the step
+    }
+    menu = {"type": "buttons", "direction": "right", "showactive": False, "buttons": buttons}
+    menu |= {"x": 0, "xanchor": "left", "y": 0, "yanchor": "top", "pad": {"t": pad + 15}}
+    return menu, slider

@@ -1809,6 +1809,14 @@ def batch_topk_acts__axes_mixed(z, k):
     return torch.zeros_like(flat).scatter(-1, places, values).reshape(batch, inst, latent)
 
 
+def batch_topk_acts__axes_mixed_in_rows(z, k):
+    """You flatten `inst` and `latent` of each row, so instances compete inside a row and rows do
+    not. Which two axes share a budget? Bring those together, with `inst` in front."""
+    flat = z.relu().reshape(len(z), -1)
+    values, places = flat.topk(round(k * len(z)), dim=-1)
+    return torch.zeros_like(flat).scatter(-1, places, values).reshape(z.shape)
+
+
 def batch_topk_acts__by_threshold(z, k):
     """You keep all that reach the smallest winner. When values tie, more than the budget
     survive."""

@@ -6,6 +6,7 @@ import re
 import torch
 
 from utils.course import ROOT
+from utils.sae_film import film_page
 
 PAGE = (ROOT / "docs" / "resampling.html").read_text(encoding="utf-8")
 DATA = json.loads(re.search(r"const film = (\{.*?\});\n", PAGE)[1])
@@ -14,6 +15,14 @@ DATA = json.loads(re.search(r"const film = (\{.*?\});\n", PAGE)[1])
 def test_it_needs_no_network():
     assert "http" not in PAGE and "src=" not in PAGE and "@import" not in PAGE
     assert len(PAGE) < 300_000
+
+
+def test_it_is_the_page_that_save_film_writes_today():
+    """A change of the player must reach the copy: run 3.1.5's demo with `web_page` set."""
+    features = torch.tensor(DATA["features"], dtype=torch.float64)  # inst feature 2
+    frames = torch.tensor(DATA["frames"], dtype=torch.float64)
+    status = torch.tensor(DATA["status"])
+    assert film_page(features.mT, frames, status, DATA["steps"], DATA["complete"]) == PAGE
 
 
 def test_it_begins_incomplete_and_ends_with_five_of_five_in_every_instance():
