@@ -6,7 +6,7 @@ N      ?= 1
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test build check watch progress hint script reset solutions claims bench artifacts doctor browser stats lint setup setup-dev
+.PHONY: help lab test build check watch progress hint script reset solutions claims bench artifacts saes doctor browser stats lint setup setup-dev
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,12 @@ bench: setup-dev ## measure the fast trainers against the plain loops
 artifacts: setup-dev ## train the course's small models and their SAEs, what is missing
 	@$(RUN) tools.tiny
 	@$(RUN) tools.tiny.saes
+	@$(RUN) tools.catalogue
+
+saes: setup-dev ## train the language model's SAEs (hours; NLTK_DATA: a folder of NLTK's corpora)
+	@$(RUN) tools.corpus sample
+	@$(RUN) tools.local
+	@$(RUN) tools.catalogue
 
 browser: setup-dev ## drive JupyterLab in a headless Chromium
 	@$(RUN) pytest -m browser $(PYTEST_ARGS)

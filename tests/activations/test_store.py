@@ -304,3 +304,16 @@ def test_memory_does_not_grow_with_the_store(model, tmp_path, monkeypatch):
     tokens = (112 - 28) * 10 * (8 + 1 + 1 + 8 + 8)  # ids, masks, places: not activations
     assert 3 * shard < 84 * 9 * 12 * 4 - tokens, "the test could not see a leak"
     assert peaks[1] - peaks[0] < shard + tokens
+
+
+def test_bfloat16_computes_the_same_up_to_its_precision(model, ids, tmp_path):
+    hooks = (RESID, MLP_OUT, Z)
+    exact = replace(SMALL, hooks=hooks, held_share=0)
+    fast = replace(exact, compute="bfloat16")
+    stores = [write_activations(model, ids, tmp_path / c.compute, c) for c in (exact, fast)]
+    for hook in hooks:
+        a, b = (torch.cat([s.tensors(p["file"])[hook] for p in s.shards("train")]) for s in stores)
+        error = float((a - b).norm() / a.norm())
+        assert 1e-5 < error < 0.02, hook  # a step of bfloat16 is 2^-8 of a number
+    with pytest.raises(StoreError, match=r"compute \(bfloat16, now float32\)"):
+        write_activations(model, ids, tmp_path / "bfloat16", exact)

@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+from argparse import Namespace
+from dataclasses import asdict
 
 import pytest
 
+from tools.corpus.__main__ import is_written, write_sample
 from tools.corpus.prompts import KINDS
 from tools.corpus.writing import WritingConfig, verdict
 from utils.corpus import corpus_sample, rows_of
@@ -36,3 +39,12 @@ def test_every_document_passes_the_filter_and_every_kind_is_there():
 def test_it_makes_rows_with_little_padding():
     rows = rows_of(corpus_sample(), bos=1, pad=2)
     assert rows.mask.float().mean() > 0.85 and len(rows) > 1000
+
+
+def test_writing_it_again_is_skipped_and_asked_for_by_the_defaults(capsys):
+    card = json.loads((FOLDER / "card.json").read_text())
+    assert card["sampling"] == asdict(WritingConfig())
+    assert not is_written(FOLDER, WritingConfig(seed=1))
+    assert not is_written(FOLDER.parent, WritingConfig())
+    write_sample(Namespace(tokens=200_000, seed=0, batch=64, dtype="float32", out=FOLDER))
+    assert "done, skipped" in capsys.readouterr().out

@@ -6,11 +6,15 @@ from dataclasses import replace
 
 import pytest
 
+from tools.examples import N_LATENTS
 from tools.local import names
 from tools.local.cards import plain, readme
 from tools.local.evaluate import indirect, spliced_in, verdicts
 from tools.local.pipeline import NAMES_FILE, SAMPLE_FILE, sample_rows
 from tools.local.recipes import LAYER, recipes
+from tools.local.text import shuffled
+from utils.activations.write import capture
+from utils.corpus import corpus_sample
 from utils.course import ROOT
 from utils.models.sae import load_sae
 
@@ -72,6 +76,19 @@ def test_card__keeps_the_logit_difference_that_it_says(card, model):
     assert again["kept"] == pytest.approx(card["metrics"]["indirect"]["kept"], abs=0.02)
 
 
+def test_card__its_examples_are_what_the_latents_fire_on(card, model):
+    sae, shown = load_sae(FOLDER / card["name"]), card["examples"]["latents"]
+    rows = shuffled(corpus_sample(), model.tokenizer)
+    assert len(shown) == N_LATENTS
+    for latent in shown:
+        context = latent["contexts"][0]
+        ids = rows.ids[context["row"]][None]
+        (acts,) = sae.encode(capture(model.model, ids, [sae.hook_in])[sae.hook_in])
+        act = float(acts[context["pos"], latent["latent"]])
+        assert act == pytest.approx(context["activation"], rel=0.02, abs=0.01)
+        assert model.tokenizer.decode(ids[0, context["pos"]]).strip() in context["text"][1] + "\n"
+
+
 def test_card__says_what_made_it(card):
     (recipe,) = [r for r in recipes(ATTENTION_LAYER) if r.name == card["name"]]
     expected = replace(recipe, epochs=card["epochs"]) if "NOT FINAL" in card["data"] else recipe
@@ -95,4 +112,4 @@ def test_card__every_bar_is_met_once_it_is_final(card):
 
 def test_weights__are_small_together():
     files = list(FOLDER.rglob("*.safetensors"))
-    assert sum(file.stat().st_size for file in files) <= 22e6
+    assert sum(file.stat().st_size for file in files) <= 25e6

@@ -183,6 +183,24 @@ def test_train__adam_and_clipping_are_torchs():
         torch.testing.assert_close(mine, theirs.detach(), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("architecture", ["batchtopk", "gated", "jumprelu"])
+def test_train__transcoder_begins_with_pre_activations_of_mean_zero(architecture):
+    gen = torch.Generator().manual_seed(3)
+    pairs = [tuple(5 + torch.randn(64, n, generator=gen) for n in (12, 7)) for _ in range(6)]
+    cfg = replace(sae(architecture), d_in=12, kind="transcoder", d_out=7, normalise="average_norm")
+    trainer = Trainer(coder_of(cfg), pairs, replace(CFG, n_norm_batches=6))
+    trainer.prepare()
+    x, y = (torch.cat(side) for side in zip(*pairs, strict=True))
+    coder = trainer.coder
+    biases = [value for name, value in coder.params.items() if name in ("b_enc", "b_gate", "b_mag")]
+    for bias in biases:
+        pre = x * coder.scale_in @ coder.params["encoder"].T + bias
+        assert pre.std(0).min() > 1e-3
+        torch.testing.assert_close(pre.mean(0), torch.zeros_like(bias), atol=1e-5, rtol=0)
+    assert len(biases) == (2 if architecture == "gated" else 1)
+    torch.testing.assert_close(coder.params["b_dec"], y.mean(0) * coder.scale_out)
+
+
 def test_clip__leaves_short_gradients_alone():
     grads = {"a": torch.tensor([3.0]), "b": torch.tensor([4.0])}
     clip(grads, 5.1)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tools.examples import N_LATENTS
 from tools.local.cards import readme
 from tools.tiny.recipes import TASKS
 from tools.tiny.sae_recipes import (
@@ -104,6 +105,20 @@ def test_card__its_metrics_hold_on_other_rows(model_name, name, load):
 
 
 @pytest.mark.parametrize(("model_name", "name"), NAMES)
+def test_card__its_examples_are_what_the_latents_fire_on(model_name, name, load):
+    card, sae = card_of(model_name, name), load_sae(FOLDER / model_name / name)
+    rows = rows_for(model_name, PLANS[model_name].n_held, CARD_SEED)
+    assert len(card["examples"]["latents"]) == N_LATENTS
+    for shown in card["examples"]["latents"]:
+        context = shown["contexts"][0]
+        ids = rows.ids[context["row"]][None]
+        (acts,) = sae.encode(capture(load(model_name)[0], ids, [sae.hook_in])[sae.hook_in])
+        best = acts[1:][rows.mask[context["row"], 1:], shown["latent"]].max()
+        assert best == pytest.approx(context["activation"], rel=1e-3, abs=1e-3)
+        assert acts[context["pos"], shown["latent"]] == pytest.approx(float(best), abs=1e-3)
+
+
+@pytest.mark.parametrize(("model_name", "name"), NAMES)
 def test_card__says_what_made_the_sae(model_name, name):
     card, folder = card_of(model_name, name), FOLDER / model_name / name
     sae = load_sae(folder)
@@ -137,7 +152,8 @@ def test_plan__has_every_layer(name):
 
 def test_weights__are_small_together():
     folders = [FOLDER / model / name for model, name in NAMES]
-    assert sum(f.stat().st_size for folder in folders for f in folder.glob("*")) < 6e6
+    files = [file for folder in folders for file in folder.glob("*.safetensors")]
+    assert sum(file.stat().st_size for file in files) < 6e6
 
 
 # ---------------------------------------------------------------------------------- the pipeline

@@ -30,7 +30,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load_writer(folder: Path | None) -> tuple[Any, Any, dict[str, str]]:
+def load_writer(folder: Path | None, dtype: str = "float32") -> tuple[Any, Any, dict[str, str]]:
     """The model, its tokenizer and who it is; `folder` is a checkpoint, by default the course's."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -41,7 +41,7 @@ def load_writer(folder: Path | None) -> tuple[Any, Any, dict[str, str]]:
         folder = smollm2.checkpoint()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True
+        folder, dtype=getattr(torch, dtype), local_files_only=True
     ).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     identity = {"name": smollm2.NAME, "sha256": sha256(folder / "model.safetensors")}
@@ -78,9 +78,19 @@ def make_card(
         "machine": f"{platform.machine()}, shared with other programs",
         "date": time.strftime("%Y-%m-%d"),
         "command": f"python -m tools.corpus sample --seed {cfg.seed} --tokens {cfg.n_tokens} "
-        f"--batch {cfg.batch}",
+        f"--batch {cfg.batch} --dtype {cfg.dtype}",
         "sha256": sha256(args.out / FILE),
     }
+
+
+def is_written(folder: Path, cfg: "WritingConfig") -> bool:
+    """A file and its card are there, and the card is of this sampling."""
+    from dataclasses import asdict
+
+    if not ((folder / CARD).exists() and (folder / FILE).exists()):
+        return False
+    card = json.loads((folder / CARD).read_text())
+    return card["sampling"] == asdict(cfg) and card["sha256"] == sha256(folder / FILE)
 
 
 def write_sample(args: argparse.Namespace) -> None:
@@ -91,8 +101,11 @@ def write_sample(args: argparse.Namespace) -> None:
     from utils.corpus import save_documents
 
     os.environ["HF_HUB_OFFLINE"] = "1"
-    cfg = WritingConfig(n_tokens=args.tokens, seed=args.seed, batch=args.batch)
-    model, tokenizer, identity = load_writer(args.model)
+    cfg = WritingConfig(args.tokens, args.seed, args.batch, dtype=args.dtype)
+    if is_written(args.out, cfg):
+        print(f"{args.out / FILE}: done, skipped (delete {CARD} beside it to write it again)")
+        return
+    model, tokenizer, identity = load_writer(args.model, args.dtype)
     docs, report = write(model, tokenizer, cfg, args.out, identity)
     save_documents(docs, args.out / FILE)
     card = make_card(args, cfg, identity, docs, report)
@@ -141,6 +154,7 @@ def main() -> None:
     sample.add_argument("--tokens", type=int, default=200_000)
     sample.add_argument("--seed", type=int, default=0)
     sample.add_argument("--batch", type=int, default=64)
+    sample.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     sample.add_argument("--model", type=Path, default=None, help="a checkpoint's folder")
     sample.set_defaults(run=write_sample)
     texts = commands.add_parser("texts", help="tokenise NLTK's corpora and docstrings")

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tools.examples import as_page
 from tools.local.evaluate import FEWEST_TOKENS, Numbers, verdicts
 from tools.local.recipes import Recipe
 from tools.local.train import Run
@@ -61,7 +62,8 @@ def make_card(
 ) -> Card:
     """Everything that a reader needs to judge an SAE and to make it again.
 
-    `data` has `command`, `data` (a sentence), `segments`, `text` (their digests) and `sources`.
+    `data` has `command`, `data` (a sentence), `segments`, `text` (their digests), `sources`, and
+    `examples` (see `tools.examples`; None where there is no text that may be shown).
     """
     metrics = {"training": {"tokens": float(run.tokens)}, **metrics}
     metrics = {k: {m: round(x, 5) for m, x in v.items()} for k, v in metrics.items()}
@@ -112,6 +114,8 @@ def readme(card: Card) -> str:
     for bar in card["bars"]:
         met = "met" if bar["met"] else "**missed**"
         lines.append(f"- bar {bar['metric']} {bar['bar']}: {met}\n")
+    if card["examples"]:
+        lines.append(as_page(card["examples"]))
     return "".join(lines)
 
 

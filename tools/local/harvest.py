@@ -1,16 +1,19 @@
 """Activations of the language model on disk, segment by segment, and batches from the segments."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.activations import ActivationStore, Reader, StoreConfig, StoreError, write_activations
-from utils.activations.index import INDEX, read_index
+from utils.activations.index import INDEX, Compute, read_index
 from utils.corpus import Rows
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
+
+
+HELD_OUT = "held-"  # what the names of segments begin with that are not trained on
 
 
 @dataclass(frozen=True)
@@ -19,15 +22,19 @@ class Pass:
 
     name: str  # of the folder
     hooks: tuple[str, ...]
+    compute: Compute = "float32"  # what is held out is always computed in float32
 
 
 def harvest(
     model: "TransformerBridge", what: Pass, rows: dict[str, Rows], folder: Path
 ) -> list[ActivationStore]:
     """Write the segments that are missing, in order; a stopped one goes on with its next shard."""
-    cfg = StoreConfig(hooks=what.hooks, held_share=0.0)  # other documents are held out
+    exact = StoreConfig(hooks=what.hooks, held_share=0.0)  # other documents are held out
+    fast = replace(exact, compute=what.compute)
     return [
-        write_activations(model, segment, folder / what.name / name, cfg)
+        write_activations(
+            model, segment, folder / what.name / name, exact if name.startswith(HELD_OUT) else fast
+        )
         for name, segment in rows.items()
     ]
 

@@ -8,18 +8,19 @@ from typing import Any
 
 import torch
 
+from tools.examples import as_text, examples
 from tools.local import names, text
 from tools.local.cards import Card, data_text, make_card, plain, write_card
 from tools.local.evaluate import measure
-from tools.local.harvest import Pass, harvest, stores_of
-from tools.local.recipes import Recipe, Sizes, middle_pass, names_pass, recipes
+from tools.local.harvest import HELD_OUT, Pass, harvest, stores_of
+from tools.local.recipes import Recipe, Sizes, one_pass, recipes
 from tools.local.train import Run, train
 from tools.tiny.cards import read_card
 from utils.activations import ActivationStore
 from utils.corpus import Documents, Rows, join, load_documents, rows_of, save_documents
 from utils.models.ioi import Prompt
 from utils.models.loaded import Loaded
-from utils.models.sae import load_sae
+from utils.models.sae import Sae, load_sae
 
 HELD = ("speeches", "same")
 NAMES_FILE, SAMPLE_FILE = "names.json", "held_out.safetensors"
@@ -34,6 +35,7 @@ class Amounts:
     held: int = 1024  # rows of each held-out text whose activations are kept
     in_model: int = 64  # rows of speeches through the whole model, three times; half of others
     sample: int = 8  # rows that ship with the course for the tests
+    shown: int = 768  # rows of the corpus sample in which examples are looked for
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,13 @@ class Pipeline:
         """The table of direct logit attribution."""
         return names.write_table(self.loaded, self.artifacts / NAMES_FILE, self.prompts)
 
-    def passes(self) -> list[Pass]:
-        """The middle layer first: it is cheaper, and two SAEs wait for it."""
-        return [middle_pass(self.sizes.layer), names_pass(self.names_layer)]
+    def source(self) -> Pass:
+        """The run of the model that all three are trained on."""
+        return one_pass(self.sizes.layer, self.names_layer)
 
     def harvest(self, what: Pass, held_only: bool = False) -> None:
         """Write what is missing: what is held out first, since every evaluation needs it."""
-        held = {f"held-{name}": rows for name, rows in self.held_rows.items()}
+        held = {f"{HELD_OUT}{name}": rows for name, rows in self.held_rows.items()}
         rows = held if held_only else held | self.train_rows
         harvest(self.loaded.model, what, rows, self.cache / "activations")
 
@@ -103,7 +105,7 @@ class Pipeline:
 
     def held_stores(self, what: Pass) -> dict[str, ActivationStore]:
         """The held-out activations."""
-        found = {n: stores_of(what, [f"held-{n}"], self.cache / "activations") for n in HELD}
+        found = {n: stores_of(what, [f"{HELD_OUT}{n}"], self.cache / "activations") for n in HELD}
         return {name: stores[0] for name, stores in found.items() if stores}
 
     # ---------------------------------------------------------------------------------- train
@@ -125,7 +127,8 @@ class Pipeline:
         folder, stores = self.artifacts / recipe.name, self.stores(recipe.source, partial)
         (folder / "card.json").unlink(missing_ok=True)  # it is not of the weights that come
         place = self.cache / "training"
-        _, run = train(recipe, stores, place, folder, self.loaded.name)
+        rows = self.train_rows[next(iter(self.train_rows))]  # a random sample of all text
+        _, run = train(recipe, stores, place, folder, self.loaded, rows)
         whole = [store.folder.name for store in self.stores(recipe.source)]
         used = [store.folder.name for store in stores]
         return self.describe(recipe, run, [n if n in whole else f"part of {n}" for n in used])
@@ -139,7 +142,7 @@ class Pipeline:
             sources |= text.counts(self.texts.written)
         whole = set(wanted) <= set(used)
         options = "" if whole else f" --partial --epochs {recipe.epochs}"
-        data = {
+        data: dict[str, Any] = {
             "command": f"python -m tools.local train {recipe.name}{options}",
             "data": data_text(run.tokens, whole, sources),
             "segments": used,
@@ -150,9 +153,18 @@ class Pipeline:
         metrics, density = measure(
             self.loaded, load_sae(folder), held, self.evaluation_rows(), self.prompts
         )
+        data["examples"] = self.examples(load_sae(folder))
         card = make_card(recipe, run, self.loaded.name, data, metrics, density)
         write_card(card, folder)
         return card
+
+    def examples(self, sae: Sae) -> dict[str, Any] | None:
+        """Some latents with contexts that the model wrote: text of others is not ours to ship."""
+        if self.sample is None:
+            return None
+        rows, tokenizer = self.cut(self.sample, self.amounts.shown), self.loaded.tokenizer
+        of = "of the course's corpus sample, which the model wrote"
+        return examples(self.loaded, sae, rows, of, lambda ids: as_text(ids, tokenizer))
 
     def measure_again(self, recipe: Recipe) -> Card | None:
         """A new card for weights that are there; None where there are none."""

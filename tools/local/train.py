@@ -14,8 +14,11 @@ import torch
 from tools.local.harvest import Chain
 from tools.local.recipes import Recipe, train_config
 from utils.activations import ActivationStore
+from utils.corpus import Rows
+from utils.models.loaded import Loaded
 from utils.saes.coder import SparseCoder, init_coder
 from utils.saes.export import save_coder
+from utils.saes.finetune import FinetuneConfig, finetune_coder
 from utils.saes.records import RecordConfig
 from utils.saes.train import train_coder
 
@@ -58,11 +61,17 @@ def read_run(file: Path) -> Run:
 
 
 def train(
-    recipe: Recipe, stores: list[ActivationStore], work: Path, folder: Path, model: str
+    recipe: Recipe,
+    stores: list[ActivationStore],
+    work: Path,
+    folder: Path,
+    loaded: Loaded,
+    rows: Rows,
 ) -> tuple[SparseCoder, Run]:
     """Train on these segments and save to `folder`, in float16 and sae_lens' format.
 
-    `work` holds the checkpoint of a run on so many activations; a run on more starts anew.
+    `rows` are text to train on, of which the last stage takes some; if that is stopped, it starts
+    again. `work` holds the checkpoint of a run on so many activations; a run on more starts anew.
     """
     n = sum(store.n_tokens() for store in stores)
     place = work / f"{recipe.name}-{n}"
@@ -73,10 +82,21 @@ def train(
         trained = train_coder(
             start, data, cfg, RecordConfig(jsonl=place / LOG), place / "checkpoint.pt"
         )
-    where = {"hook_name": recipe.hook_in, "model_name": model, "prepend_bos": True}
+        coder = tuned(recipe, trained.coder, loaded, rows)
+    where = {"hook_name": recipe.hook_in, "model_name": loaded.name, "prepend_bos": True}
     if recipe.hook_in != recipe.hook_out:
         where["hook_name_out"] = recipe.hook_out
-    save_coder(trained.coder, folder, where, torch.float16)
+    save_coder(coder, folder, where, torch.float16)
     (folder / LOG).write_bytes((place / LOG).read_bytes())
     cost = read_run(place / COST)
-    return trained.coder, Run(n, cfg.n_steps, cost.seconds, cost.cpu_seconds, cost.peak_gb)
+    return coder, Run(n, cfg.n_steps, cost.seconds, cost.cpu_seconds, cost.peak_gb)
+
+
+def tuned(recipe: Recipe, coder: SparseCoder, loaded: Loaded, rows: Rows) -> SparseCoder:
+    """The coder after the stage on the model's predictions, where the recipe has one."""
+    n = recipe.finetune_rows
+    if n == 0:
+        return coder
+    few = Rows(rows.ids[:n], rows.mask[:n], rows.document[:n])
+    cfg = FinetuneConfig(recipe.finetune_lr, bfloat16=recipe.source.compute == "bfloat16")
+    return finetune_coder(loaded.model, coder, (recipe.hook_in, recipe.hook_out), few, cfg)

@@ -94,7 +94,7 @@ def _othello() -> Task:
     game = {"n_ctx": N_PLIES, "d_vocab": OTHELLO.n_tokens, "act_fn": "gelu_new"}
     place = {"normalization_type": "LN", "positional_embedding_type": "standard"}
     recipe = Recipe(
-        "tiny_othello", {**shape, **game, **place}, n_steps=3_200, batch=64, lr=1.5e-3, seed=4
+        "tiny_othello", {**shape, **game, **place}, n_steps=5_000, batch=64, lr=1.5e-3, seed=4
     )
     return Task(recipe, othello_games, next_move)
 

@@ -22,11 +22,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 
+from tools.examples import as_text, examples
 from tools.local.cards import Card, plain, write_card
 from tools.local.recipes import Recipe
 from tools.local.train import COST, LOG, Run, counted, read_run
 from tools.tiny.cards import read_card
 from tools.tiny.recipes import ABOUT as MODELS
+from tools.tiny.recipes import OTHELLO
 from tools.tiny.sae_recipes import (
     CARD_SEED,
     PLANS,
@@ -135,9 +137,20 @@ class Workshop:
         """Measure the saved weights and write their card."""
         folder = self.folder / recipe.name
         metrics = measure(self.loaded, load_sae(folder), self.held_rows, self.plan.n_block)
-        card = make_card(self, recipe, run, metrics)
+        card = make_card(self, recipe, run, metrics) | {"examples": self.examples(load_sae(folder))}
         write_card(card, folder)
         return card
+
+    def examples(self, sae: Sae) -> dict[str, Any]:
+        """Some latents with their strongest contexts on the held-out rows."""
+        tokenizer = self.loaded.tokenizer
+
+        def names(ids: list[int]) -> str:
+            if tokenizer is None:  # a move per token
+                return "".join(f" {OTHELLO.name(i)}" for i in ids)
+            return as_text(ids, tokenizer)
+
+        return examples(self.loaded, sae, self.held_rows, "those that the card measures on", names)
 
     def measure_again(self, recipe: Recipe) -> Card | None:
         """A new card for weights that are there; None where there are none."""

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 Dtype = Literal["float16", "bfloat16", "float32"]
+Compute = Literal["float32", "bfloat16"]
 Split = Literal["train", "held"]
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 INDEX, LOCK = "index.json", ".lock"
@@ -33,6 +34,9 @@ class StoreConfig:
 
     hooks: tuple[str, ...]  # one; or input and output of a transcoder; or any number
     dtype: Dtype = "float16"  # half the size; bfloat16 where activations exceed 65,504
+    # What matrix products are computed in. bfloat16 (the residual stream stays float32) takes half
+    # the time on CPUs with instructions for it, and much longer on others.
+    compute: Compute = "float32"
     skip_first: int = 1  # the first position is an attention sink of enormous norm
     held_share: float = 0.02  # of the documents, kept apart in shards of their own
     rows_per_shard: int = 256  # 256 × 128 tokens × 576 × 2 bytes = 38 MB

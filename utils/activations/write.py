@@ -21,6 +21,7 @@ from utils.activations.index import (
     INDEX,
     LOCK,
     VERSION,
+    Compute,
     Shard,
     StoreConfig,
     StoreError,
@@ -54,7 +55,10 @@ def stop_layer(model: "TransformerBridge", hooks: Sequence[str]) -> int | None:
 
 @torch.no_grad()
 def capture(
-    model: "TransformerBridge", ids: Int[Tensor, "row pos"], hooks: Sequence[str]
+    model: "TransformerBridge",
+    ids: Int[Tensor, "row pos"],
+    hooks: Sequence[str],
+    compute: Compute = "float32",
 ) -> dict[str, Float[Tensor, "row pos ..."]]:
     """What passes each hook on these rows; no layer above the last hook's runs.
 
@@ -69,7 +73,8 @@ def capture(
 
     taps: list[Any] = [(name, lambda v, hook, n=name: keep(v, hook, n)) for name in hooks]
     ids = ids.to(next(model.parameters()).device)
-    model.run_with_hooks(ids, fwd_hooks=taps, stop_at_layer=stop_layer(model, hooks))
+    with torch.autocast(ids.device.type, torch.bfloat16, enabled=compute == "bfloat16"):
+        model.run_with_hooks(ids, fwd_hooks=taps, stop_at_layer=stop_layer(model, hooks))
     for name, n in runs.items():
         if n != 1:
             raise StoreError(f"hook {name!r} ran {n} times in a forward pass, not once")
@@ -94,7 +99,7 @@ def capture_shard(
     n = 0
     for rows in shard.rows.split(cfg.batch_rows):
         mask = keep[rows]
-        found = capture(model, ids[rows], cfg.hooks)
+        found = capture(model, ids[rows], cfg.hooks, cfg.compute)
         end = n + int(mask.sum())
         for name, value in found.items():
             flat = value[mask.to(value.device)].flatten(1).to("cpu", DTYPES[cfg.dtype])

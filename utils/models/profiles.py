@@ -103,7 +103,7 @@ def choose(
     if not found:
         raise ModelMissing(
             f"there is no {kind} SAE under {folder}: take it from the course (git checkout"
-            " artifacts), or train it again (make artifacts)"
+            " artifacts), or train it again (make artifacts; SmolLM2's: make saes)"
         )
     layers = sorted({entry.layer for entry in found})
     layer = layers[len(layers) // 2] if layer is None else layer

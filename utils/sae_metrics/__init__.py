@@ -6,13 +6,16 @@ metrics.result().explained_variance
 
 in_model(model, rows, sae)                        # the same, and loss and KL recovered
 compare(truth, sae.W_dec)                         # MMCS in both directions, one to one
+strongest(model, rows, sae)                       # the tokens that each latent fires on most
 """
 
+from utils.sae_metrics.contexts import Contexts, strongest, window
 from utils.sae_metrics.reconstruction import Reconstruction, Scores, density_histogram
 from utils.sae_metrics.recovered import InModel, in_model, mean_activation, recovered
 from utils.sae_metrics.similarity import Similarity, compare, matched, mmcs
 
 __all__ = [
+    "Contexts",
     "InModel",
     "Reconstruction",
     "Scores",
@@ -24,4 +27,6 @@ __all__ = [
     "mean_activation",
     "mmcs",
     "recovered",
+    "strongest",
+    "window",
 ]

@@ -79,7 +79,7 @@ class SAETrainConfig:
     aux_k: int | None = None  # dead latents used per row; None is d_in / 2 (Gao et al., B.1)
     outlier_factor: float | None = None  # drop rows this many times longer than the average row
     n_norm_batches: int = 10  # batches read, and not trained on, for average norm and mean
-    mean_bias: bool = True  # start b_dec at the targets' mean: latents need not learn it
+    mean_bias: bool = True  # start where means need not be learnt: see Trainer.start_at_means
     record_every: int = 50  # steps between two lines of the log
     checkpoint_every: int = 0  # steps between two checkpoints; 0: only after the last
     label: str = "training SAE"  # the progress bar's name

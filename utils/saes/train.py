@@ -68,8 +68,20 @@ class Trainer:
             scale_out = scale_in if sae.kind == "sae" else average_norm_scale(y)
             self.coder = replace(self.coder, scale_in=scale_in, scale_out=scale_out)
         if cfg.mean_bias:
-            target = scaled_rows(sae, y, self.coder.scale_out)[0]
-            self.coder.params["b_dec"].copy_(target.mean(0))
+            self.start_at_means(x, y)
+
+    def start_at_means(self, x: Float[Tensor, "row d_in"], y: Float[Tensor, "row d_out"]) -> None:
+        """Set b_dec to the targets' mean, and let latents begin with pre-activations of mean 0.
+
+        Subtracting b_dec does that in an SAE. A transcoder subtracts nothing: there the input's
+        mean would decide which latents are ever active, so their biases take it off.
+        """
+        sae, params = self.coder.cfg, self.coder.params
+        params["b_dec"].copy_(scaled_rows(sae, y, self.coder.scale_out)[0].mean(0))
+        if not sae.centred:
+            offset = params["encoder"] @ scaled_rows(sae, x, self.coder.scale_in)[0].mean(0)
+            for name in params.keys() & {"b_enc", "b_gate", "b_mag"}:
+                params[name] -= offset
 
     def kept(self, pair: Pair) -> Pair:
         """The pair without its outliers."""
