@@ -32,8 +32,8 @@ HEAD = """# {name}
 - Reads `{hook_in}`, writes `{hook_out}` of {model}.
 - Latents: {latents:,}, k = {k}, saved in {dtype}; the metrics are those of the saved weights.
 - Data: {data}
-- Training: {n_steps:,} steps of {batch} activations (each seen {epochs} times). Seed: {seed}.
-- Command: `{command}`.
+- Training: {n_steps:,} steps of {batch} activations (each seen {epochs} times){finetuned}.
+- Seed: {seed}. Command: `{command}`.
 - Time: {minutes:.0f} minutes of one CPU thread ({clock:.0f} by the clock); memory {peak_gb:.1f} GB.
 - Licence: {licence}
 - Evaluated on: {evaluated_on}.
@@ -107,7 +107,9 @@ def is_final(card: Card) -> bool:
 def readme(card: Card) -> str:
     """The card as a page."""
     clock, minutes = card["seconds"] / 60, card["cpu_seconds"] / 60
-    lines = [HEAD.format(**card, clock=clock, minutes=minutes)]
+    n = card["recipe"]["finetune_rows"]
+    more = f", then {n:,} rows with the divergence of the model's predictions in the loss"
+    lines = [HEAD.format(**card, clock=clock, minutes=minutes, finetuned=more if n else "")]
     for kind, numbers in card["metrics"].items():
         lines += [f"| {kind}: {name} | {value:g} |\n" for name, value in numbers.items()]
     lines.append("\n")

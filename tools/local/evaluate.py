@@ -62,16 +62,20 @@ def spliced_in(loaded: Loaded, sae: Sae, rows: Rows, scores: bool) -> Numbers:
 def indirect(loaded: Loaded, sae: Sae, prompts: list[ioi.Prompt]) -> Numbers:
     """Mean logit difference clean and with the SAE, which leaves the first position alone."""
     model, found = loaded.model, []
-    for prompt in prompts:
-        tokens = model.to_tokens(prompt.text)
+    rows = [model.to_tokens(prompt.text) for prompt in prompts]
+    names = torch.tensor([[model.to_single_token(x) for x in (p.io, p.s)] for p in prompts])
+    for length in {row.shape[1] for row in rows}:  # prompts of one length need no padding
+        which = [i for i, row in enumerate(rows) if row.shape[1] == length]
+        tokens = torch.cat([rows[i] for i in which])
         keep = torch.ones_like(tokens, dtype=torch.bool)
         keep[:, 0] = False
-        right, wrong = (model.to_single_token(name) for name in (prompt.io, prompt.s))
         hooks = splice_hooks(sae, keep, Reconstruction())
-        pair = [model(tokens), model.run_with_hooks(tokens, fwd_hooks=hooks)]
-        found.append([float(x[0, -1, right] - x[0, -1, wrong]) for x in pair])
-    clean, spliced = torch.tensor(found).mean(dim=0).tolist()
-    right_name = (torch.tensor(found) > 0).float().mean(dim=0).tolist()
+        for logits in (model(tokens), model.run_with_hooks(tokens, fwd_hooks=hooks)):
+            right, wrong = logits[:, -1].cpu().gather(1, names[which]).T
+            found.append(right - wrong)
+    differences = torch.stack([torch.cat(found[::2]), torch.cat(found[1::2])])
+    clean, spliced = differences.mean(dim=1).tolist()
+    right_name = (differences > 0).float().mean(dim=1).tolist()
     return {
         "n_prompts": float(len(prompts)),
         "clean": clean,

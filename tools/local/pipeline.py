@@ -127,11 +127,18 @@ class Pipeline:
         folder, stores = self.artifacts / recipe.name, self.stores(recipe.source, partial)
         (folder / "card.json").unlink(missing_ok=True)  # it is not of the weights that come
         place = self.cache / "training"
-        rows = self.train_rows[next(iter(self.train_rows))]  # a random sample of all text
-        _, run = train(recipe, stores, place, folder, self.loaded, rows)
+        _, run = train(recipe, stores, place, folder, self.loaded, self.tuning_rows(recipe))
         whole = [store.folder.name for store in self.stores(recipe.source)]
         used = [store.folder.name for store in stores]
         return self.describe(recipe, run, [n if n in whole else f"part of {n}" for n in used])
+
+    def tuning_rows(self, recipe: Recipe) -> Rows:
+        """Rows for the last stage: a random sample of what people wrote.
+
+        For attention what the model wrote, where it is there: names are moved more often in it.
+        """
+        first = "written-00" if recipe.sae.heads else ""
+        return self.train_rows.get(first, next(iter(self.train_rows.values())))
 
     def describe(self, recipe: Recipe, run: Run, used: list[str]) -> Card:
         """Measure the saved weights and write their card."""

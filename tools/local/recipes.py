@@ -52,7 +52,7 @@ class Sizes:
     k_transcoder: int = 46  # the bars allow an L0 of 48: room for a threshold on other text
     batch: int = 1024
     epochs: int = 2
-    finetune: int = 1024  # rows, for the transcoder alone: the others recover the loss without
+    finetune: int = 1024  # rows; the residual SAE recovers the loss without
 
 
 def one_pass(layer: int, names_layer: int) -> Pass:
@@ -95,7 +95,7 @@ def recipes(names_layer: int, sizes: Sizes | None = None) -> list[Recipe]:
             sae=replace(r.sae, normalise="average_norm"),
             batch=s.batch,
             epochs=s.epochs,
-            finetune_rows=s.finetune if r.hook_in != r.hook_out else 0,
+            finetune_rows=0 if r.hook_in == resid else s.finetune,
         )
         for r in found
     ]

@@ -129,7 +129,6 @@ class Workshop:
         if recipe.hook_in != recipe.hook_out:
             where["hook_name_out"] = recipe.hook_out
         save_coder(trained.coder, folder, where, torch.float16)
-        (folder / SAE_WEIGHTS).chmod(0o644)  # safetensors lets only the owner read
         cost = read_run(work / COST)
         return replace(cost, tokens=store.n_tokens(), n_steps=cfg.n_steps)
 

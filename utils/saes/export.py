@@ -85,6 +85,7 @@ def save_coder(
     folder.mkdir(parents=True, exist_ok=True)
     parts = folder / f"{WEIGHTS}.part", folder / f"{SAE_CFG}.part"
     save_file(weights, parts[0])
+    parts[0].chmod(0o644)  # safetensors lets only the owner read
     parts[1].write_text(text)
     parts[0].replace(folder / WEIGHTS)
     parts[1].replace(folder / SAE_CFG)
