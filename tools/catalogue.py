@@ -54,6 +54,21 @@ def read(file: Path) -> str:
     return file.read_text() if file.exists() else ""
 
 
+def missed(all_of: list[Mapping[str, Any]]) -> str:
+    """A sentence for every bar that an SAE was to reach and did not."""
+    lines = []
+    for card in all_of:
+        for bar in card["bars"]:
+            place, metric = bar["metric"].split(".")
+            if not bar["met"]:
+                value = card["metrics"][place][metric]
+                lines.append(
+                    f"- {card['name']} missed a bar: {metric.replace('_', ' ')} on {place} is "
+                    f"{value:.3f}, asked was {bar['bar']}.\n"
+                )
+    return "\n" + "".join(lines) if lines else ""
+
+
 def section(folder: Path) -> str:
     """A model and its SAEs; empty where there is neither."""
     found = [(at, card) for at, card in cards(folder) if "latents" in card]
@@ -71,7 +86,7 @@ def section(folder: Path) -> str:
         )
     rows = "".join(line(at, card, PLACES[kind]) for at, card in found)
     table = f"\n{COLUMNS.format('SAE')}{rows}" if rows else ""
-    return f"\n## {title}\n\n{about}\n{table}"
+    return f"\n## {title}\n\n{about}\n{table}{missed([card for _, card in found])}"
 
 
 def page(folder: Path = FOLDER) -> str:
