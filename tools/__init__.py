@@ -1,1 +1,10 @@
 """What authors call: set-up, build, reset, doctor, bench."""
+
+import sys
+from importlib.util import find_spec
+
+if find_spec("nbformat") is None:  # a Python without the course's packages
+    sys.exit(
+        f"{sys.executable} does not have the course's packages. From the course's folder run "
+        "`make setup-dev` once, then .venv/bin/python in place of this one, or a target of `make`."
+    )

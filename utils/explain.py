@@ -1,6 +1,7 @@
 """From an exception to a few lines that a learner can use: their own line, no traceback."""
 
 import linecache
+import re
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from utils.implementation import Call
 from utils.learner import BrokenCell
 from utils.limits import OutOfTime
 from utils.testing import CheckFailed, describe
+
+# what Python says where arguments and parameters do not fit
+WRONG_CALL = re.compile(r"\(\) (takes|missing|got an unexpected|got multiple)")
 
 
 @dataclass(frozen=True)
@@ -67,5 +71,11 @@ def explain_error(
         return "FAIL", shortened(str(error)) or "the property does not hold"
     if isinstance(error, NameError) and "is not defined: was its cell" in str(error):
         return "ERROR", str(error)
-    returned = f" Your function returned {describe(calls[-1].did.result)}." if calls else ""
+    did = calls[-1].did if calls else None
+    if did and did.error is TypeError and WRONG_CALL.search(str(error)):
+        return "ERROR", (
+            "your function does not take the arguments that the exercise gives it: keep its "
+            f"parameters, their names and their order\n{what}"
+        )
+    returned = f" Your function returned {describe(did.result)}." if did and not did.error else ""
     return "ERROR", f"the test could not use what came back.{returned}\n{what}"

