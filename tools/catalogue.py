@@ -64,8 +64,21 @@ def missed(all_of: list[Mapping[str, Any]]) -> str:
                 value = card["metrics"][place][metric]
                 lines.append(
                     f"- {card['name']} missed a bar: {metric.replace('_', ' ')} on {place} is "
-                    f"{value:.3f}, asked was {bar['bar']}.\n"
+                    f"{value:.4f}, asked was {bar['bar']}.\n"
                 )
+    return "\n" + "".join(lines) if lines else ""
+
+
+def denser_elsewhere(all_of: list[Mapping[str, Any]]) -> str:
+    """A sentence for every SAE with a tenth more active latents on text like what it read."""
+    lines = []
+    for card in all_of:
+        here, there = (card["metrics"].get(p, {}).get("l0", 0.0) for p in ("speeches", "same"))
+        if there > 1.1 * here:
+            lines.append(
+                f"- {card['name']} has {there:.1f} active latents on held-out documents of the "
+                f"sources that it was trained on, where its input is longer than in speeches.\n"
+            )
     return "\n" + "".join(lines) if lines else ""
 
 
@@ -86,7 +99,8 @@ def section(folder: Path) -> str:
         )
     rows = "".join(line(at, card, PLACES[kind]) for at, card in found)
     table = f"\n{COLUMNS.format('SAE')}{rows}" if rows else ""
-    return f"\n## {title}\n\n{about}\n{table}{missed([card for _, card in found])}"
+    all_of = [card for _, card in found]
+    return f"\n## {title}\n\n{about}\n{table}{missed(all_of)}{denser_elsewhere(all_of)}"
 
 
 def page(folder: Path = FOLDER) -> str:

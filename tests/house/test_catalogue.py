@@ -2,7 +2,7 @@
 
 import json
 
-from tools.catalogue import FOLDER, page
+from tools.catalogue import FOLDER, denser_elsewhere, page
 
 
 def test_page__is_in_step():
@@ -34,7 +34,16 @@ def test_page__takes_numbers_from_the_card(tmp_path):
     assert "A model. 12,345 parameters; [its card](tiny_x/README.md)." in text
     assert "| 8 | 3.3 | 0.500 | 0.250 | 0.125 | 75.0 % |" in text
     assert text.count("missed a bar") == 1
-    assert "- residual_1_8 missed a bar: dead on held_out is 0.750, asked was <= 0.1." in text
+    assert "- residual_1_8 missed a bar: dead on held_out is 0.7500, asked was <= 0.1." in text
+
+
+def test_page__says_where_an_sae_is_denser_than_in_the_table():
+    def card(name, here, there):
+        return {"name": name, "metrics": {"speeches": {"l0": here}, "same": {"l0": there}}}
+
+    text = denser_elsewhere([card("a_1", 40.0, 60.04), card("b_2", 40.0, 43.0), {"metrics": {}}])
+    assert text.startswith("\n- a_1 has 60.0 active latents") and text.count("\n- ") == 1
+    assert denser_elsewhere([card("b_2", 40.0, 40.0)]) == ""
 
 
 def test_all_weights_are_below_35_mb():

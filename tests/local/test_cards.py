@@ -20,11 +20,12 @@ from utils.models.sae import load_sae
 FOLDER = ROOT / "artifacts" / "smollm2"
 TOLERANCE = {"explained_variance": 2e-3, "l0": 0.1, "loss_recovered": 5e-3, "kl_recovered": 5e-3}
 ATTENTION_LAYER = 23  # what names.json must say, see the first test
-# z of a late layer is dense: 40 latents explain two thirds of it on text of another kind, and that
-# costs a third of the logit difference. The card and artifacts/README.md say so; a better SAE must
-# be taken off this list.
+# What is known to miss a bar: the card and artifacts/README.md say so, and a better SAE must be
+# taken off this list. On speeches layer 23's attention matters so little (zeros there cost 0.025
+# nats) that the 0.003 that its SAE costs are an eighth. The transcoder recovers 0.9497 of 0.95.
 MISSED = {
-    "attention_23": {"speeches.explained_variance", "speeches.loss_recovered", "indirect.kept"}
+    "attention_23": ["speeches.loss_recovered"],
+    "transcoder_10": ["speeches.loss_recovered"],
 }
 NAMES = [recipe.name for recipe in recipes(ATTENTION_LAYER)]
 
@@ -99,7 +100,7 @@ def test_card__misses_no_bar_once_it_is_final_but_those_that_are_known(card):
     assert card["bars"] == verdicts(card["metrics"])
     if "NOT FINAL" in card["data"]:
         pytest.skip(f"{card['name']} saw {card['tokens']} tokens so far: python -m tools.local")
-    assert {b["metric"] for b in card["bars"] if not b["met"]} == MISSED.get(card["name"], set())
+    assert [b["metric"] for b in card["bars"] if not b["met"]] == MISSED.get(card["name"], [])
 
 
 def test_weights__are_small_together():

@@ -19,8 +19,8 @@ from utils.models import ioi
 from utils.models.sae import Sae, entries, load_sae
 
 SIZES = Sizes(24, 3, 6, layer=1, residual=40, transcoder=30, attention=36, k=4, k_transcoder=4)
-SIZES = replace(SIZES, batch=64, epochs=8, finetune=16)
-AMOUNTS = Amounts(length=12, per_segment=40, held=20, in_model=6, sample=3)
+SIZES = replace(SIZES, k_attention=4, batch=64, epochs=8, epochs_attention=8, finetune=16)
+AMOUNTS = Amounts(length=12, per_segment=40, held=20, in_model=6, in_model_others=3, sample=3)
 
 
 class Identity:
@@ -102,7 +102,7 @@ def test_pipeline__measures_the_same_numbers_again(made):
 def test_pipeline__knows_what_is_finished(made, loaded):
     pipeline, _ = made
     assert all(pipeline.finished(recipe) for recipe in pipeline.recipes())
-    other = replace(pipeline, sizes=replace(SIZES, k=3, k_transcoder=3))
+    other = replace(pipeline, sizes=replace(SIZES, k=3, k_transcoder=3, k_attention=3))
     assert not any(other.finished(recipe) for recipe in other.recipes())
     more = replace(pipeline.texts, written=documents(30, 5, "written.story"))
     assert not replace(pipeline, texts=more).finished(pipeline.recipes()[0])
@@ -192,7 +192,9 @@ def test_indirect__an_identity_keeps_everything(loaded):
 
 def test_recipes__fit_the_model_and_the_budget():
     found = recipes(23)
-    assert all(r.sae.latent >= 4 * 576 and r.sae.k <= 48 for r in found)
+    assert all(r.sae.latent >= 4 * 576 for r in found)
+    # attention: k is of the text trained on; what the bar is about, speeches, is measured
+    assert [r.name for r in found if r.sae.k > 48] == ["attention_23"]
     assert sum(2 * r.sae.d_in * r.sae.latent * 2 for r in found) < 24e6
     cfg = train_config(found[0], 3000)
     assert cfg.n_steps == 6000 and cfg.warmup_steps + cfg.decay_steps < cfg.n_steps

@@ -50,8 +50,10 @@ class Sizes:
     attention: int = 2304  # 4 × the width; 5.3 MB
     k: int = 40
     k_transcoder: int = 46  # the bars allow an L0 of 48: room for a threshold on other text
+    k_attention: int = 64  # on the text trained on; below 48 on speeches
     batch: int = 1024
     epochs: int = 2
+    epochs_attention: int = 3
     finetune: int = 1024  # rows; the residual SAE recovers the loss without
 
 
@@ -78,7 +80,9 @@ def recipes(names_layer: int, sizes: Sizes | None = None) -> list[Recipe]:
     transcoder = SAEConfig(
         width, s.transcoder, "batchtopk", "skip_transcoder", width, s.k_transcoder
     )
-    attention = SAEConfig(d_z, s.attention, "topk", k=s.k, heads=s.heads)
+    # How long z is differs from text to text: in speeches it has half of the variance that it has
+    # in documentation. A threshold spends latents where z is long: fewer in speeches than k
+    attention = SAEConfig(d_z, s.attention, "batchtopk", k=s.k_attention, heads=s.heads)
     about = (
         f"An SAE of the residual stream after block {s.layer}.",
         f"A skip transcoder of the MLP of block {s.layer}: from what it reads to what it writes.",
@@ -94,7 +98,8 @@ def recipes(names_layer: int, sizes: Sizes | None = None) -> list[Recipe]:
             r,
             sae=replace(r.sae, normalise="average_norm"),
             batch=s.batch,
-            epochs=s.epochs,
+            epochs=s.epochs_attention if r.sae.heads else s.epochs,
+            decay=0.4 if r.sae.heads else r.decay,
             finetune_rows=0 if r.hook_in == resid else s.finetune,
         )
         for r in found

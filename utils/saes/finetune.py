@@ -19,6 +19,7 @@ from torch import Tensor
 from utils.corpus import Rows
 from utils.progress import track
 from utils.saes.coder import SparseCoder, centre, decoder_norms
+from utils.saes.normalise import scaled_rows
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -55,17 +56,16 @@ class Step:
         rows, target = (t.detach().flatten(2)[self.keep].float() for t in (x, value))
         with torch.autocast(rows.device.type, enabled=False):
             out = differentiable(self.coder, rows)
-        scale = self.coder.scale_in if self.coder.cfg.kind == "sae" else self.coder.scale_out
-        self.error = ((out - target) * scale).square().sum(dim=1).mean()
+        self.error = ((out - target) / units(self.coder, rows)).square().sum(dim=1).mean()
         flat = value.detach().flatten(2).clone()
         flat[self.keep] = out.to(flat.dtype)
         return flat.view_as(value)
 
 
 def differentiable(coder: SparseCoder, x: Float[Tensor, "row d_in"]) -> Float[Tensor, "row d_out"]:
-    """`reconstruct` with a gradient, for the TopK family with an average norm or none."""
+    """`reconstruct` with a gradient, for the TopK family."""
     p, cfg = coder.params, coder.cfg
-    scaled = x * coder.scale_in
+    scaled = scaled_rows(cfg, x, coder.scale_in)[0]
     pre = centre(coder, scaled) @ p["encoder"].T + p["b_enc"]
     score = (pre * decoder_norms(coder)).detach()
     if cfg.architecture == "topk":
@@ -76,7 +76,14 @@ def differentiable(coder: SparseCoder, x: Float[Tensor, "row d_in"]) -> Float[Te
     out = torch.where(active, pre.relu(), 0) @ p["W_dec"] + p["b_dec"]
     if "W_skip" in p:
         out = out + scaled @ p["W_skip"].T
-    return out / (coder.scale_in if cfg.kind == "sae" else coder.scale_out)
+    return out * units(coder, x)
+
+
+def units(coder: SparseCoder, x: Float[Tensor, "row d_in"]) -> Float[Tensor, "row 1"] | float:
+    """How long a row of the output is that training saw at length 1; `x` are raw inputs."""
+    if coder.cfg.kind == "sae":
+        return scaled_rows(coder.cfg, x, coder.scale_in)[1]
+    return 1 / coder.scale_out
 
 
 def finetune_coder(
@@ -88,17 +95,11 @@ def finetune_coder(
 ) -> SparseCoder:
     """Train a copy of `coder` further, on (where it reads, where it writes) of a frozen model.
 
-    Raises ValueError for architectures outside the TopK family and for a norm per row.
+    Raises ValueError for architectures outside the TopK family.
     """
     cfg = cfg or FinetuneConfig()
-    if coder.cfg.architecture not in ("topk", "batchtopk") or coder.cfg.normalise not in (
-        "none",
-        "average_norm",
-    ):
-        raise ValueError(
-            f"fine-tuning is for topk and batchtopk with one scale, not for "
-            f"{coder.cfg.architecture} with {coder.cfg.normalise}"
-        )
+    if coder.cfg.architecture not in ("topk", "batchtopk"):
+        raise ValueError(f"fine-tuning is for topk and batchtopk, not for {coder.cfg.architecture}")
     params = {n: v.detach().clone().requires_grad_() for n, v in coder.params.items()}
     live = replace(coder, params=params)
     optimiser = torch.optim.Adam(params.values(), lr=cfg.lr)
