@@ -16,6 +16,7 @@ from utils.sae_metrics import (
     mean_activation,
     mmcs,
     recovered,
+    standard_error,
 )
 
 
@@ -198,6 +199,43 @@ def test_recovered_is_one_for_no_cost_and_zero_for_ablation():
     assert recovered(3.0, 3.0, 8.0) == 1 and recovered(3.0, 8.0, 8.0) == 0
     assert recovered(3.0, 4.0, 8.0) == 0.8 and recovered(3.0, 13.0, 8.0) == -1
     assert recovered(0.0, 0.5, 2.0) == 0.75 and math.isnan(recovered(2.0, 2.0, 2.0))
+
+
+def test_standard_error__is_the_spread_over_many_draws():
+    """Shares recovered on 2,000 samples of 200 rows scatter by the standard error of each."""
+    gen = torch.Generator().manual_seed(0)
+    ablated = 1 + torch.rand(2000, 200, generator=gen, dtype=torch.float64)
+    costs = 0.1 * ablated + 0.3 * torch.randn(2000, 200, generator=gen, dtype=torch.float64)
+    shares = 1 - costs.sum(dim=1) / ablated.sum(dim=1)
+    errors = [standard_error(c, a) for c, a in zip(costs, ablated, strict=True)]
+    assert sum(errors) / len(errors) == pytest.approx(shares.std().item(), rel=0.05)
+
+
+def test_standard_error__is_zero_for_equal_shares_and_unknown_for_one_row():
+    ablated = torch.tensor([1.0, 2.0, 5.0])
+    assert standard_error(0.1 * ablated, ablated) == pytest.approx(0, abs=1e-7)
+    assert math.isnan(standard_error(ablated[:1], ablated[:1]))
+    assert math.isnan(standard_error(torch.ones(2), torch.zeros(2)))
+
+
+def test_standard_error__of_a_model_is_what_single_rows_say(model, rows):
+    """Row by row, so that nothing of the batching enters."""
+    whole = in_model(model, rows, Linear(scale=0.5))
+    single = [
+        in_model(
+            model, Rows(rows.ids[i : i + 1], rows.mask[i : i + 1], rows.document[i : i + 1]), s
+        )
+        for i, s in ((i, Linear(scale=0.5)) for i in range(len(rows)))
+    ]
+    assert all(math.isnan(one.loss_recovered_se) for one in single)
+    n = torch.tensor([float(one.n_predictions) for one in single])
+    costs = n * torch.tensor([one.loss_sae - one.loss_clean for one in single])
+    ablated = n * torch.tensor([one.loss_ablated - one.loss_clean for one in single])
+    assert whole.loss_recovered_se == pytest.approx(standard_error(costs, ablated), rel=1e-3)
+    kl, zeros = (
+        n * torch.tensor([getattr(o, a) for o in single]) for a in ("kl_sae", "kl_ablated")
+    )
+    assert whole.kl_recovered_se == pytest.approx(standard_error(kl, zeros), rel=1e-3)
 
 
 @pytest.mark.parametrize("hook", [RESID, MLP_OUT, Z])

@@ -23,7 +23,7 @@ and what a few of its latents, drawn at random, fire on.
 Measured with the saved weights, spliced into the model, on held-out text: L0 is the mean number of
 active latents, EV the explained variance, CE and KL what is recovered of the loss and of the
 divergence from the clean model (1: nothing is lost; 0: no better than an output of zeros), dead the
-share of latents that no held-out token makes active.
+share of latents that no held-out token makes active. ± is one standard error.
 """
 COLUMNS = "| {} | latents | L0 | EV | CE | KL | dead |\n|---|---|---|---|---|---|---|\n"
 # what is measured on which text: the small models have one, the language model several
@@ -40,12 +40,18 @@ def cards(folder: Path) -> list[tuple[Path, Mapping[str, Any]]]:
     return [(file.parent, json.loads(file.read_text())) for file in files]
 
 
+def number(scores: Mapping[str, float], metric: str) -> str:
+    """A metric, with its standard error where the card has one."""
+    spread = scores.get(f"{metric}_se")
+    return f"{scores[metric]:.3f}" + (f" ± {spread:.3f}" if spread is not None else "")
+
+
 def line(folder: Path, card: Mapping[str, Any], places: tuple[str, str]) -> str:
     """An SAE's row."""
     scores, dead = (card["metrics"][place] for place in places)
     name = f"[{card['name']}]({folder.parent.name}/{folder.name}/README.md)"
-    numbers = [scores[m] for m in ("explained_variance", "loss_recovered", "kl_recovered")]
-    texts = [f"{card['latents']:,}", f"{scores['l0']:.1f}", *(f"{x:.3f}" for x in numbers)]
+    metrics = ("explained_variance", "loss_recovered", "kl_recovered")
+    texts = [f"{card['latents']:,}", f"{scores['l0']:.1f}", *(number(scores, m) for m in metrics)]
     return " | ".join([f"| {name}", *texts, f"{100 * dead['dead']:.1f} % |\n"])
 
 
@@ -61,10 +67,12 @@ def missed(all_of: list[Mapping[str, Any]]) -> str:
         for bar in card["bars"]:
             place, metric = bar["metric"].split(".")
             if not bar["met"]:
-                value = card["metrics"][place][metric]
+                scores = card["metrics"][place]
+                value, spread = scores[metric], scores.get(f"{metric}_se")
+                within = "" if spread is None else f" (standard error {spread:.3f})"
                 lines.append(
                     f"- {card['name']} missed a bar: {metric.replace('_', ' ')} on {place} is "
-                    f"{value:.4f}, asked was {bar['bar']}.\n"
+                    f"{value:.4f}{within}, asked was {bar['bar']}.\n"
                 )
     return "\n" + "".join(lines) if lines else ""
 
@@ -77,7 +85,7 @@ def denser_elsewhere(all_of: list[Mapping[str, Any]]) -> str:
         if there > 1.1 * here:
             lines.append(
                 f"- {card['name']} has {there:.1f} active latents on held-out documents of the "
-                f"sources that it was trained on, where its input is longer than in speeches.\n"
+                f"sources that it was trained on.\n"
             )
     return "\n" + "".join(lines) if lines else ""
 

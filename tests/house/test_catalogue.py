@@ -23,7 +23,7 @@ def test_page__has_every_card_and_every_link_leads_somewhere():
 def test_page__takes_numbers_from_the_card(tmp_path):
     held = {"l0": 3.26, "explained_variance": 0.5, "loss_recovered": 0.25, "kl_recovered": 0.125}
     card = {"name": "residual_1_8", "model": "tiny_x", "latents": 8, "metrics": {}}
-    card["metrics"] = {"held_out": held | {"dead": 0.75}}
+    card["metrics"] = {"held_out": held | {"dead": 0.75, "kl_recovered_se": 0.0125}}
     bars = [("held_out.dead", "<= 0.1", False), ("held_out.l0", "<= 4", True)]
     card["bars"] = [dict(zip(("metric", "bar", "met"), bar, strict=True)) for bar in bars]
     own = {"about": "A model.", "parameters": 12_345}
@@ -32,7 +32,7 @@ def test_page__takes_numbers_from_the_card(tmp_path):
         (tmp_path / at / "card.json").write_text(json.dumps(what))
     text = page(tmp_path)
     assert "A model. 12,345 parameters; [its card](tiny_x/README.md)." in text
-    assert "| 8 | 3.3 | 0.500 | 0.250 | 0.125 | 75.0 % |" in text
+    assert "| 8 | 3.3 | 0.500 | 0.250 | 0.125 ± 0.013 | 75.0 % |" in text
     assert text.count("missed a bar") == 1
     assert "- residual_1_8 missed a bar: dead on held_out is 0.7500, asked was <= 0.1." in text
 

@@ -22,11 +22,9 @@ TOLERANCE = {"explained_variance": 2e-3, "l0": 0.1, "loss_recovered": 5e-3, "kl_
 ATTENTION_LAYER = 23  # what names.json must say, see the first test
 # What is known to miss a bar: the card and artifacts/README.md say so, and a better SAE must be
 # taken off this list. On speeches layer 23's attention matters so little (zeros there cost 0.025
-# nats) that the 0.003 that its SAE costs are an eighth. The transcoder recovers 0.9497 of 0.95.
-MISSED = {
-    "attention_23": ["speeches.loss_recovered"],
-    "transcoder_10": ["speeches.loss_recovered"],
-}
+# nats) that the share recovered, 0.948, has a standard error of 0.016; of KL, 0.948 give or take
+# 0.002 is recovered.
+MISSED = {"attention_23": ["speeches.loss_recovered"]}
 NAMES = [recipe.name for recipe in recipes(ATTENTION_LAYER)]
 
 

@@ -12,14 +12,16 @@ from tools.local.evaluate import BARS, indirect
 from tools.local.harvest import Chain
 from tools.local.pipeline import SAMPLE_FILE, Amounts, Pipeline, sample_rows
 from tools.local.recipes import Sizes, recipes, train_config
-from tools.local.train import counted, read_run
+from tools.local.train import counted, read_run, train
 from utils.activations import Reader, StoreError
 from utils.corpus import join
 from utils.models import ioi
 from utils.models.sae import Sae, entries, load_sae
 
 SIZES = Sizes(24, 3, 6, layer=1, residual=40, transcoder=30, attention=36, k=4, k_transcoder=4)
-SIZES = replace(SIZES, k_attention=4, batch=64, epochs=8, epochs_attention=8, finetune=16)
+SIZES = replace(
+    SIZES, k_attention=4, batch=64, epochs=8, epochs_transcoder=8, epochs_attention=8, finetune=16
+)
 AMOUNTS = Amounts(length=12, per_segment=40, held=20, in_model=6, in_model_others=3, sample=3)
 
 
@@ -97,6 +99,34 @@ def test_pipeline__trained_at_all(made):
 def test_pipeline__measures_the_same_numbers_again(made):
     pipeline, cards = made
     assert pipeline.measure_again(pipeline.recipes()[0]) == cards[0]
+
+
+def test_pipeline__its_cards_say_where_predictions_count_in_the_loss(made):
+    _, cards = made
+    pages = [readme(card) for card in cards]
+    assert ["how much each direction matters" in page for page in pages] == [False, False, True]
+    assert ["model's predictions in the loss" in page for page in pages] == [False, True, False]
+    assert [card["tuned_on"] for card in cards] == [None, "people-00", "people-00"]
+    assert [card["recipe"].get("predictive") for card in cards] == [None, None, 0.75]
+
+
+def test_pipeline__saves_a_threshold_for_fewer_latents_where_the_recipe_says_so(made):
+    pipeline, _ = made
+    recipe = pipeline.recipes()[1]
+    assert (recipe.sae.k, recipe.k_saved) == (4, 3)
+    sae = load_sae(pipeline.artifacts / recipe.name)
+    store = pipeline.stores(recipe.source)[0]
+    rows = torch.cat([x for x, _ in Chain([store], batch=64, hooks=recipe.hooks)])
+    assert float((sae.encode(rows) > 0).sum(dim=1).float().mean()) == pytest.approx(3, abs=0.1)
+
+
+def test_pipeline__refuses_a_distance_that_does_not_fold_before_it_trains(made, tmp_path):
+    pipeline, _ = made
+    topk = replace(pipeline.recipes()[0], predictive=1.0)
+    stores, place = pipeline.stores(topk.source), (tmp_path / "work", tmp_path / "out")
+    with pytest.raises(ValueError, match="take batchtopk"):
+        train(topk, stores, *place, pipeline.loaded, pipeline.tuning_rows)
+    assert not place[1].exists() and not list(place[0].rglob("checkpoint.pt"))
 
 
 def test_pipeline__knows_what_is_finished(made, loaded):

@@ -230,6 +230,9 @@ def test_batch_topk__the_saved_threshold_keeps_k_per_row(architecture):
     l0 = torch.cat([encode(run.coder, x) for x in rows()]).gt(0).sum(1).float().mean()
     torch.testing.assert_close(l0, torch.tensor(4.0))
     assert cut > 0
+    calibrate_cut(run.coder, rows(), 3)
+    l0 = torch.cat([encode(run.coder, x) for x in rows()]).gt(0).sum(1).float().mean()
+    torch.testing.assert_close(l0, torch.tensor(3.0))
 
 
 def test_batch_topk__running_threshold_is_a_mean_after_few_steps():

@@ -14,6 +14,7 @@ from utils.course import ROOT
 
 if TYPE_CHECKING:
     from tools.local.pipeline import Pipeline
+    from tools.local.recipes import Recipe
 
 STEPS = ("write", "text", "names", "harvest", "train", "measure", "status", "clean")
 WRITTEN_TOKENS, WRITTEN_SEED = 120_000, 1  # the corpus sample that ships is of seed 0
@@ -64,11 +65,17 @@ def status(pipeline: "Pipeline") -> None:
         print(f"{recipe.name}: {'done' if pipeline.finished(recipe) else 'to be trained'}")
 
 
+def wanted(pipeline: "Pipeline", only: list[str]) -> list["Recipe"]:
+    """The recipes of these names, all where there are none; an error for a name that is unknown."""
+    known = {recipe.name: recipe for recipe in pipeline.recipes()}
+    if unknown := [name for name in only if name not in known]:
+        sys.exit(f"there is no {', '.join(unknown)}: it is one of {', '.join(known)}")
+    return [known[name] for name in only] or list(known.values())
+
+
 def train(pipeline: "Pipeline", only: list[str], partial: bool, epochs: int | None) -> None:
     """Train what is not finished; `epochs` in place of the recipe's."""
-    for recipe in pipeline.recipes():
-        if only and recipe.name not in only:
-            continue
+    for recipe in wanted(pipeline, only):
         if pipeline.finished(recipe):
             file = pipeline.artifacts / recipe.name / "card.json"
             print(f"{recipe.name}: done, skipped (delete {file} to make it again)")
@@ -101,7 +108,7 @@ def run(step: str, options: argparse.Namespace) -> None:
     elif step == "train":
         train(pipeline, options.names, options.partial, options.epochs)
     elif step == "measure":
-        for recipe in pipeline.recipes():
+        for recipe in wanted(pipeline, options.names):
             report(pipeline.measure_again(recipe))
     elif step == "status":
         status(pipeline)
@@ -119,7 +126,12 @@ def main(arguments: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("step", nargs="?", choices=STEPS, help="default: write to train, in order")
-    parser.add_argument("names", nargs="*", metavar="name", help="of what is to be trained")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="name",
+        help="of what is to be trained or measured; default: all",
+    )
     parser.add_argument("--partial", action="store_true", help="train on what is harvested so far")
     parser.add_argument("--epochs", type=int, help="other than the recipe's: less text, more often")
     parser.add_argument("--artifacts", type=Path, default=ROOT / "artifacts" / "smollm2")

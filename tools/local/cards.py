@@ -8,7 +8,7 @@ from typing import Any
 
 from tools.examples import as_page
 from tools.local.evaluate import FEWEST_TOKENS, Numbers, verdicts
-from tools.local.recipes import Recipe
+from tools.local.recipes import FISHER_ROWS, Recipe
 from tools.local.train import Run
 from utils.activations.index import write_whole
 
@@ -23,7 +23,7 @@ EVALUATED_ON = (
     "of speeches that ship with the course; held_out: speeches and same together; indirect: "
     "prompts of tools/local/names. The first position (BOS) is neither replaced nor counted. "
     "`tools/local/evaluate.py` and `utils/sae_metrics` define each metric; losses in nats, the "
-    "anchor of what is recovered is an output of zeros"
+    "anchor of what is recovered is an output of zeros, _se is a standard error (rows are drawn)"
 )
 HEAD = """# {name}
 
@@ -32,7 +32,7 @@ HEAD = """# {name}
 - Reads `{hook_in}`, writes `{hook_out}` of {model}.
 - Latents: {latents:,}, k = {k}, saved in {dtype}; the metrics are those of the saved weights.
 - Data: {data}
-- Training: {n_steps:,} steps of {batch} activations (each seen {epochs} times){finetuned}.
+- Training: {n_steps:,} steps of {batch} activations (each seen {epochs} times){loss}.
 - Seed: {seed}. Command: `{command}`.
 - Time: {minutes:.0f} minutes of one CPU thread ({clock:.0f} by the clock); memory {peak_gb:.1f} GB.
 - Licence: {licence}
@@ -96,8 +96,8 @@ def make_card(
 
 
 def plain(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as JSON reads it back."""
-    return json.loads(json.dumps(asdict(recipe)))
+    """A recipe as JSON reads it back, without what it does not have."""
+    return json.loads(json.dumps({k: v for k, v in asdict(recipe).items() if v is not None}))
 
 
 def is_final(card: Card) -> bool:
@@ -105,12 +105,23 @@ def is_final(card: Card) -> bool:
     return card["tokens"] >= FEWEST_TOKENS
 
 
+def loss_text(card: Card) -> str:
+    """Where the model's predictions count in the loss, for the line on training."""
+    recipe, text = card["recipe"], ""
+    if weight := recipe.get("predictive"):
+        text = (
+            f", in a distance in which {FISHER_ROWS} rows of {card['tuned_on']} say how much each "
+            f"direction matters to predictions (weight {weight:g}; the log counts in it)"
+        )
+    if n := recipe["finetune_rows"]:
+        text += f", then {n:,} rows of {card['tuned_on']} with the model's predictions in the loss"
+    return text
+
+
 def readme(card: Card) -> str:
     """The card as a page."""
     clock, minutes = card["seconds"] / 60, card["cpu_seconds"] / 60
-    n = card["recipe"]["finetune_rows"]
-    more = f", then {n:,} rows of {card.get('tuned_on')} with the model's predictions in the loss"
-    lines = [HEAD.format(**card, clock=clock, minutes=minutes, finetuned=more if n else "")]
+    lines = [HEAD.format(**card, clock=clock, minutes=minutes, loss=loss_text(card))]
     for kind, numbers in card["metrics"].items():
         lines += [f"| {kind}: {name} | {value:g} |\n" for name, value in numbers.items()]
     lines.append("\n")

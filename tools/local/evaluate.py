@@ -33,7 +33,8 @@ BARS: list[tuple[str, str, str, float]] = [
     ("indirect", "kept", ">=", 0.80),
 ]
 LOSSES = ("loss_clean", "loss_sae", "loss_ablated", "loss_recovered")
-IN_MODEL = ("n_predictions", *LOSSES, "kl_sae", "kl_ablated", "kl_recovered")
+ERRORS = ("loss_recovered_se", "kl_recovered_se")  # standard errors: rows are what is drawn
+IN_MODEL = ("n_predictions", *LOSSES, "kl_sae", "kl_ablated", "kl_recovered", *ERRORS)
 SCORES = ("n_tokens", "explained_variance", "l0", "cosine", "norm_ratio")
 
 

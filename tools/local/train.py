@@ -7,22 +7,28 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from tools.local.harvest import Chain
-from tools.local.recipes import Recipe, train_config
+from tools.local.recipes import FISHER_ROWS, Recipe, train_config
 from utils.activations import ActivationStore
 from utils.corpus import Rows
 from utils.models.loaded import Loaded
-from utils.saes.coder import SparseCoder, init_coder
+from utils.saes.coder import SparseCoder, calibrate_cut, init_coder
 from utils.saes.export import save_coder
+from utils.saes.feed import Pair
 from utils.saes.finetune import FinetuneConfig, finetune_coder
+from utils.saes.metric import Stretch, Stretched, check_folds, mean_fisher, stretch, unstretched
 from utils.saes.records import RecordConfig
 from utils.saes.train import train_coder
 
-LOG, COST = "log.jsonl", "cost.json"
+CUT_BATCHES = 40  # from which the saved threshold is estimated, where it is not the trainer's
+LOG, COST, FISHER = "log.jsonl", "cost.json", "fisher.safetensors"
 
 
 @dataclass(frozen=True)
@@ -70,8 +76,9 @@ def train(
 ) -> tuple[SparseCoder, Run]:
     """Train on these segments and save to `folder`, in float16 and sae_lens' format.
 
-    `rows` are text to train on, of which the last stage takes some; if that is stopped, it starts
-    again. `work` holds the checkpoint of a run on so many activations; a run on more starts anew.
+    `rows` are text to train on, of which some run through the model: to learn which directions
+    matter to it, and in the last stage, which starts again if it is stopped. `work` holds the
+    checkpoint of a run on so many activations; a run on more starts anew.
     """
     n = sum(store.n_tokens() for store in stores)
     place = work / f"{recipe.name}-{n}"
@@ -79,10 +86,17 @@ def train(
     cfg = train_config(recipe, len(data))
     start = init_coder(recipe.sae, torch.Generator().manual_seed(recipe.seed))
     with counted(place / COST):
+        by = stretch_of(recipe, loaded, rows, place / FISHER)
+        seen = data if by is None else Stretched(data, by)
         trained = train_coder(
-            start, data, cfg, RecordConfig(jsonl=place / LOG), place / "checkpoint.pt"
+            start, seen, cfg, RecordConfig(jsonl=place / LOG), place / "checkpoint.pt"
         )
-        coder = tuned(recipe, trained.coder, loaded, rows)
+        coder = trained.coder if by is None else unstretched(trained.coder, by)
+        coder = tuned(recipe, coder, loaded, rows)
+        if recipe.k_saved is not None:
+            few = Chain(stores[:1], batch=recipe.batch, hooks=recipe.hooks, seed=recipe.seed)
+            seen_by = [inputs(batch) for batch in islice(few, CUT_BATCHES)]
+            calibrate_cut(coder, seen_by, recipe.k_saved)
     where = {"hook_name": recipe.hook_in, "model_name": loaded.name, "prepend_bos": True}
     if recipe.hook_in != recipe.hook_out:
         where["hook_name_out"] = recipe.hook_out
@@ -90,6 +104,27 @@ def train(
     (folder / LOG).write_bytes((place / LOG).read_bytes())
     cost = read_run(place / COST)
     return coder, Run(n, cfg.n_steps, cost.seconds, cost.cpu_seconds, cost.peak_gb)
+
+
+def inputs(batch: Tensor | Pair) -> Tensor:
+    """What the coder reads."""
+    return batch if isinstance(batch, Tensor) else batch[0]
+
+
+def stretch_of(recipe: Recipe, loaded: Loaded, rows: Rows, file: Path) -> Stretch | None:
+    """The space in which the recipe's distance is the plain one; its Fisher matrix is kept."""
+    if recipe.predictive is None:
+        return None
+    check_folds(recipe.sae)
+    if not file.exists():
+        few = Rows(rows.ids[:FISHER_ROWS], rows.mask[:FISHER_ROWS], rows.document[:FISHER_ROWS])
+        gen = torch.Generator().manual_seed(recipe.seed)
+        found = mean_fisher(loaded.model, few, recipe.hook_out, gen)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(".part")
+        save_file({"fisher": found}, part)
+        part.replace(file)
+    return stretch(load_file(file)["fisher"], recipe.predictive)
 
 
 def tuned(recipe: Recipe, coder: SparseCoder, loaded: Loaded, rows: Rows) -> SparseCoder:

@@ -11,7 +11,13 @@ strongest(model, rows, sae)                       # the tokens that each latent 
 
 from utils.sae_metrics.contexts import Contexts, strongest, window
 from utils.sae_metrics.reconstruction import Reconstruction, Scores, density_histogram
-from utils.sae_metrics.recovered import InModel, in_model, mean_activation, recovered
+from utils.sae_metrics.recovered import (
+    InModel,
+    in_model,
+    mean_activation,
+    recovered,
+    standard_error,
+)
 from utils.sae_metrics.similarity import Similarity, compare, matched, mmcs
 
 __all__ = [
@@ -27,6 +33,7 @@ __all__ = [
     "mean_activation",
     "mmcs",
     "recovered",
+    "standard_error",
     "strongest",
     "window",
 ]

@@ -1,5 +1,6 @@
 """What an SAE does to its model: loss and KL recovered when it is spliced in."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -55,6 +56,8 @@ class InModel:
     kl_sae: float  # KL(clean || with the SAE)
     kl_ablated: float
     kl_recovered: float
+    loss_recovered_se: float  # standard errors, see `standard_error`
+    kl_recovered_se: float
     anchor: Anchor
 
     def numbers(self) -> dict[str, float | int | str]:
@@ -70,6 +73,23 @@ def recovered(clean: float, sae: float, ablated: float) -> float:
     For the KL divergence `clean` is 0: 1 - KL_sae / KL_ablated. NaN if ablation costs nothing.
     """  # fmt: skip
     return (ablated - sae) / (ablated - clean) if ablated != clean else float("nan")
+
+
+def standard_error(costs: Float[Tensor, " row"], ablated: Float[Tensor, " row"]) -> float:
+    """Standard error of 1 - sum(costs) / sum(ablated), in which whole rows are drawn.
+
+        r = sum(costs) / sum(ablated)      d = costs - r · ablated (its sum is 0)
+        se = √(n / (n - 1) · sum(d²)) / |sum(ablated)|
+
+    The ratio's linear approximation (Cochran 1977, Sampling Techniques, chapter 6). Tokens of a
+    row have their text in common, so rows are counted, not tokens. `costs` and `ablated` are
+    sums over each row of what the SAE and the ablation cost. NaN for fewer than two rows.
+    """
+    n, total = len(costs), float(ablated.sum())
+    if n < 2 or total == 0:
+        return float("nan")
+    away = costs - costs.sum() / total * ablated
+    return math.sqrt(n / (n - 1) * float(away.square().sum())) / abs(total)
 
 
 def _batches(rows: Rows, size: int, label: str) -> Iterator[tuple[Tensor, Tensor]]:
@@ -157,7 +177,7 @@ def in_model(
         fill, anchor = anchor, "mean"
     elif anchor == "mean":
         fill = mean_activation(model, rows, sae.hook_out, skip_first, batch_rows)
-    metrics, sums, n = Reconstruction(), torch.zeros(5, dtype=torch.float64), 0
+    metrics, sums, n = Reconstruction(), [], 0
     for ids, mask in _batches(rows, batch_rows, "SAE in model"):
         ids, mask = ids.to(_device(model)), mask.to(_device(model))
         keep = _keep(mask, skip_first)
@@ -169,18 +189,23 @@ def in_model(
             return torch.where(inner, torch.as_tensor(fill, dtype=y.dtype, device=y.device), y)
 
         clean = _log_probs(model, ids, [], where)
-        found = [-clean.gather(1, target).sum()]
+        found = [-clean.gather(1, target)[:, 0]]
         for hooks in (splice_hooks(sae, keep, metrics), [(sae.hook_out, ablate)]):
             other = _log_probs(model, ids, hooks, where)
-            found += [-other.gather(1, target).sum(), (clean.exp() * (clean - other)).sum()]
-        sums += torch.stack(found).double().cpu()
+            found += [-other.gather(1, target)[:, 0], (clean.exp() * (clean - other)).sum(dim=1)]
+        per_row = where.new_zeros(len(ids), len(found), dtype=torch.float64)
+        per_row.index_add_(0, where.nonzero()[:, 0], torch.stack(found, dim=1).double())
+        sums.append(per_row.cpu())
         n += len(target)
-    return _summary(metrics, (sums / n).tolist(), n, anchor)
+    return _summary(metrics, torch.cat(sums), n, anchor)
 
 
-def _summary(metrics: Reconstruction, means: list[float], n: int, anchor: Anchor) -> InModel:
-    """Name the five means: losses clean, spliced, ablated, and two divergences."""
-    clean, loss_sae, kl_sae, loss_ablated, kl_ablated = means
+def _summary(
+    metrics: Reconstruction, per_row: Float[Tensor, "row 5"], n: int, anchor: Anchor
+) -> InModel:
+    """Name the five sums over rows: losses clean, spliced and its divergence, ablated and its."""
+    clean, loss_sae, kl_sae, loss_ablated, kl_ablated = (per_row.sum(dim=0) / n).tolist()
+    first, spliced, kl, zeros, kl_zeros = per_row.T
     return InModel(
         scores=metrics.result(),
         n_predictions=n,
@@ -191,5 +216,7 @@ def _summary(metrics: Reconstruction, means: list[float], n: int, anchor: Anchor
         kl_sae=kl_sae,
         kl_ablated=kl_ablated,
         kl_recovered=recovered(0.0, kl_sae, kl_ablated),
+        loss_recovered_se=standard_error(spliced - first, zeros - first),
+        kl_recovered_se=standard_error(kl, kl_zeros),
         anchor=anchor,
     )

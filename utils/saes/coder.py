@@ -36,7 +36,9 @@ class SparseCoder:
 
     cfg: SAEConfig
     params: Params
-    cut: Tensor  # batchtopk, matryoshka: the threshold, estimated (0 before any step)
+    # batchtopk, matryoshka: the threshold, estimated (0 before any step); one for all latents, or
+    # one for each after `metric.unstretched`
+    cut: Tensor
     scale_in: float = 1.0  # the weights expect inputs times this, see normalise.py
     scale_out: float = 1.0  # and give outputs times this
 
@@ -138,22 +140,26 @@ def reconstruct(coder: SparseCoder, x: Float[Tensor, "batch d_in"]) -> Float[Ten
 
 @torch.no_grad()
 def calibrate_cut(
-    coder: SparseCoder, batches: list[Float[Tensor, "batch d_in"]]
-) -> Float[Tensor, ""]:
-    """Set and return the threshold at which raw rows have k active latents on average.
+    coder: SparseCoder, batches: list[Float[Tensor, "batch d_in"]], k: int | None = None
+) -> Float[Tensor, "*latent"]:
+    """Set and return the threshold at which raw rows have `k` active latents on average.
 
     The running average of a training run belongs to weights that have moved since; this is the
-    k-th largest score per row, over all rows at once, of the weights as they are.
+    k-th largest score per row, over all rows at once, of the weights as they are. Where every
+    latent has a threshold of its own, all are multiplied by the same factor. `k` is by default
+    that of training.
     """
-    norms = decoder_norms(coder)
+    k = coder.cfg.k if k is None else k
+    relative = coder.cut / coder.cut.mean() if coder.cut.ndim else torch.ones_like(coder.cut)
+    norms = decoder_norms(coder) / relative.to(coder.params["W_dec"])
     scores = []
     for x in batches:
         rows = scaled_rows(coder.cfg, x.to(coder.device), coder.scale_in)[0]
         pre = centre(coder, rows) @ coder.params["encoder"].T + coder.params["b_enc"]
         # a batch may hold more than its share of the largest scores: four times as many
-        scores.append(batch_topk_support(pre * norms, 4 * coder.cfg.k * len(pre))[1])
+        scores.append(batch_topk_support(pre * norms, 4 * k * len(pre))[1])
     n_rows = sum(len(x) for x in batches)
     ranked = torch.cat(scores).sort(descending=True).values
-    first_out = coder.cfg.k * n_rows  # scores above this one: k per row
-    coder.cut.fill_(ranked[first_out].item() if first_out < len(ranked) else 0.0)
-    return coder.cut
+    first_out = k * n_rows  # scores above this one: k per row
+    edge = ranked[first_out].item() if first_out < len(ranked) else 0.0
+    return coder.cut.copy_(edge * relative)

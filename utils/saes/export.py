@@ -66,7 +66,7 @@ def sae_lens_weights(coder: SparseCoder) -> Params:
     weights = {name: value for name, value in whole.params.items() if name != "encoder"}
     weights["W_enc"] = whole.params["encoder"].T
     if needs_cut(coder.cfg):
-        weights["threshold"] = torch.full_like(weights["b_enc"], float(coder.cut))
+        weights["threshold"] = coder.cut.to(weights["b_enc"]).expand(coder.cfg.latent)
     return weights
 
 
