@@ -43,7 +43,7 @@ def cards(folder: Path) -> list[tuple[Path, Mapping[str, Any]]]:
 def number(scores: Mapping[str, float], metric: str) -> str:
     """A metric, with its standard error where the card has one."""
     spread = scores.get(f"{metric}_se")
-    return f"{scores[metric]:.3f}" + (f" ± {spread:.3f}" if spread is not None else "")
+    return f"{scores[metric]:.3f}" + (f" ± {spread:.2g}" if spread is not None else "")
 
 
 def line(folder: Path, card: Mapping[str, Any], places: tuple[str, str]) -> str:
@@ -69,7 +69,7 @@ def missed(all_of: list[Mapping[str, Any]]) -> str:
             if not bar["met"]:
                 scores = card["metrics"][place]
                 value, spread = scores[metric], scores.get(f"{metric}_se")
-                within = "" if spread is None else f" (standard error {spread:.3f})"
+                within = "" if spread is None else f" (standard error {spread:.2g})"
                 lines.append(
                     f"- {card['name']} missed a bar: {metric.replace('_', ' ')} on {place} is "
                     f"{value:.4f}{within}, asked was {bar['bar']}.\n"

@@ -114,6 +114,8 @@ def test_pipeline__saves_a_threshold_for_fewer_latents_where_the_recipe_says_so(
     pipeline, _ = made
     recipe = pipeline.recipes()[1]
     assert (recipe.sae.k, recipe.k_saved) == (4, 3)
+    page = (pipeline.artifacts / recipe.name / "README.md").read_text()
+    assert "at which 3 latents are active on training text" in page
     sae = load_sae(pipeline.artifacts / recipe.name)
     store = pipeline.stores(recipe.source)[0]
     rows = torch.cat([x for x, _ in Chain([store], batch=64, hooks=recipe.hooks)])

@@ -32,7 +32,7 @@ HEAD = """# {name}
 - Reads `{hook_in}`, writes `{hook_out}` of {model}.
 - Latents: {latents:,}, k = {k}, saved in {dtype}; the metrics are those of the saved weights.
 - Data: {data}
-- Training: {n_steps:,} steps of {batch} activations (each seen {epochs} times){loss}.
+- Training: {n_steps:,} steps of {batch} activations (each seen {epochs} times){more}.
 - Seed: {seed}. Command: `{command}`.
 - Time: {minutes:.0f} minutes of one CPU thread ({clock:.0f} by the clock); memory {peak_gb:.1f} GB.
 - Licence: {licence}
@@ -105,8 +105,8 @@ def is_final(card: Card) -> bool:
     return card["tokens"] >= FEWEST_TOKENS
 
 
-def loss_text(card: Card) -> str:
-    """Where the model's predictions count in the loss, for the line on training."""
+def more_text(card: Card) -> str:
+    """What else decided the weights, for the line on training: distance, last stage, threshold."""
     recipe, text = card["recipe"], ""
     if weight := recipe.get("predictive"):
         text = (
@@ -115,13 +115,15 @@ def loss_text(card: Card) -> str:
         )
     if n := recipe["finetune_rows"]:
         text += f", then {n:,} rows of {card['tuned_on']} with the model's predictions in the loss"
+    if k := recipe.get("k_saved"):
+        text += f"; saved with the threshold at which {k} latents are active on training text"
     return text
 
 
 def readme(card: Card) -> str:
     """The card as a page."""
     clock, minutes = card["seconds"] / 60, card["cpu_seconds"] / 60
-    lines = [HEAD.format(**card, clock=clock, minutes=minutes, loss=loss_text(card))]
+    lines = [HEAD.format(**card, clock=clock, minutes=minutes, more=more_text(card))]
     for kind, numbers in card["metrics"].items():
         lines += [f"| {kind}: {name} | {value:g} |\n" for name, value in numbers.items()]
     lines.append("\n")

@@ -94,9 +94,9 @@ def train(
         coder = trained.coder if by is None else unstretched(trained.coder, by)
         coder = tuned(recipe, coder, loaded, rows)
         if recipe.k_saved is not None:
-            few = Chain(stores[:1], batch=recipe.batch, hooks=recipe.hooks, seed=recipe.seed)
-            seen_by = [inputs(batch) for batch in islice(few, CUT_BATCHES)]
-            calibrate_cut(coder, seen_by, recipe.k_saved)
+            first = Chain(stores[:1], batch=recipe.batch, hooks=recipe.hooks, seed=recipe.seed)
+            few = [inputs(batch) for batch in islice(first, CUT_BATCHES)]
+            calibrate_cut(coder, few, recipe.k_saved)
     where = {"hook_name": recipe.hook_in, "model_name": loaded.name, "prepend_bos": True}
     if recipe.hook_in != recipe.hook_out:
         where["hook_name_out"] = recipe.hook_out
