@@ -45,6 +45,8 @@ def test_writing_it_again_is_skipped_and_asked_for_by_the_defaults(capsys):
     card = json.loads((FOLDER / "card.json").read_text())
     assert card["sampling"] == asdict(WritingConfig())
     assert not is_written(FOLDER, WritingConfig(seed=1))
+    assert not is_written(FOLDER, WritingConfig(), "formal")
     assert not is_written(FOLDER.parent, WritingConfig())
-    write_sample(Namespace(tokens=200_000, seed=0, batch=64, dtype="float32", out=FOLDER))
+    what = {"tokens": 200_000, "seed": 0, "batch": 64, "dtype": "float32", "kinds": "mixed"}
+    write_sample(Namespace(**what, out=FOLDER))
     assert "done, skipped" in capsys.readouterr().out

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tools.corpus import writing
-from tools.corpus.prompts import KINDS, SLOTS, draw_prompts, fill
+from tools.corpus.prompts import COLLECTIONS, SLOTS, draw_prompts, fill
 from tools.corpus.writing import Stale, WritingConfig, nucleus, repetition, sample, verdict, write
 
 CFG = WritingConfig(n_tokens=300, batch=4, top_k=20, min_tokens=4, max_repeats=1.0, max_share=1.0)
@@ -76,7 +76,7 @@ def test_the_filter_drops_what_it_says():
 
 def test_prompts_are_filled_and_indirect_objects_repeat_a_name():
     gen = torch.Generator().manual_seed(0)
-    for name, kind in KINDS.items():
+    for name, kind in {k: v for kinds in COLLECTIONS.values() for k, v in kinds.items()}.items():
         for prompt in draw_prompts(kind, 20, gen):
             assert "{" not in prompt, name
     for _ in range(20):

@@ -82,7 +82,7 @@ def recurse(x, W, b):
     ],
 )
 def test_it_survives_and_explains(fn, verdict, says):
-    result = verdict_of(fn)
+    result = verdict_of(fn, seconds=0.5 if verdict == "TIMEOUT" else 2.0)
     text = lines_of(result).text()
     assert result.verdict == verdict, text
     assert says in text

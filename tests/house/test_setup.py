@@ -288,8 +288,9 @@ def test_files__hold_no_machines_path():
 
 
 def test_ci__runs_make_test():
-    """.ci/run is the two commands and what they need"""
+    """.ci/run is the commands and what they need"""
     script = (ROOT / ".ci" / "run").read_text()
     assert re.search(r"^run \d+m make test$", script, re.M)
+    assert re.search(r"^run \d+m make lint$", script, re.M)  # mypy is in no test
     assert "chromium" in script
     subprocess.run(["bash", "-n", ".ci/run"], cwd=ROOT, check=True)

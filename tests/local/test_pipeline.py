@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from tools.local.evaluate import BARS, indirect
 from tools.local.harvest import Chain
 from tools.local.pipeline import SAMPLE_FILE, Amounts, Pipeline, sample_rows
 from tools.local.recipes import Sizes, recipes, train_config
-from tools.local.train import counted, read_run, train
+from tools.local.train import counted, read_run, reading_order, train
 from utils.activations import Reader, StoreError
 from utils.corpus import join
 from utils.models import ioi
@@ -20,9 +22,16 @@ from utils.models.sae import Sae, entries, load_sae
 
 SIZES = Sizes(24, 3, 6, layer=1, residual=40, transcoder=30, attention=36, k=4, k_transcoder=4)
 SIZES = replace(
-    SIZES, k_attention=4, batch=64, epochs=8, epochs_transcoder=8, epochs_attention=8, finetune=16
+    SIZES,
+    k_attention=4,
+    k_saved=(3, 4),
+    batch=64,
+    epochs=8,
+    epochs_transcoder=8,
+    epochs_attention=8,
+    finetune=16,
 )
-AMOUNTS = Amounts(length=12, per_segment=40, held=20, in_model=6, in_model_others=3, sample=3)
+AMOUNTS = Amounts(12, 40, held=20, in_model=6, in_model_attention=8, in_model_others=3, sample=3)
 
 
 class Identity:
@@ -42,9 +51,9 @@ def documents(n, seed, *sources):
     return join([(ids, i % len(sources)) for ids, i in pieces], sources)
 
 
-def pipeline_at(folder, loaded, written=None):
+def pipeline_at(folder, loaded):
     held = {"speeches": documents(30, 1, "speeches"), "same": documents(9, 2, "abc", "webtext")}
-    texts = text.Corpora(documents(60, 3, "abc", "webtext"), written, held)
+    texts = text.Corpora(documents(60, 3, "abc", "webtext"), {}, held)
     prompt = ioi.Prompt("When Mary and John went to", "Mary", "John")
     places = folder / "cache", folder / "artifacts"
     return Pipeline(
@@ -107,7 +116,7 @@ def test_pipeline__its_cards_say_where_predictions_count_in_the_loss(made):
     assert ["how much each direction matters" in page for page in pages] == [False, False, True]
     assert ["model's predictions in the loss" in page for page in pages] == [False, True, False]
     assert [card["tuned_on"] for card in cards] == [None, "people-00", "people-00"]
-    assert [card["recipe"].get("predictive") for card in cards] == [None, None, 0.75]
+    assert [card["recipe"].get("predictive") for card in cards] == [None, None, SIZES.predictive]
 
 
 def test_pipeline__saves_a_threshold_for_fewer_latents_where_the_recipe_says_so(made):
@@ -136,13 +145,13 @@ def test_pipeline__knows_what_is_finished(made, loaded):
     assert all(pipeline.finished(recipe) for recipe in pipeline.recipes())
     other = replace(pipeline, sizes=replace(SIZES, k=3, k_transcoder=3, k_attention=3))
     assert not any(other.finished(recipe) for recipe in other.recipes())
-    more = replace(pipeline.texts, written=documents(30, 5, "written.story"))
+    more = replace(pipeline.texts, own={"written": documents(30, 5, "written.story")})
     assert not replace(pipeline, texts=more).finished(pipeline.recipes()[0])
 
 
 def test_pipeline__text_of_the_model_adds_segments_and_changes_none(made):
     pipeline, _ = made
-    more = replace(pipeline.texts, written=documents(30, 5, "written.story"))
+    more = replace(pipeline.texts, own={"written": documents(30, 5, "written.story")})
     rows = replace(pipeline, texts=more).train_rows
     before = pipeline.train_rows
     assert list(rows)[: len(before)] == list(before) and list(rows)[len(before)] == "written-00"
@@ -173,6 +182,31 @@ def test_shipped_rows__are_whole_rows_of_the_held_out_source(made):
     assert rows.ids.shape == (3, 12) and rows.mask.all()
     held = pipeline.held_rows["speeches"].ids.tolist()
     assert all(row in held for row in rows.ids.tolist())
+
+
+def test_pipeline__reads_formal_prose_where_a_recipe_asks(made):
+    pipeline, _ = made
+    more = replace(pipeline.texts, own={"formal": documents(30, 6, "written.law")})
+    with_more = replace(pipeline, texts=more)
+    residual, transcoder, attention = pipeline.recipes()
+    for recipe in (residual, transcoder):
+        assert with_more.read_by(recipe) == list(pipeline.train_rows)
+        assert with_more.finished(recipe)
+    assert with_more.read_by(attention) == list(with_more.train_rows)
+    assert with_more.read_by(attention)[-1].startswith("formal-")
+    assert not with_more.finished(attention)
+
+
+def test_reading_order__spreads_what_is_read_several_times(made):
+    attention = made[0].recipes()[2]
+    names = [f"people-0{i}" for i in range(6)] + ["formal-00"]
+    stores = [SimpleNamespace(folder=Path(name)) for name in names]
+    order = [store.folder.name for store in reading_order(stores, replace(attention, formal=3))]
+    assert order.count("formal-00") == 3 and [n for n in order if n in names[:6]] == names[:6]
+    places = [i for i, name in enumerate(order) if name == "formal-00"]
+    assert places == [1, 4, 7]
+    once = reading_order(stores, replace(attention, formal=1))
+    assert [store.folder.name for store in once] == names
 
 
 def test_chain__resumes_in_the_middle_and_between_segments(made):

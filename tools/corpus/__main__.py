@@ -60,14 +60,16 @@ def make_card(
 
     import torch
 
-    from tools.corpus.prompts import KINDS
+    from tools.corpus.prompts import COLLECTIONS
 
+    kinds = COLLECTIONS[args.kinds]
+    formal = "" if args.kinds == "mixed" else f" --kinds {args.kinds}"
     return {
         "what": "text written by the model from seeded prompts, as token ids without BOS",
         "model": {**identity, "licence": "Apache-2.0"},
         "licence": "MIT, as the course",
         "sampling": asdict(cfg),
-        "prompts": {name: {"mode": k.mode, "templates": k.templates} for name, k in KINDS.items()},
+        "prompts": {name: {"mode": k.mode, "templates": k.templates} for name, k in kinds.items()},
         "prompts_module": "tools/corpus/prompts.py (templates and slots)",
         "filter": "documents shorter than min_tokens are dropped; so are those with more than "
         "max_repeats of their n-grams repeated, or one token with more than max_share",
@@ -78,35 +80,39 @@ def make_card(
         "machine": f"{platform.machine()}, shared with other programs",
         "date": time.strftime("%Y-%m-%d"),
         "command": f"python -m tools.corpus sample --seed {cfg.seed} --tokens {cfg.n_tokens} "
-        f"--batch {cfg.batch} --dtype {cfg.dtype}",
+        f"--batch {cfg.batch} --dtype {cfg.dtype}{formal}",
         "sha256": sha256(args.out / FILE),
     }
 
 
-def is_written(folder: Path, cfg: "WritingConfig") -> bool:
-    """A file and its card are there, and the card is of this sampling."""
+def is_written(folder: Path, cfg: "WritingConfig", kinds: str = "mixed") -> bool:
+    """A file and its card are there, and the card is of this sampling and these kinds."""
     from dataclasses import asdict
+
+    from tools.corpus.prompts import COLLECTIONS
 
     if not ((folder / CARD).exists() and (folder / FILE).exists()):
         return False
     card = json.loads((folder / CARD).read_text())
-    return card["sampling"] == asdict(cfg) and card["sha256"] == sha256(folder / FILE)
+    same = card["sampling"] == asdict(cfg) and set(card["prompts"]) == set(COLLECTIONS[kinds])
+    return same and card["sha256"] == sha256(folder / FILE)
 
 
 def write_sample(args: argparse.Namespace) -> None:
     """Write documents and their card; the finished batches go when both are there."""
     import shutil
 
+    from tools.corpus.prompts import COLLECTIONS
     from tools.corpus.writing import PARTS, WritingConfig, write
     from utils.corpus import save_documents
 
     os.environ["HF_HUB_OFFLINE"] = "1"
     cfg = WritingConfig(args.tokens, args.seed, args.batch, dtype=args.dtype)
-    if is_written(args.out, cfg):
+    if is_written(args.out, cfg, args.kinds):
         print(f"{args.out / FILE}: done, skipped (delete {CARD} beside it to write it again)")
         return
     model, tokenizer, identity = load_writer(args.model, args.dtype)
-    docs, report = write(model, tokenizer, cfg, args.out, identity)
+    docs, report = write(model, tokenizer, cfg, args.out, identity, COLLECTIONS[args.kinds])
     save_documents(docs, args.out / FILE)
     card = make_card(args, cfg, identity, docs, report)
     (args.out / CARD).write_text(json.dumps(card, indent=1) + "\n")
@@ -155,6 +161,7 @@ def main() -> None:
     sample.add_argument("--seed", type=int, default=0)
     sample.add_argument("--batch", type=int, default=64)
     sample.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    sample.add_argument("--kinds", default="mixed", choices=("mixed", "formal"))
     sample.add_argument("--model", type=Path, default=None, help="a checkpoint's folder")
     sample.set_defaults(run=write_sample)
     texts = commands.add_parser("texts", help="tokenise NLTK's corpora and docstrings")

@@ -83,6 +83,24 @@ SLOTS: dict[str, tuple[str, ...]] = {
         *("capital cities of Europe", "parts of a car", "famous scientists and what they found"),
     ),
     "year": tuple(str(year) for year in range(1790, 2020, 7)),
+    "subject": (
+        *("the public debt", "foreign trade", "the schools", "taxes on land", "the army"),
+        *("agriculture", "the railways", "the post office", "the rights of citizens", "the courts"),
+        *("peace with our neighbours", "the price of grain", "public lands", "immigration"),
+        *("the currency", "manufactures", "the production of energy", "the care of the sick"),
+        *("unemployment", "national defence", "the budget", "the right to vote", "science"),
+        *("roads and canals", "the treaty", "wages", "clean air and water", "crime", "housing"),
+        *("poverty", "the care of old people", "the freedom of the press", "the navy", "banks"),
+    ),
+    "office": (
+        *("minister", "governor", "ambassador", "senator", "general", "commissioner", "bishop"),
+        *("professor", "chief justice", "secretary of the treasury", "mayor", "admiral"),
+        *("chairman of the committee", "president of the society", "inspector of schools"),
+    ),
+    "body": (
+        *("parliament", "the assembly", "the committee", "the senate", "the council", "the court"),
+        *("the delegates", "the royal society", "the convention", "the chamber of commerce"),
+    ),
 }
 
 
@@ -191,6 +209,107 @@ KINDS: dict[str, Kind] = {
         ),
     ),
 }
+
+# Formal prose, which no source of text by people has that SAEs are trained on: for training only
+FORMAL_KINDS: dict[str, Kind] = {
+    "address": Kind(
+        "ask",
+        (
+            "Write a speech to {body} of {country} about {subject}.",
+            "Write the end of a speech that the {office} gave to {body} in {year}.",
+            "You are the {office} of {country}. Tell the people what you think of {subject}.",
+        ),
+    ),
+    "debate": Kind(
+        "begin",
+        (
+            "Mr. Chairman, members of {body}: {subject}",
+            "I thank {body} for the honour. Let me begin with {subject}.",
+            "The people of {country} have always",
+            "My friends, when I came to {country} in {year}, I",
+        ),
+    ),
+    "lecture": Kind(
+        "ask",
+        (
+            "Write the first page of a lecture on {subject} in {country}.",
+            "Write a paragraph of a history book about {country} in {year}.",
+        ),
+    ),
+    "sermon": Kind(
+        "begin",
+        (
+            "My brothers and sisters, there is no virtue so",
+            "We are gathered here to remember {name}, who was a {job} and",
+            "What does it mean to be free? In {country}, the {office}",
+            "With faith in God and in the people of {country}, we",
+        ),
+    ),
+    "editorial": Kind(
+        "ask",
+        (
+            "Write an editorial of a newspaper of {year} about {subject}.",
+            "Write an essay in formal English: what should a government do about {subject}?",
+        ),
+    ),
+    "treatise": Kind(
+        "begin",
+        (
+            "It is the first duty of every government to",
+            "No nation can neglect {subject} without",
+            "Of {subject} it has often been said that",
+            "The experience of {country} since {year} has shown that",
+        ),
+    ),
+    "history": Kind(
+        "begin",
+        (
+            "In {year}, the government of {country} turned to {subject}.",
+            "After the war had ended, the {office} of {country}",
+            "During the past year, {subject}",
+            "Between {year} and the end of the century, {country}",
+        ),
+    ),
+    "minutes": Kind(
+        "begin",
+        (
+            "The committee on {subject} has the honour to report to {body} that",
+            "Report of the {office} on {subject} for the year {year}.\n\n",
+            "The {office} recommended to {body} that {subject}",
+        ),
+    ),
+    "dispatch": Kind(
+        "begin",
+        (
+            "Sir, I have received your letter about {subject}, and",
+            "To the {office} of {country}. Sir, it is with great",
+            "Our relations with {country} have",
+        ),
+    ),
+    "law": Kind(
+        "begin",
+        (
+            "We, the undersigned citizens of {country}, ask {body} to",
+            "Article 1. The government of {country} shall",
+            "The court has been asked to decide whether {subject}",
+        ),
+    ),
+    "plan": Kind(
+        "ask",
+        (
+            "Write a formal report of the {office} to {body} on {subject}, with figures.",
+            "Write a proposal to {body}: a programme for {subject} in {country}.",
+        ),
+    ),
+    "tribute": Kind(
+        "ask",
+        (
+            "Write a tribute to {name}, the {office}, who died in {year}.",
+            "Write a toast of the {office} to the guests from {country}.",
+        ),
+    ),
+}
+COLLECTIONS = {"mixed": KINDS, "formal": FORMAL_KINDS}
 
 
 def fill(template: str, gen: torch.Generator) -> str:

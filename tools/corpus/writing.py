@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tools.corpus.prompts import KINDS, SLOTS, draw_prompts
+from tools.corpus.prompts import KINDS, SLOTS, Kind, draw_prompts
 from utils.corpus import Documents, join, load_documents, merge, save_documents
 from utils.progress import track
 
@@ -62,9 +62,9 @@ def verdict(ids: Int[Tensor, " token"], cfg: WritingConfig) -> str:
     return "one token" if share > cfg.max_share else ""
 
 
-def encode_prompts(kind: str, prompts: list[str], tokenizer: Any) -> list[list[int]]:
+def encode_prompts(kind: Kind, prompts: list[str], tokenizer: Any) -> list[list[int]]:
     """Token ids of prompts: in the chat template if the kind asks, after BOS if it begins."""
-    if KINDS[kind].mode == "begin":
+    if kind.mode == "begin":
         bos = [tokenizer.bos_token_id]
         return [bos + tokenizer(p, add_special_tokens=False).input_ids for p in prompts]
     turns = [[{"role": "user", "content": prompt}] for prompt in prompts]
@@ -121,11 +121,13 @@ def sample(
     return out
 
 
-def write_batch(i: int, model: Any, tokenizer: Any, cfg: WritingConfig) -> tuple[Documents, dict]:
+def write_batch(
+    i: int, model: Any, tokenizer: Any, cfg: WritingConfig, kinds: dict[str, Kind]
+) -> tuple[Documents, dict]:
     """Batch i: its documents, and the count of each verdict."""
-    name = sorted(KINDS)[i % len(KINDS)]
-    kind, gen = KINDS[name], torch.Generator().manual_seed(cfg.seed * 1_000_003 + i)
-    prompts = encode_prompts(name, draw_prompts(kind, cfg.batch, gen), tokenizer)
+    name = sorted(kinds)[i % len(kinds)]
+    kind, gen = kinds[name], torch.Generator().manual_seed(cfg.seed * 1_000_003 + i)
+    prompts = encode_prompts(kind, draw_prompts(kind, cfg.batch, gen), tokenizer)
     new = sample(model, prompts, kind.n_new, cfg, gen)
     pieces, count = [], Counter[str]()
     for prompt, row in zip(prompts, new, strict=True):
@@ -154,14 +156,19 @@ def _claim(folder: Path, what: dict) -> None:
 
 
 def write(
-    model: Any, tokenizer: Any, cfg: WritingConfig, out: Path, identity: dict[str, Any]
+    model: Any,
+    tokenizer: Any,
+    cfg: WritingConfig,
+    out: Path,
+    identity: dict[str, Any],
+    kinds: dict[str, Kind] = KINDS,
 ) -> tuple[Documents, dict[str, Any]]:
-    """Write until `cfg.n_tokens` tokens are kept: the documents, and what happened.
+    """Write `kinds` until `cfg.n_tokens` tokens are kept: the documents, and what happened.
 
     `identity` says which model this is (name, hash): a folder of another model is refused.
     """
     folder = out / PARTS
-    prompts = hashlib.sha256(repr((KINDS, SLOTS)).encode()).hexdigest()
+    prompts = hashlib.sha256(repr((kinds, SLOTS)).encode()).hexdigest()
     settings = {k: v for k, v in asdict(cfg).items() if k != "n_tokens"}  # only when to stop
     what = {"config": settings, "model": identity, "prompts": prompts}
     _claim(folder, {**what, "torch": torch.__version__})
@@ -172,7 +179,7 @@ def write(
         path, report = folder / f"{i:05}.safetensors", folder / f"{i:05}.json"
         if not (path.exists() and report.exists()):
             begin = time.monotonic()
-            docs, count = write_batch(i, model, tokenizer, cfg)
+            docs, count = write_batch(i, model, tokenizer, cfg, kinds)
             save_documents(docs, path)
             spent = time.monotonic() - begin
             part = report.with_suffix(f".{os.getpid()}.part")

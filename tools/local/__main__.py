@@ -17,24 +17,27 @@ if TYPE_CHECKING:
     from tools.local.recipes import Recipe
 
 STEPS = ("write", "text", "names", "harvest", "train", "measure", "status", "clean")
-WRITTEN_TOKENS, WRITTEN_SEED = 120_000, 1  # the corpus sample that ships is of seed 0
+# What the model writes for training, beside what people have written: folder, kinds, tokens
+WRITTEN = {"written": ("mixed", 120_000), "formal": ("formal", 400_000)}
+WRITTEN_SEED = 1  # the corpus sample that ships is of seed 0
 
 
-def written_file(cache: Path) -> Path:
+def written_files(cache: Path) -> dict[str, Path]:
     """Where the model's own text for training lies."""
-    return cache / "written" / "documents.safetensors"
+    return {name: cache / name / "documents.safetensors" for name in WRITTEN}
 
 
 def write(cache: Path) -> None:
     """Let the model write, with another seed than that of the sample that ships."""
     from tools.corpus.__main__ import write_sample
 
-    file = written_file(cache)
-    if not file.exists():
-        options = argparse.Namespace(tokens=WRITTEN_TOKENS, seed=WRITTEN_SEED, out=file.parent)
-        options.batch, options.model = 64, None
-        options.dtype = "bfloat16"  # half the time where the processor has instructions for it
-        write_sample(options)
+    for name, file in written_files(cache).items():
+        if not file.exists():
+            kinds, n = WRITTEN[name]
+            options = argparse.Namespace(tokens=n, seed=WRITTEN_SEED, out=file.parent, kinds=kinds)
+            options.batch, options.model = 64, None
+            options.dtype = "bfloat16"  # half the time where the processor has instructions for it
+            write_sample(options)
 
 
 def course_pipeline(cache: Path, artifacts: Path) -> "Pipeline":
@@ -46,7 +49,7 @@ def course_pipeline(cache: Path, artifacts: Path) -> "Pipeline":
     from utils.models import smollm2
 
     loaded = smollm2.load()
-    texts = text.corpora(cache, loaded.tokenizer, written_file(cache))
+    texts = text.corpora(cache, loaded.tokenizer, written_files(cache))
     file = ROOT / "artifacts" / "corpus_sample" / "documents.safetensors"
     sample = load_documents(file) if file.exists() else None
     sizes, amounts = Sizes(), Amounts()

@@ -108,8 +108,10 @@ def is_final(card: Card) -> bool:
 def more_text(card: Card) -> str:
     """What else decided the weights, for the line on training: distance, last stage, threshold."""
     recipe, text = card["recipe"], ""
+    if n := recipe.get("formal"):
+        text = f"; the formal prose that the model wrote {n} times as often"
     if weight := recipe.get("predictive"):
-        text = (
+        text += (
             f", in a distance in which {FISHER_ROWS} rows of {card['tuned_on']} say how much each "
             f"direction matters to predictions (weight {weight:g}; the log counts in it)"
         )

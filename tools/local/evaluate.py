@@ -20,7 +20,7 @@ from utils.models import ioi
 from utils.models.loaded import Loaded
 from utils.models.sae import Sae
 from utils.sae_metrics import Reconstruction, density_histogram, in_model
-from utils.sae_metrics.recovered import splice_hooks
+from utils.sae_metrics.recovered import Hooks, splice_hooks
 
 Numbers = dict[str, float]
 FEWEST_TOKENS = 3_000_000
@@ -59,31 +59,28 @@ def spliced_in(loaded: Loaded, sae: Sae, rows: Rows, scores: bool) -> Numbers:
     return {name: float(found[name]) for name in (*(SCORES if scores else ()), *IN_MODEL)}
 
 
-@torch.no_grad()
-def indirect(loaded: Loaded, sae: Sae, prompts: list[ioi.Prompt]) -> Numbers:
-    """Mean logit difference clean and with the SAE, which leaves the first position alone."""
-    model, found = loaded.model, []
-    rows = [model.to_tokens(prompt.text) for prompt in prompts]
-    names = torch.tensor([[model.to_single_token(x) for x in (p.io, p.s)] for p in prompts])
-    for length in {row.shape[1] for row in rows}:  # prompts of one length need no padding
-        which = [i for i, row in enumerate(rows) if row.shape[1] == length]
-        tokens = torch.cat([rows[i] for i in which])
+def spliced_differences(loaded: Loaded, sae: Sae, prompts: list[ioi.Prompt]) -> Tensor:
+    """The prompts' logit differences with the SAE, which leaves the first position alone."""
+
+    def hooks_of(tokens: Tensor) -> Hooks:
         keep = torch.ones_like(tokens, dtype=torch.bool)
         keep[:, 0] = False
-        hooks = splice_hooks(sae, keep, Reconstruction())
-        for logits in (model(tokens), model.run_with_hooks(tokens, fwd_hooks=hooks)):
-            right, wrong = logits[:, -1].cpu().gather(1, names[which]).T
-            found.append(right - wrong)
-    differences = torch.stack([torch.cat(found[::2]), torch.cat(found[1::2])])
-    clean, spliced = differences.mean(dim=1).tolist()
-    right_name = (differences > 0).float().mean(dim=1).tolist()
+        return splice_hooks(sae, keep, Reconstruction())
+
+    return ioi.logit_differences(loaded, prompts, hooks_of)
+
+
+def indirect(loaded: Loaded, sae: Sae, prompts: list[ioi.Prompt]) -> Numbers:
+    """Mean logit difference clean and with the SAE."""
+    clean = ioi.logit_differences(loaded, prompts)
+    spliced = spliced_differences(loaded, sae, prompts)
     return {
         "n_prompts": float(len(prompts)),
-        "clean": clean,
-        "spliced": spliced,
-        "kept": spliced / clean,
-        "right_clean": right_name[0],
-        "right_spliced": right_name[1],
+        "clean": float(clean.mean()),
+        "spliced": float(spliced.mean()),
+        "kept": float(spliced.mean() / clean.mean()),
+        "right_clean": float((clean > 0).float().mean()),
+        "right_spliced": float((spliced > 0).float().mean()),
     }
 
 

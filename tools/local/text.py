@@ -1,9 +1,11 @@
 """Which text the activations come from: what is trained on, what is held out, cut into segments.
 
 Speeches (state_union, inaugural) are held out as a whole. They are another kind of text than all
-that is trained on: formal prose meant to be heard, of one genre from 1789 to 2005, where the rest
-is news, chat, reviews, scripture in verses, and documentation. Two per cent of the documents of
-every other source are held out as well, to tell the effect of a new source from that of new text.
+by people that is trained on: formal prose meant to be heard, of one genre from 1789 to 2005, where
+the rest is news, chat, reviews, scripture in verses, and documentation. Formal prose that is
+trained on (addresses among it) the model has written itself, from prompts of our own.
+Two per cent of the documents of every source by people are held out as well, to tell the effect of
+a new source from that of new text.
 """
 
 import hashlib
@@ -25,6 +27,7 @@ PEOPLE: dict[str, int | None] = {
 }  # source: at most so many tokens
 PEOPLE |= {f"docstrings.{name}": 300_000 for name in ("stdlib", "torch", "numpy", "scipy")}
 PEOPLE |= {f"docstrings.{name}": 300_000 for name in ("sklearn", "pandas", "transformers")}
+FORMAL = "formal"  # the collection of formal prose that the model wrote
 HELD_SHARE = 0.02  # of each source's documents
 SEED = 0
 LENGTH = 128  # tokens in a row, BOS among them
@@ -36,7 +39,7 @@ class Corpora:
     """Documents by what they are for."""
 
     people: Documents  # trained on: written by people
-    written: Documents | None  # trained on: written by the model, where that text is there
+    own: dict[str, Documents]  # trained on: written by the model, by collection
     held: dict[str, Documents]  # speeches; same (held-out documents of the sources trained on)
 
 
@@ -56,12 +59,12 @@ def tokenised(name: str, sources: dict[str, int | None], folder: Path, tokenizer
     return load_documents(file)
 
 
-def corpora(folder: Path, tokenizer: Any, written: Path | None = None) -> Corpora:
-    """All text, from `folder` where it was tokenised before; `written` is a file of documents."""
+def corpora(folder: Path, tokenizer: Any, own: dict[str, Path]) -> Corpora:
+    """All text, from `folder` where it was tokenised before; `own` are files, if they are there."""
     people, same = split(tokenised("people", PEOPLE, folder, tokenizer), HELD_SHARE, SEED)
     speeches = tokenised("speeches", dict.fromkeys(SPEECHES), folder, tokenizer)
-    own = load_documents(written) if written is not None and written.exists() else None
-    return Corpora(people, own, {"speeches": speeches, "same": same})
+    there = {name: load_documents(file) for name, file in own.items() if file.exists()}
+    return Corpora(people, there, {"speeches": speeches, "same": same})
 
 
 def shuffled(docs: Documents, tokenizer: Any, length: int = LENGTH) -> Rows:
@@ -80,9 +83,7 @@ def segments(
     piece that is less than a quarter of a segment is left out.
     """
     found: dict[str, Rows] = {}
-    for kind, docs in (("people", texts.people), ("written", texts.written)):
-        if docs is None:
-            continue
+    for kind, docs in {"people": texts.people, **texts.own}.items():
         rows = shuffled(docs, tokenizer, length)
         pieces = zip(rows.ids.split(size), rows.mask.split(size), strict=True)
         for i, (ids, mask) in enumerate(pieces):

@@ -82,7 +82,8 @@ def train(
     """
     n = sum(store.n_tokens() for store in stores)
     place = work / f"{recipe.name}-{n}"
-    data = Chain(stores, batch=recipe.batch, hooks=recipe.hooks, seed=recipe.seed)
+    order = reading_order(stores, recipe)
+    data = Chain(order, batch=recipe.batch, hooks=recipe.hooks, seed=recipe.seed)
     cfg = train_config(recipe, len(data))
     start = init_coder(recipe.sae, torch.Generator().manual_seed(recipe.seed))
     with counted(place / COST):
@@ -104,6 +105,17 @@ def train(
     (folder / LOG).write_bytes((place / LOG).read_bytes())
     cost = read_run(place / COST)
     return coder, Run(n, cfg.n_steps, cost.seconds, cost.cpu_seconds, cost.peak_gb)
+
+
+def reading_order(stores: list[ActivationStore], recipe: Recipe) -> list[ActivationStore]:
+    """One epoch: what is read several times comes at even distances between the rest."""
+    once = [store for store in stores if recipe.times(store.folder.name) == 1]
+    places = [(i + 0.5, store) for i, store in enumerate(once)]
+    for store in stores:
+        n = recipe.times(store.folder.name)
+        if n > 1:
+            places += [((i + 0.5) * len(once) / n, store) for i in range(n)]
+    return [store for _, store in sorted(places, key=lambda place: place[0])]
 
 
 def inputs(batch: Tensor | Pair) -> Tensor:

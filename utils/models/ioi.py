@@ -4,8 +4,10 @@
 a prompt is the logit of the right name less that of the repeated one; chance is 0.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -16,6 +18,8 @@ from utils.models.loaded import Loaded
 ABBA = "When {io} and {s} went to the store, {s} gave a drink to"
 BABA = "When {s} and {io} went to the store, {s} gave a drink to"
 NAMES = ("Mary", "John", "Tom", "Anna", "James", "Sarah")
+
+HooksOf = Callable[[Tensor], list[tuple[Any, Callable[..., Any]]]]
 
 
 @dataclass(frozen=True)
@@ -35,11 +39,21 @@ def prompts(template: str, names: tuple[str, ...] = NAMES) -> list[Prompt]:
 
 
 @torch.no_grad()
-def logit_differences(loaded: Loaded, asked: list[Prompt]) -> Float[Tensor, " prompt"]:
-    """Logit of the right name less that of the repeated one, at the last position."""
-    model, found = loaded.model, []
-    for prompt in asked:  # one at a time: lengths differ
-        logits = model(model.to_tokens(prompt.text))[0, -1]
-        right, wrong = (model.to_single_token(name) for name in (prompt.io, prompt.s))
-        found.append(logits[right] - logits[wrong])
-    return torch.stack(found)
+def logit_differences(
+    loaded: Loaded, asked: list[Prompt], hooks_of: HooksOf | None = None
+) -> Float[Tensor, " prompt"]:
+    """Logit of the right name less that of the repeated one, at the last position.
+
+    `hooks_of(tokens)` gives the hooks under which a batch of prompts runs.
+    """
+    model, found = loaded.model, torch.zeros(len(asked))
+    rows = [model.to_tokens(prompt.text)[0] for prompt in asked]
+    names = torch.tensor([[model.to_single_token(x) for x in (p.io, p.s)] for p in asked])
+    for length in {len(row) for row in rows}:  # prompts of one length need no padding
+        which = [i for i, row in enumerate(rows) if len(row) == length]
+        tokens = torch.stack([rows[i] for i in which])
+        hooks = hooks_of(tokens) if hooks_of else []
+        logits = model.run_with_hooks(tokens, fwd_hooks=hooks)[:, -1].float().cpu()
+        right, wrong = logits.gather(1, names[which]).T
+        found[which] = right - wrong
+    return found
