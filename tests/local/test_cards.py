@@ -22,8 +22,9 @@ FOLDER = ROOT / "artifacts" / "smollm2"
 TOLERANCE = {"explained_variance": 2e-3, "l0": 0.1, "loss_recovered": 5e-3, "kl_recovered": 5e-3}
 ATTENTION_LAYER = 23  # what names.json must say, see the first test
 # What is known to miss a bar: the card and artifacts/README.md say so, and a better SAE must be
-# taken off this list
-MISSED: dict[str, list[str]] = {}
+# taken off this list. On speeches layer 23's attention matters little: zeros there cost 0.023 nats,
+# and the SAE 0.0014, where 0.0011 would do.
+MISSED = {"attention_23": ["speeches.loss_recovered"]}
 NAMES = [recipe.name for recipe in recipes(ATTENTION_LAYER)]
 
 
