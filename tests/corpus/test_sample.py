@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import pytest
 
-from tools.corpus.__main__ import is_written, write_sample
+from tools.corpus.__main__ import is_written, main, write_sample
 from tools.corpus.prompts import KINDS
 from tools.corpus.writing import WritingConfig, verdict
 from utils.corpus import corpus_sample, rows_of
@@ -39,6 +39,13 @@ def test_every_document_passes_the_filter_and_every_kind_is_there():
 def test_it_makes_rows_with_little_padding():
     rows = rows_of(corpus_sample(), bos=1, pad=2)
     assert rows.mask.float().mean() > 0.85 and len(rows) > 1000
+
+
+def test_other_kinds_do_not_take_the_place_of_the_sample(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["tools.corpus", "sample", "--kinds", "formal"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "needs --out" in capsys.readouterr().err
 
 
 def test_writing_it_again_is_skipped_and_asked_for_by_the_defaults(capsys):

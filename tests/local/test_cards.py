@@ -64,8 +64,8 @@ def test_card__its_metrics_hold_on_the_rows_that_ship(card, local):
 
 def test_cards__say_the_clean_logit_difference(local):
     clean = float(ioi.logit_differences(local, names.asked()).mean())
-    for name in NAMES:
-        said = json.loads((FOLDER / name / "card.json").read_text())["metrics"]["indirect"]
+    for file in FOLDER.glob("*/card.json"):
+        said = json.loads(file.read_text())["metrics"]["indirect"]
         assert said["clean"] == pytest.approx(clean, rel=0.005)
 
 

@@ -63,7 +63,7 @@ def make_card(
     from tools.corpus.prompts import COLLECTIONS
 
     kinds = COLLECTIONS[args.kinds]
-    formal = "" if args.kinds == "mixed" else f" --kinds {args.kinds}"
+    other = "" if args.kinds == "mixed" else f" --kinds {args.kinds}"
     return {
         "what": "text written by the model from seeded prompts, as token ids without BOS",
         "model": {**identity, "licence": "Apache-2.0"},
@@ -80,7 +80,7 @@ def make_card(
         "machine": f"{platform.machine()}, shared with other programs",
         "date": time.strftime("%Y-%m-%d"),
         "command": f"python -m tools.corpus sample --seed {cfg.seed} --tokens {cfg.n_tokens} "
-        f"--batch {cfg.batch} --dtype {cfg.dtype}{formal}",
+        f"--batch {cfg.batch} --dtype {cfg.dtype}{other}",
         "sha256": sha256(args.out / FILE),
     }
 
@@ -174,6 +174,8 @@ def main() -> None:
     look.add_argument("file", type=Path)
     look.set_defaults(run=show)
     args = parser.parse_args()
+    if args.run is write_sample and args.kinds != "mixed" and args.out == SAMPLE:
+        parser.error("--kinds formal needs --out: the sample that ships is of mixed kinds")
     args.run(args)
 
 

@@ -35,7 +35,7 @@ class Amounts:
     held: int = 1024  # rows of each held-out text whose activations are kept
     in_model: int = 256  # rows of speeches through the whole model, three times
     # attention costs so little loss that on 256 rows the share recovered has a standard error of
-    # 0.013: one SAE recovered 0.958 of it on the first 256 and 0.943 on the first 520
+    # 0.014: the SAE that ships recovered 0.960 of it on 256 rows, 0.940 on these
     in_model_attention: int = 1024
     in_model_others: int = 32  # rows of each other text
     sample: int = 4  # rows that ship with the course for the tests
