@@ -38,6 +38,26 @@ def test_an_epoch_has_every_token_once_in_an_order_of_its_own(store):
     assert keys(store.reader(batch=11, drop_last=False, seed=5, mix=3)) != one
 
 
+def test_only_tokens_of_the_rows_that_are_asked_for(store, ids):
+    """Each of their tokens once an epoch, in another order each time; resumable."""
+    wanted = torch.arange(len(ids)) % 3 == 0
+    part = store.of_rows(wanted)
+    in_train = torch.cat([store.tensors(s["file"])["row"] for s in store.shards("train")]).long()
+    assert part.n_tokens() == int(wanted[in_train].sum()) < store.n_tokens()
+    places = wanted[in_train].nonzero().flatten().tolist()
+    plain = keys(store.reader(batch=11, drop_last=False, shuffle=False))
+    reader = part.reader(batch=11, drop_last=False, epochs=2, mix=2)
+    assert len(reader) == -(-part.n_tokens() // 11)
+    batches = list(reader)
+    one, two = (keys(batches[i * len(reader) :][: len(reader)]) for i in range(2))
+    assert sorted(one) == sorted(two) == sorted(plain[i] for i in places)
+    assert one != two
+    with pytest.raises(StoreError, match="store"):
+        part.reader(batch=11).load_state_dict(store.reader(batch=11).state_dict())
+    other = store.of_rows(~wanted)
+    assert part.n_tokens() + other.n_tokens() == store.n_tokens()
+
+
 def test_the_batch_size_is_kept_and_the_rest_dropped(store):
     n = store.n_tokens()
     batches = list(store.reader(batch=50))

@@ -1,6 +1,8 @@
 """The whole pipeline on a small random model, in seconds: every step, stopped and resumed."""
 
 import json
+import operator
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,11 +13,11 @@ import torch
 from tools.local import names, text
 from tools.local.cards import is_final, readme
 from tools.local.evaluate import BARS, indirect
-from tools.local.harvest import Chain
+from tools.local.harvest import Mix
 from tools.local.pipeline import SAMPLE_FILE, Amounts, Pipeline, sample_rows
 from tools.local.recipes import Sizes, recipes, train_config
-from tools.local.train import counted, read_run, reading_order, train
-from utils.activations import Reader, StoreError
+from tools.local.train import Material, counted, read_run, reading, train
+from utils.activations import StoreError
 from utils.corpus import join
 from utils.models import ioi
 from utils.models.sae import Sae, entries, load_sae
@@ -24,7 +26,7 @@ SIZES = Sizes(24, 3, 6, layer=1, residual=40, transcoder=30, attention=36, k=4, 
 SIZES = replace(
     SIZES,
     k_attention=4,
-    k_saved=(3, 4),
+    k_saved=3,
     batch=64,
     epochs=8,
     epochs_transcoder=8,
@@ -53,7 +55,7 @@ def documents(n, seed, *sources):
 
 def pipeline_at(folder, loaded):
     held = {"speeches": documents(30, 1, "speeches"), "same": documents(9, 2, "abc", "webtext")}
-    texts = text.Corpora(documents(60, 3, "abc", "webtext"), {}, held)
+    texts = text.Corpora(documents(60, 3, "abc", "webtext", "docstrings.torch"), {}, held)
     prompt = ioi.Prompt("When Mary and John went to", "Mary", "John")
     places = folder / "cache", folder / "artifacts"
     return Pipeline(
@@ -94,7 +96,7 @@ def test_pipeline__its_cards_say_what_was_measured_on_which_text(made):
         folder = pipeline.artifacts / card["name"]
         assert json.loads((folder / "card.json").read_text()) == card
         assert (folder / "README.md").read_text() == readme(card)
-        assert card["sources"].keys() == {"abc", "webtext"}
+        assert card["sources"].keys() == {"abc", "webtext", "docstrings.torch"}
         assert (folder / "log.jsonl").exists()
 
 
@@ -127,7 +129,7 @@ def test_pipeline__saves_a_threshold_for_fewer_latents_where_the_recipe_says_so(
     assert "at which 3 latents are active on training text" in page
     sae = load_sae(pipeline.artifacts / recipe.name)
     store = pipeline.stores(recipe.source)[0]
-    rows = torch.cat([x for x, _ in Chain([store], batch=64, hooks=recipe.hooks)])
+    rows = torch.cat([x for x, _ in Mix([store], batch=64, hooks=recipe.hooks)])
     assert float((sae.encode(rows) > 0).sum(dim=1).float().mean()) == pytest.approx(3, abs=0.1)
 
 
@@ -136,7 +138,7 @@ def test_pipeline__refuses_a_distance_that_does_not_fold_before_it_trains(made, 
     topk = replace(pipeline.recipes()[0], predictive=1.0)
     stores, place = pipeline.stores(topk.source), (tmp_path / "work", tmp_path / "out")
     with pytest.raises(ValueError, match="take batchtopk"):
-        train(topk, stores, *place, pipeline.loaded, pipeline.tuning_rows)
+        train(topk, Material(stores, {}, pipeline.tuning_rows(topk)), *place, pipeline.loaded)
     assert not place[1].exists() and not list(place[0].rglob("checkpoint.pt"))
 
 
@@ -195,46 +197,95 @@ def test_pipeline__reads_formal_prose_where_a_recipe_asks(made):
     assert with_more.read_by(attention) == list(with_more.train_rows)
     assert with_more.read_by(attention)[-1].startswith("formal-")
     assert not with_more.finished(attention)
+    tuning, first = with_more.tuning_rows(attention), with_more.train_rows
+    assert with_more.tuned_on(attention) == ["people-00", "formal-00"]
+    assert torch.equal(tuning.ids[:4:2], first["people-00"].ids[:2])
+    assert torch.equal(tuning.ids[1:4:2], first["formal-00"].ids[:2])
+    assert with_more.tuned_on(transcoder) == ["people-00"]
+    assert torch.equal(with_more.tuning_rows(transcoder).ids, first["people-00"].ids)
 
 
-def test_reading_order__spreads_what_is_read_several_times(made):
-    attention = made[0].recipes()[2]
-    names = [f"people-0{i}" for i in range(6)] + ["formal-00"]
-    stores = [SimpleNamespace(folder=Path(name)) for name in names]
-    order = [store.folder.name for store in reading_order(stores, replace(attention, formal=3))]
-    assert order.count("formal-00") == 3 and [n for n in order if n in names[:6]] == names[:6]
-    places = [i for i, name in enumerate(order) if name == "formal-00"]
-    assert places == [1, 4, 7]
-    once = reading_order(stores, replace(attention, formal=1))
-    assert [store.folder.name for store in once] == names
-
-
-def test_chain__resumes_in_the_middle_and_between_segments(made):
+def test_reading__has_each_store_as_often_as_the_recipe_says(made):
     pipeline, _ = made
-    stores = pipeline.stores(pipeline.source())
+    recipe = replace(pipeline.recipes()[2], prose=3)
+    formal = SimpleNamespace(folder=Path("formal-00"))
+    stores = pipeline.stores(recipe.source)
+    material = Material([*stores, formal], pipeline.prose, pipeline.tuning_rows(recipe))
+    for times in (None, 1, 4):
+        read = reading(material, replace(recipe, formal=times))
+        assert sum(s is formal for s in read) == (times or 0)
+        whole = [s for s in read if s is not formal and s.rows is None]
+        assert len(whole) == len(stores) and all(map(operator.is_, whole, stores))
+    for store in stores:
+        rows, mine = pipeline.train_rows[store.folder.name], pipeline.prose[store.folder.name]
+        again = [s for s in read if s.folder == store.folder and s.rows is not None]
+        assert [part.n_tokens() for part in again] == [int(rows.mask[mine, 1:].sum())] * 2
+    plain = reading(material, replace(recipe, prose=None, formal=1))
+    assert len(plain) == len(material.stores) and all(map(operator.is_, plain, material.stores))
+
+
+def test_prose__is_what_is_not_documentation(made):
+    pipeline, _ = made
+    docs, length = pipeline.texts.people, pipeline.amounts.length
+    prose = torch.cat(list(pipeline.prose.values()))
+    rows = text.shuffled(docs, pipeline.loaded.tokenizer, length)
+    for mine, document in zip(prose.tolist(), rows.document.tolist(), strict=True):
+        assert mine == (docs.names[docs.source[document]] != "docstrings.torch")
+    assert 0 < prose.sum() < len(prose)
+
+
+@pytest.fixture
+def mix(made):
+    """Small batches of two segments, the first of which is read twice."""
+    pipeline, _ = made
+    stores, hook = pipeline.stores(pipeline.source()), pipeline.recipes()[0].hook_in
     assert len(stores) > 1
-    hook = pipeline.recipes()[0].hook_in
-    whole = list(Chain(stores, batch=32, hooks=hook))
-    assert len(whole) == len(Chain(stores, batch=32, hooks=hook))
-    border = len(Reader(stores[0], batch=32, hooks=hook))
-    for stop in (1, border, border + 1):
-        first, second = (Chain(stores, batch=32, hooks=hook) for _ in range(2))
-        batches = iter(first)
-        for _ in range(stop):
-            next(batches)
+    return lambda: Mix([stores[0], *stores], batch=32, pieces=8, hooks=hook)
+
+
+def same(one, two):
+    return len(one) == len(two) and all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def test_mix__resumes_anywhere(mix):
+    data = mix()
+    whole, n = [*data, *data], len(data)
+    assert len(whole) == 2 * n and not same(whole[:n], whole[n:])
+    for stop in (0, 1, n // 2, n - 1, n, n + 1):
+        first, second = mix(), mix()
+        batches = (batch for _ in range(2) for batch in first)
+        assert same([next(batches) for _ in range(stop)], whole[:stop])
         second.load_state_dict(first.state_dict())
-        for expected, got in zip(whole[stop:], second, strict=True):
-            torch.testing.assert_close(got, expected)
+        rest = list(second)
+        if stop % n:  # the epoch that was begun, then the next
+            rest += list(second)
+        assert same(rest[: 2 * n - stop], whole[stop : stop + len(rest)])
 
 
-def test_chain__reads_another_order_in_the_next_epoch_and_refuses_other_segments(made):
+def test_mix__gives_every_store_its_share_of_each_batch(mix):
+    data = mix()
+    sizes = [len(reader) for reader in data.readers]
+    for at in range(len(data)):
+        turns = data.order[at * data.pieces : (at + 1) * data.pieces]
+        for i, size in enumerate(sizes):
+            assert abs(turns.count(i) - data.pieces * size / sum(sizes)) < 1.5
+    read = Counter(tuple(row) for batch in data for row in batch.tolist())
+    whole = [r.store.reader(batch=1, hooks=data.readers[0].hooks) for r in data.readers]
+    there = Counter(tuple(row) for reader in whole for batch in reader for row in batch.tolist())
+    assert read <= there and read.total() == 32 * len(data)
+    assert there.total() - read.total() < 32 + 4 * len(sizes)  # what fills no batch, no piece
+    twice, once = mix().readers[:2]
+    assert not same(list(twice), list(once))
+
+
+def test_mix__refuses_other_segments_and_too_few(made, mix):
     stores = made[0].stores(made[0].source())
-    hook = made[0].recipes()[0].hook_in
-    data = Chain(stores, batch=32, hooks=hook)
-    once, again = list(data), list(data)
-    assert len(once) == len(again) and not torch.equal(once[0], again[0])
     with pytest.raises(StoreError, match="segments"):
-        Chain(stores[:1], hooks=hook, batch=32).load_state_dict(data.state_dict())
+        Mix(stores[:1], batch=32).load_state_dict(mix().state_dict())
+    with pytest.raises(StoreError, match="no batch of 100000"):
+        Mix(stores, batch=100_000, pieces=2000)
+    with pytest.raises(StoreError, match="harvest first"):
+        Mix([])
 
 
 def test_contributions__add_up_to_the_logit_difference(loaded):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 STEPS = ("write", "text", "names", "harvest", "train", "measure", "status", "clean")
 # What the model writes for training, beside what people have written: folder, kinds, tokens
-WRITTEN = {"written": ("mixed", 120_000), "formal": ("formal", 400_000)}
+WRITTEN = {"written": ("mixed", 120_000), "formal": ("formal", 620_000)}
 WRITTEN_SEED = 1  # the corpus sample that ships is of seed 0
 
 

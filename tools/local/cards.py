@@ -110,9 +110,11 @@ def more_text(card: Card) -> str:
     recipe, text = card["recipe"], ""
     if n := recipe.get("formal"):
         text = f"; the formal prose that the model wrote {n} times as often"
+    if n := recipe.get("prose"):
+        text += f"; prose by people {n} times as often"
     if weight := recipe.get("predictive"):
         text += (
-            f", in a distance in which {FISHER_ROWS} rows of {card['tuned_on']} say how much each "
+            f"; in a distance in which {FISHER_ROWS} rows of {card['tuned_on']} say how much each "
             f"direction matters to predictions (weight {weight:g}; the log counts in it)"
         )
     if n := recipe["finetune_rows"]:

@@ -1,9 +1,14 @@
 """Activations of the language model on disk, segment by segment, and batches from the segments."""
 
+import math
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
 
 from utils.activations import ActivationStore, Reader, StoreConfig, StoreError, write_activations
 from utils.activations.index import INDEX, Compute, read_index
@@ -55,23 +60,51 @@ def stores_of(
     return found
 
 
-class Chain:
-    """Batches of one store after the other, with a position that a checkpoint can hold."""
+class Mix:
+    """Batches in which every store has its share, with a position that a checkpoint can hold.
 
-    def __init__(self, stores: list[ActivationStore], **settings: Any) -> None:
+    A batch is `pieces` small ones, each of one store; a store's pieces come at even distances
+    over the epoch. One store after the other would be simpler, but an SAE forgets the kind of text
+    that it has not seen for a while, and BatchTopK would give each kind the same number of
+    latents, which at one threshold it does not have. A store that is there twice is read in two
+    orders. What is left of an epoch after its last whole batch is not read.
+    """
+
+    def __init__(
+        self, stores: list[ActivationStore], batch: int = 1024, pieces: int = 16, **settings: Any
+    ) -> None:
         if not stores:
             raise StoreError("no segment is complete: harvest first")
-        self.readers = [Reader(store, **settings) for store in stores]
-        self.at = 0  # the reader that gives the next batch
+        self.pieces = math.gcd(pieces, batch)
+        size, seed = batch // self.pieces, settings.pop("seed", 0)
+        self.readers = [
+            Reader(store, batch=size, seed=seed + i, **settings) for i, store in enumerate(stores)
+        ]
+        places = [
+            ((n + 0.5) / len(reader), i)
+            for i, reader in enumerate(self.readers)
+            for n in range(len(reader))
+        ]
+        self.order = [i for _, i in sorted(places)]
+        if len(self) == 0:
+            raise StoreError(f"these segments have no batch of {batch} activations: harvest more")
+        self.at = 0  # the next batch
 
     def __len__(self) -> int:
         """Batches in one epoch."""
-        return sum(len(reader) for reader in self.readers)
+        return len(self.order) // self.pieces
 
     def __iter__(self) -> Iterator[Any]:
-        while self.at < len(self.readers):
-            yield from self.readers[self.at]
+        reading = [iter(reader) for reader in self.readers]
+        while self.at < len(self):
+            turns = self.order[self.at * self.pieces : (self.at + 1) * self.pieces]
+            found = [next(reading[i]) for i in turns]
             self.at += 1
+            tuples = [piece if isinstance(piece, tuple) else (piece,) for piece in found]
+            whole = tuple(torch.cat(part) for part in zip(*tuples, strict=True))
+            yield whole[0] if isinstance(found[0], Tensor) else whole
+        for rest in reading:  # to the end: then the readers begin another epoch
+            deque(rest, maxlen=0)
         self.at = 0
 
     def state_dict(self) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from tools.examples import as_text, examples
 from tools.local import names, text
@@ -14,7 +16,7 @@ from tools.local.cards import Card, data_text, make_card, plain, write_card
 from tools.local.evaluate import measure
 from tools.local.harvest import HELD_OUT, Pass, harvest, stores_of
 from tools.local.recipes import Recipe, Sizes, one_pass, recipes
-from tools.local.train import Run, train
+from tools.local.train import Material, Run, train
 from tools.tiny.cards import read_card
 from utils.activations import ActivationStore
 from utils.corpus import Documents, Rows, join, load_documents, rows_of, save_documents
@@ -35,7 +37,7 @@ class Amounts:
     held: int = 1024  # rows of each held-out text whose activations are kept
     in_model: int = 256  # rows of speeches through the whole model, three times
     # attention costs so little loss that on 256 rows the share recovered has a standard error of
-    # 0.014: the SAE that ships recovered 0.960 of it on 256 rows, 0.940 on these
+    # 0.014: one SAE recovered 0.960 of it on 256 rows and 0.940 on these
     in_model_attention: int = 1024
     in_model_others: int = 32  # rows of each other text
     sample: int = 4  # rows that ship with the course for the tests
@@ -67,6 +69,12 @@ class Pipeline:
         """Segments to train on, by name."""
         a, tokenizer = self.amounts, self.loaded.tokenizer
         return text.segments(self.texts, tokenizer, a.per_segment, a.length)
+
+    @cached_property
+    def prose(self) -> dict[str, Bool[Tensor, " row"]]:
+        """Which rows of the segments by people are prose, not documentation."""
+        a, tokenizer = self.amounts, self.loaded.tokenizer
+        return text.prose(self.texts, tokenizer, a.per_segment, a.length)
 
     @cached_property
     def held_rows(self) -> dict[str, Rows]:
@@ -140,20 +148,27 @@ class Pipeline:
         folder, stores = self.artifacts / recipe.name, self.stores_for(recipe, partial)
         (folder / "card.json").unlink(missing_ok=True)  # it is not of the weights that come
         place = self.cache / "training"
-        _, run = train(recipe, stores, place, folder, self.loaded, self.tuning_rows)
+        material = Material(stores, self.prose, self.tuning_rows(recipe))
+        _, run = train(recipe, material, place, folder, self.loaded)
         whole = [store.folder.name for store in self.stores_for(recipe)]
         used = [store.folder.name for store in stores]
         return self.describe(recipe, run, [n if n in whole else f"part of {n}" for n in used])
 
-    @property
-    def tuning_rows(self) -> Rows:
-        """Rows that run through the model in training: a random sample of what people wrote."""
-        return self.train_rows[self.tuned_on]
+    def tuned_on(self, recipe: Recipe) -> list[str]:
+        """Of which segments rows run through the model in training: the first of people, and of
+        the formal prose, where the recipe has it."""
+        found = list(self.train_rows)[:1]
+        if recipe.formal:
+            found += [name for name in self.train_rows if name.startswith(text.FORMAL)][:1]
+        return found
 
-    @property
-    def tuned_on(self) -> str:
-        """The segment of those rows."""
-        return next(iter(self.train_rows))
+    def tuning_rows(self, recipe: Recipe) -> Rows:
+        """Those rows, of each segment in turn."""
+        parts = [self.train_rows[name] for name in self.tuned_on(recipe)]
+        n = min(len(part) for part in parts)
+        ids = torch.stack([part.ids[:n] for part in parts], dim=1).flatten(0, 1)
+        mask = torch.stack([part.mask[:n] for part in parts], dim=1).flatten(0, 1)
+        return Rows(ids, mask, torch.arange(len(ids)))
 
     def describe(self, recipe: Recipe, run: Run, used: list[str]) -> Card:
         """Measure the saved weights and write their card."""
@@ -168,7 +183,9 @@ class Pipeline:
             "command": f"python -m tools.local train {recipe.name}{options}",
             "data": data_text(run.tokens, whole, sources),
             "segments": used,
-            "tuned_on": self.tuned_on if recipe.finetune_rows or recipe.predictive else None,
+            "tuned_on": " and ".join(self.tuned_on(recipe))
+            if recipe.finetune_rows or recipe.predictive
+            else None,
             "text": {n: text.digest(self.train_rows[n.removeprefix("part of ")]) for n in used},
             "sources": sources,
         }

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from tools.corpus.texts import encode, texts_of
 from utils.corpus import Documents, Rows, load_documents, merge, rows_of, save_documents, split
@@ -25,8 +27,9 @@ PEOPLE: dict[str, int | None] = {
     "webtext": None,
     "genesis": None,
 }  # source: at most so many tokens
-PEOPLE |= {f"docstrings.{name}": 300_000 for name in ("stdlib", "torch", "numpy", "scipy")}
-PEOPLE |= {f"docstrings.{name}": 300_000 for name in ("sklearn", "pandas", "transformers")}
+DOCS = "docstrings."  # what the names of the sources begin with that are not prose
+PEOPLE |= {f"{DOCS}{name}": 300_000 for name in ("stdlib", "torch", "numpy", "scipy")}
+PEOPLE |= {f"{DOCS}{name}": 300_000 for name in ("sklearn", "pandas", "transformers")}
 FORMAL = "formal"  # the collection of formal prose that the model wrote
 HELD_SHARE = 0.02  # of each source's documents
 SEED = 0
@@ -80,16 +83,26 @@ def segments(
     """Rows to train on, a random sample of their kind each, by name and in order.
 
     The model's own text comes in segments of its own, so that it can be added later. A last
-    piece that is less than a quarter of a segment is left out.
+    piece that is less than an eighth of a segment is left out.
     """
     found: dict[str, Rows] = {}
     for kind, docs in {"people": texts.people, **texts.own}.items():
         rows = shuffled(docs, tokenizer, length)
         pieces = zip(rows.ids.split(size), rows.mask.split(size), strict=True)
         for i, (ids, mask) in enumerate(pieces):
-            if i == 0 or len(ids) >= size // 4:
+            if i == 0 or len(ids) >= size // 8:
                 found[f"{kind}-{i:02}"] = Rows(ids, mask, torch.arange(len(ids)))
     return found
+
+
+def prose(
+    texts: Corpora, tokenizer: Any, size: int = ROWS_PER_SEGMENT, length: int = LENGTH
+) -> dict[str, Bool[Tensor, " row"]]:
+    """Which rows of the segments written by people are prose, not documentation."""
+    docs = texts.people
+    is_prose = torch.tensor([not name.startswith(DOCS) for name in docs.names])
+    pieces = is_prose[docs.source[shuffled(docs, tokenizer, length).document]].split(size)
+    return {f"people-{i:02}": piece for i, piece in enumerate(pieces)}
 
 
 def n_tokens(rows: Rows) -> int:

@@ -11,10 +11,11 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from jaxtyping import Bool
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tools.local.harvest import Chain
+from tools.local.harvest import Mix
 from tools.local.recipes import FISHER_ROWS, Recipe, train_config
 from utils.activations import ActivationStore
 from utils.corpus import Rows
@@ -66,24 +67,29 @@ def read_run(file: Path) -> Run:
     return Run(**json.loads(file.read_text())) if file.exists() else Run()
 
 
+@dataclass(frozen=True)
+class Material:
+    """What a training reads."""
+
+    stores: list[ActivationStore]
+    prose: dict[str, Bool[Tensor, " row"]]  # by segment: which rows are prose by people
+    # text to train on, of which some runs through the model: to learn which directions matter to
+    # it, and in the last stage
+    rows: Rows
+
+
 def train(
-    recipe: Recipe,
-    stores: list[ActivationStore],
-    work: Path,
-    folder: Path,
-    loaded: Loaded,
-    rows: Rows,
+    recipe: Recipe, material: Material, work: Path, folder: Path, loaded: Loaded
 ) -> tuple[SparseCoder, Run]:
     """Train on these segments and save to `folder`, in float16 and sae_lens' format.
 
-    `rows` are text to train on, of which some run through the model: to learn which directions
-    matter to it, and in the last stage, which starts again if it is stopped. `work` holds the
-    checkpoint of a run on so many activations; a run on more starts anew.
+    `work` holds the checkpoint of a run on so many activations; a run on more starts anew. A last
+    stage on the model's predictions starts again if it is stopped.
     """
+    stores, rows = material.stores, material.rows
     n = sum(store.n_tokens() for store in stores)
     place = work / f"{recipe.name}-{n}"
-    order = reading_order(stores, recipe)
-    data = Chain(order, batch=recipe.batch, hooks=recipe.hooks, seed=recipe.seed)
+    data = Mix(reading(material, recipe), batch=recipe.batch, hooks=recipe.hooks, seed=recipe.seed)
     cfg = train_config(recipe, len(data))
     start = init_coder(recipe.sae, torch.Generator().manual_seed(recipe.seed))
     with counted(place / COST):
@@ -95,7 +101,7 @@ def train(
         coder = trained.coder if by is None else unstretched(trained.coder, by)
         coder = tuned(recipe, coder, loaded, rows)
         if recipe.k_saved is not None:
-            first = Chain(stores[:1], batch=recipe.batch, hooks=recipe.hooks, seed=recipe.seed)
+            first = Mix(stores[:1], batch=recipe.batch, hooks=recipe.hooks, seed=recipe.seed)
             few = [inputs(batch) for batch in islice(first, CUT_BATCHES)]
             calibrate_cut(coder, few, recipe.k_saved)
     where = {"hook_name": recipe.hook_in, "model_name": loaded.name, "prepend_bos": True}
@@ -107,15 +113,15 @@ def train(
     return coder, Run(n, cfg.n_steps, cost.seconds, cost.cpu_seconds, cost.peak_gb)
 
 
-def reading_order(stores: list[ActivationStore], recipe: Recipe) -> list[ActivationStore]:
-    """One epoch: what is read several times comes at even distances between the rest."""
-    once = [store for store in stores if recipe.times(store.folder.name) == 1]
-    places = [(i + 0.5, store) for i, store in enumerate(once)]
-    for store in stores:
-        n = recipe.times(store.folder.name)
-        if n > 1:
-            places += [((i + 0.5) * len(once) / n, store) for i in range(n)]
-    return [store for _, store in sorted(places, key=lambda place: place[0])]
+def reading(material: Material, recipe: Recipe) -> list[ActivationStore]:
+    """What an epoch reads, each store as often as the recipe says."""
+    found = []
+    for store in material.stores:
+        found += [store] * recipe.times(store.folder.name)
+        again = (recipe.prose or 1) - 1
+        if again and store.folder.name in material.prose:
+            found += [store.of_rows(material.prose[store.folder.name])] * again
+    return found
 
 
 def inputs(batch: Tensor | Pair) -> Tensor:

@@ -8,15 +8,21 @@ of which the system keeps as much as there is room for, and one batch.
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from utils.activations.index import Split, StoreError, digest_of_index, read_index
+from utils.activations.index import (
+    Split,
+    StoreError,
+    digest_of,
+    digest_of_index,
+    read_index,
+)
 
 Batch = Tensor | tuple[Tensor, ...]
 
@@ -33,6 +39,7 @@ class ActivationStore:
 
     folder: Path
     index: dict[str, Any]
+    rows: Bool[Tensor, " row"] | None = None  # which of its rows are read; None: all
 
     @property
     def hooks(self) -> tuple[str, ...]:
@@ -57,6 +64,24 @@ class ActivationStore:
 
         with safe_open(self.folder / file, framework="pt") as opened:
             return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+
+    def of_rows(self, rows: Bool[Tensor, " row"]) -> "ActivationStore":
+        """The same files, of which only the tokens of these rows are counted and read.
+
+        `rows` says of each row of the tokens that were written whether it is wanted.
+        """
+        shards = [
+            {**shard, "tokens": int(rows[self.tensors(shard["file"])["row"].long()].sum())}
+            for shard in self.index["shards"]
+        ]
+        index = {**self.index, "shards": shards, "only": digest_of(rows)}
+        return replace(self, index=index, rows=rows)
+
+    def chosen(self, shards: list[dict[str, Tensor]]) -> Int[Tensor, " token"]:
+        """Which tokens of these shards are read, as places in them put one after the other."""
+        row = torch.cat([shard["row"] for shard in shards]).long()
+        wanted = torch.ones_like(row, dtype=torch.bool) if self.rows is None else self.rows[row]
+        return wanted.nonzero().flatten()
 
     def reader(self, **settings: Any) -> "Reader":
         """A `Reader` of this store."""
@@ -171,10 +196,11 @@ class Reader:
     def _group(self, epoch: int, g: int, members: list[int]) -> _Group:
         """A group, opened; the one before it is kept, since a batch may need both."""
         if (epoch, g) not in self._groups:
-            sizes = torch.tensor([self.shards[s]["tokens"] for s in members])
-            gen, n = generator(self.seed, epoch, g), int(sizes.sum())
-            order = torch.randperm(n, generator=gen) if self.shuffle else torch.arange(n)
             opened = [self.store.tensors(self.shards[s]["file"]) for s in members]
+            sizes = torch.tensor([len(shard["row"]) for shard in opened])
+            order = self.store.chosen(opened)
+            if self.shuffle:
+                order = order[torch.randperm(len(order), generator=generator(self.seed, epoch, g))]
             self._groups = dict([*self._groups.items()][-1:])
             self._groups[epoch, g] = _Group(order, sizes.cumsum(0) - sizes, opened)
         return self._groups[epoch, g]
