@@ -48,9 +48,9 @@ claims: setup-dev ## reproduce the published results: docs/claims.md (minutes)
 	@$(RUN) tools.claims $(PYTEST_ARGS)
 
 bench: setup-dev ## measure the fast trainers against the plain loops
-	@$(RUN) tools.bench
-	@$(RUN) tools.bench_ensemble
-	@$(RUN) tools.bench_saes
+	@$(RUN) tools.bench.toy
+	@$(RUN) tools.bench.ensemble
+	@$(RUN) tools.bench.saes
 
 artifacts: setup-dev ## train the course's small models and their SAEs, what is missing
 	@$(RUN) tools.tiny

@@ -41,7 +41,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from part31_superposition.s1_nonprivileged_basis import sparse_features, toy_forward
-from utils import plots_correlated
+from utils.plots import correlated as plots_correlated
 from utils.toy import ToyConfig, TrainConfig, fit, init_toy
 
 # %% [markdown]

@@ -40,7 +40,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from part31_superposition.s1_nonprivileged_basis import sparse_features, toy_loss
-from utils import plots_neurons
+from utils.plots import neurons as plots_neurons
 from utils.toy import ToyConfig, TrainConfig, fit, init_toy
 
 # %% [markdown]

@@ -45,7 +45,8 @@ from einops import einsum
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from utils import plots, plots_geometry
+from utils import plots
+from utils.plots import geometry as plots_geometry
 from utils.toy import (
     ToyConfig,
     TrainConfig,

@@ -52,10 +52,10 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from part31_superposition.s1_nonprivileged_basis import sparse_features
-from utils import plots_sae as plots
+from utils.given.sae_variants import Architecture, Pair, Silence, hole_share, tree_features
+from utils.plots import sae as plots
+from utils.plots.film import save_film
 from utils.progress import track
-from utils.sae_film import save_film
-from utils.sae_variants import Architecture, Pair, Silence, hole_share, tree_features
 from utils.toy import Run, ToyConfig, TrainConfig, fit, init_toy, train_toy_fast
 
 Params = dict[str, Tensor]  # "W_enc", "b_enc", "W_dec", "b_dec"; a tied SAE has no "W_enc"
@@ -855,7 +855,7 @@ if __name__ == "__main__":
 # **What the film does not show.** That a latent has the right *direction* does not mean that it has
 # the right *size*. That is the next part.
 #
-# `save_film` (in `utils/sae_film.py`) writes the same film as one small web page that needs no
+# `save_film` (in `utils/plots/film.py`) writes the same film as one small web page that needs no
 # network: give `web_page` a name above.
 
 # %% [markdown]

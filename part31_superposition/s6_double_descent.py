@@ -39,7 +39,7 @@ from part31_superposition.s1_nonprivileged_basis import (
     sparse_features,
     toy_forward,
 )
-from utils import plots_descent
+from utils.plots import descent as plots_descent
 from utils.progress import track
 
 # %% [markdown]

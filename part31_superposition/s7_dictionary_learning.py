@@ -44,9 +44,8 @@ from torch import Tensor
 from torch.func import grad_and_value, vmap
 from torch.nn.functional import logsigmoid
 
-from utils import dictionary_runs as runs
-from utils import plots_dictionary as plots
-from utils.dictionaries import (
+from utils.given import dictionary_runs as runs
+from utils.given.dictionaries import (
     Data,
     World,
     cosine_table,
@@ -58,6 +57,7 @@ from utils.dictionaries import (
     train_square,
     unit,
 )
+from utils.plots import dictionary as plots
 from utils.training import Params
 
 # %% [markdown]
@@ -176,7 +176,7 @@ def dictionary_batch(
 # `0.5 + torch.rand(active.shape, ...)` has the right distribution. `torch.where` applies the mask.
 
 # %% [markdown]
-# `World` (in `utils/dictionaries.py`) says how hard the data are, and `Data` holds the rows and the
+# `World` (in `utils/given/dictionaries.py`) says how hard the data are, and `Data` holds the rows and the
 # truth behind them. The data have a seed of their own. An SAE must start from *another* one. Draw
 # its decoder from the generator that drew the dictionary, and it starts at the truth: then it looks
 # like a very good SAE, untrained.
@@ -522,7 +522,7 @@ if __name__ == "__main__":
 #   L = \big\|x - b_\text{dec} - f W_\text{dec}\big\|^2 + \lambda \sum_j f_j .$$
 #
 # You have written SAEs in section 3.1.5, so this one is given: `sae_codes`, `sae_loss` and
-# `train_sae` in `utils/dictionaries.py`. Parameters are a dictionary of tensors. What differs
+# `train_sae` in `utils/given/dictionaries.py`. Parameters are a dictionary of tensors. What differs
 # between SAEs sits in a second one, `hyper`: $\lambda$, whether the encoder is tied to the decoder,
 # a mask over latents.
 #
@@ -886,7 +886,7 @@ def adam_update(
 # Write the three formulas one below the other, and give each result the name of its old value.
 
 # %% [markdown]
-# `Stacks` in `utils/dictionary_runs.py` joins your three functions to the course's training loop.
+# `Stacks` in `utils/given/dictionary_runs.py` joins your three functions to the course's training loop.
 # `stacks.sweep` returns the decoders, without latents that are never active. One more trick is in
 # it. `vmap` does its bookkeeping anew in every call. `make_fx` runs your function once, writes down
 # the plain tensor operations that it led to, and returns a function that only repeats those. Run the next cell
@@ -921,7 +921,7 @@ if __name__ == "__main__":
 # latents are too few for 40 features. With 120 there are a few features less than with 60, and the
 # other latents are copies, mixtures or dead: size does not help once it is large enough.
 #
-# **How much does stacking save?** `python -m tools.bench_ensemble` trains 16 SAEs (4 coefficients,
+# **How much does stacking save?** `python -m tools.bench.ensemble` trains 16 SAEs (4 coefficients,
 # 2 sizes, tied or not) together and one after another, on the same batches, and compares times and
 # results. On one thread 16 SAEs of 30 and 60 latents
 # were 4.7 times as fast together, with equal decoders. With 60 and 120 latents it was 3.3 times: the

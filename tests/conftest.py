@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 import torch
 
-from utils.checking import DEVICE, IMPL, RESULT
 from utils.course import ROOT, Section, find_section
-from utils.implementation import Implementation
-from utils.learner import Answers, isolated, load_answers
-from utils.mistakes import load_file
+from utils.grading.implementation import Implementation
+from utils.grading.learner import Answers, isolated, load_answers
+from utils.grading.mistakes import load_file
+from utils.grading.run import DEVICE, IMPL, RESULT
 
 REAL_LOOK_UP = socket.getaddrinfo
 

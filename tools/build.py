@@ -24,7 +24,7 @@ from tools.notebooks import code_cells, fingerprint, notebook, output_fingerprin
 from utils.course import ROOT, CourseError, Section, find_section, sections
 
 MAX_BYTES = 3_000_000  # a notebook larger than this loads slowly, and GitHub does not show it
-FAILED = ("✗", "◷", "○")  # how a verdict other than PASS begins, see utils/render.py
+FAILED = ("✗", "◷", "○")  # how a verdict other than PASS begins, see utils/grading/render.py
 TABLE = re.compile(r"(<!-- sections -->\n).*?(<!-- /sections -->)", re.S)
 
 

@@ -15,8 +15,8 @@ from rich.markdown import Markdown
 from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
-from utils.batch import SectionReport, answer_file, check_section, find_target
 from utils.course import ROOT, CourseError, find_exercise, sections
+from utils.grading.batch import SectionReport, answer_file, check_section, find_target
 
 VERSION = (
     3  # the shape of the report: exercism's results v3, with an exercise level above the tests
@@ -94,7 +94,7 @@ def run(target: str | None, against: str, device: str, quiet: bool = False) -> l
     """Check and print, section by section."""
     chosen, only = find_target(target, sections())
     if target is None and against not in ("exercises", "solutions", "reference"):
-        from utils.learner import section_for
+        from utils.grading.learner import section_for
 
         path = answer_file(chosen[0], against)
         chosen = [section_for(path)] if path else chosen

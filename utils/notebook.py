@@ -7,16 +7,16 @@ from typing import Any
 from IPython.core.getipython import get_ipython
 from IPython.display import Markdown, display
 
-from utils.checking import (
+from utils.course import Exercise, Section, find_section
+from utils.grading.learner import isolated
+from utils.grading.render import COLOURS, VERMILION, Lines, lines_of
+from utils.grading.results import Result
+from utils.grading.run import (
     LIMIT_S,
     bad_prediction,
     run_exercise,
     run_experiment,
 )
-from utils.course import Exercise, Section, find_section
-from utils.learner import isolated
-from utils.render import COLOURS, VERMILION, Lines, lines_of
-from utils.results import Result
 
 
 class Shown:

@@ -23,7 +23,7 @@ from playwright.sync_api import Locator, Page, Route, expect, sync_playwright
 from tools import setup
 from tools.doctor import find_chromium
 from utils.course import ROOT, find_exercise, find_section
-from utils.mistakes import mistakes_of, sentence
+from utils.grading.mistakes import mistakes_of, sentence
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 SECTION = find_section("3.1.1")

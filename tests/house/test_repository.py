@@ -11,9 +11,9 @@ import nbformat
 import pytest
 
 from tools import build, notebooks
-from utils.checking import run_exercise, run_tests
 from utils.course import ROOT, Exercise, Section, sections
-from utils.mistakes import mistakes_of, sentence
+from utils.grading.mistakes import mistakes_of, sentence
+from utils.grading.run import run_exercise, run_tests
 
 SECTIONS = sections()
 EXERCISES = [e for s in SECTIONS for e in s.exercises]

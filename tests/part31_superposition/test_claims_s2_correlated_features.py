@@ -27,7 +27,7 @@ from part31_superposition.s2_correlated_features import (
     train_on,
 )
 from utils.course import find_section
-from utils.mistakes import load_file
+from utils.grading.mistakes import load_file
 from utils.testing import generator, require
 from utils.toy import ToyConfig, TrainConfig
 

@@ -14,7 +14,7 @@ import torch
 from einops import einsum
 
 from part31_superposition import s5_sae_toy_models as s5
-from utils.sae_variants import hole_share, tree_features
+from utils.given.sae_variants import hole_share, tree_features
 from utils.testing import generator, require
 from utils.toy import ToyConfig, TrainConfig, init_toy, train_toy_fast
 

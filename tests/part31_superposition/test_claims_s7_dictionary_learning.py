@@ -30,8 +30,8 @@ from part31_superposition.s7_dictionary_learning import (
     square_costs,
     stacks,
 )
-from utils import dictionary_runs as runs
-from utils.dictionaries import (
+from utils.given import dictionary_runs as runs
+from utils.given.dictionaries import (
     World,
     cosine_table,
     lasso_objective,

@@ -12,7 +12,7 @@ from sklearn.linear_model import orthogonal_mp
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from utils.dictionaries import sae_loss
+from utils.given.dictionaries import sae_loss
 from utils.testing import (
     assert_raises,
     assert_same,

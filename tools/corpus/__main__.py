@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tools.corpus.writing import WritingConfig
-    from utils.corpus import Documents
+    from utils.data.corpus import Documents
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "artifacts" / "corpus_sample"
@@ -104,7 +104,7 @@ def write_sample(args: argparse.Namespace) -> None:
 
     from tools.corpus.prompts import COLLECTIONS
     from tools.corpus.writing import PARTS, WritingConfig, write
-    from utils.corpus import save_documents
+    from utils.data.corpus import save_documents
 
     os.environ["HF_HUB_OFFLINE"] = "1"
     cfg = WritingConfig(args.tokens, args.seed, args.batch, dtype=args.dtype)
@@ -124,7 +124,7 @@ def write_texts(args: argparse.Namespace) -> None:
     from transformers import AutoTokenizer
 
     from tools.corpus.texts import encode, texts_of
-    from utils.corpus import merge, save_documents
+    from utils.data.corpus import merge, save_documents
     from utils.models import smollm2
 
     tokenizer = AutoTokenizer.from_pretrained(
@@ -136,7 +136,7 @@ def write_texts(args: argparse.Namespace) -> None:
 
 def show(args: argparse.Namespace) -> None:
     """Print a table of a file's sources."""
-    from utils.corpus import load_documents
+    from utils.data.corpus import load_documents
 
     docs = load_documents(args.file)
     starts = docs.ends.new_zeros(len(docs))

@@ -8,7 +8,7 @@ import torch
 
 from tools.corpus.docstrings import PACKAGES, docstring_texts
 from tools.corpus.nltk_text import CORPORA, Text, nltk_texts
-from utils.corpus import Documents, join
+from utils.data.corpus import Documents, join
 from utils.progress import track
 
 CHUNK = 64  # documents tokenised at a time

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tools.corpus.prompts import KINDS, SLOTS, Kind, draw_prompts
-from utils.corpus import Documents, join, load_documents, merge, save_documents
+from utils.data.corpus import Documents, join, load_documents, merge, save_documents
 from utils.progress import track
 
 PARTS = "parts"  # the folder of finished batches, beside the result

@@ -45,7 +45,7 @@ def course_pipeline(cache: Path, artifacts: Path) -> "Pipeline":
     from tools.local import names, text
     from tools.local.pipeline import Amounts, Pipeline
     from tools.local.recipes import Sizes
-    from utils.corpus import load_documents
+    from utils.data.corpus import load_documents
     from utils.models import smollm2
 
     loaded = smollm2.load()

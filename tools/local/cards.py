@@ -6,10 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tools.examples import as_page
 from tools.local.evaluate import FEWEST_TOKENS, Numbers, verdicts
 from tools.local.recipes import FISHER_ROWS, Recipe
 from tools.local.train import Run
+from tools.saes.examples import as_page
 from utils.activations.index import write_whole
 
 Card = dict[str, Any]
@@ -63,8 +63,8 @@ def make_card(
     """Everything that a reader needs to judge an SAE and to make it again.
 
     `data` has `command`, `data` (a sentence), `segments`, `text` (their digests), `sources`,
-    `tuned_on` (a segment, or None) and `examples` (see `tools.examples`; None where there is no
-    text that may be shown).
+    `tuned_on` (a segment, or None) and `examples` (see `tools.saes.examples`; None where there is
+    no text that may be shown).
     """
     metrics = {"training": {"tokens": float(run.tokens)}, **metrics}
     metrics = {k: {m: round(x, 5) for m, x in v.items()} for k, v in metrics.items()}

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from utils.activations import ActivationStore
-from utils.corpus import Rows
+from utils.data.corpus import Rows
 from utils.models import ioi
 from utils.models.loaded import Loaded
 from utils.models.sae import Sae

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from utils.activations import ActivationStore, Reader, StoreConfig, StoreError, write_activations
 from utils.activations.index import INDEX, Compute, read_index
-from utils.corpus import Rows
+from utils.data.corpus import Rows
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge

@@ -10,16 +10,16 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from tools.examples import as_text, examples
 from tools.local import names, text
 from tools.local.cards import Card, data_text, make_card, plain, write_card
 from tools.local.evaluate import measure
 from tools.local.harvest import HELD_OUT, Pass, harvest, stores_of
 from tools.local.recipes import Recipe, Sizes, one_pass, recipes
 from tools.local.train import Material, Run, train
+from tools.saes.examples import as_text, examples
 from tools.tiny.cards import read_card
 from utils.activations import ActivationStore
-from utils.corpus import Documents, Rows, join, load_documents, rows_of, save_documents
+from utils.data.corpus import Documents, Rows, join, load_documents, rows_of, save_documents
 from utils.models.ioi import Prompt
 from utils.models.loaded import Loaded
 from utils.models.sae import Sae, load_sae

@@ -30,7 +30,7 @@ class Recipe:
     warmup: int = 100  # steps
     decay: float = 0.25  # share of the run, at its end, in which lr falls to 0
     seed: int = 0
-    # weight of the model's predictions in the distance that is minimised (utils/saes/metric.py)
+    # weight of the model's predictions in the distance that is minimised (utils/saes/distance.py)
     predictive: float | None = None
     # then one pass over so many rows in which the model's predictions count, too
     # (utils/saes/finetune.py)

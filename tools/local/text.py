@@ -19,7 +19,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from tools.corpus.texts import encode, texts_of
-from utils.corpus import Documents, Rows, load_documents, merge, rows_of, save_documents, split
+from utils.data.corpus import Documents, Rows, load_documents, merge, rows_of, save_documents, split
 
 SPEECHES = ("state_union", "inaugural")
 PEOPLE: dict[str, int | None] = {

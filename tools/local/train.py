@@ -18,13 +18,13 @@ from torch import Tensor
 from tools.local.harvest import Mix
 from tools.local.recipes import FISHER_ROWS, Recipe, train_config
 from utils.activations import ActivationStore
-from utils.corpus import Rows
+from utils.data.corpus import Rows
 from utils.models.loaded import Loaded
 from utils.saes.coder import SparseCoder, calibrate_cut, init_coder
+from utils.saes.distance import Stretch, Stretched, check_folds, mean_fisher, stretch, unstretched
 from utils.saes.export import save_coder
 from utils.saes.feed import Pair
 from utils.saes.finetune import FinetuneConfig, finetune_coder
-from utils.saes.metric import Stretch, Stretched, check_folds, mean_fisher, stretch, unstretched
 from utils.saes.records import RecordConfig
 from utils.saes.train import train_coder
 

@@ -23,9 +23,9 @@ from tools.tiny.metrics import MEASURES, measure
 from tools.tiny.recipes import TASKS
 from tools.tiny.train import Progress, train
 from utils.course import ROOT
+from utils.data.stories.tokenizer import story_tokenizer
 from utils.models.smollm2 import cache_folder
 from utils.models.tiny import WEIGHTS, load_tiny, save_tiny
-from utils.stories.tokenizer import story_tokenizer
 
 
 def finished(name: str, folder: Path) -> bool:

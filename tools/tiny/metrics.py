@@ -9,12 +9,12 @@ from torch.nn.functional import cross_entropy
 
 from tools.tiny.probe import board_accuracy, fit_probe
 from tools.tiny.recipes import N_CTX, othello_games
-from utils.othello import BOS, FIRST, PASS
-from utils.sequences import repeated_sequences
-from utils.stories.indirect import TEMPLATES, Order, indirect_object_prompts
-from utils.stories.lexicon import VOCABULARY
-from utils.stories.sample import sample_stories
-from utils.stories.telling import ROLE
+from utils.data.othello import BOS, FIRST, PASS
+from utils.data.sequences import repeated_sequences
+from utils.data.stories.indirect import TEMPLATES, Order, indirect_object_prompts
+from utils.data.stories.lexicon import VOCABULARY
+from utils.data.stories.sample import sample_stories
+from utils.data.stories.telling import ROLE
 
 Numbers = dict[str, float]
 HELD_OUT = 1_000_003  # seed of every evaluation; training draws from the seeds in the recipes

@@ -8,10 +8,10 @@ from jaxtyping import Int
 from torch import Tensor
 
 from tools.tiny.train import Draw, Loss, Recipe
-from utils.othello import Games, Othello, random_games
-from utils.sequences import repeated_sequences
-from utils.stories.lexicon import VOCABULARY
-from utils.stories.sample import sample_tokens
+from utils.data.othello import Games, Othello, random_games
+from utils.data.sequences import repeated_sequences
+from utils.data.stories.lexicon import VOCABULARY
+from utils.data.stories.sample import sample_tokens
 
 N_CTX = 96  # words: about one story and a half
 PERIOD = (8, 48)  # of the repeated sequences in training
@@ -106,7 +106,7 @@ TASKS: dict[str, Callable[[], Task]] = {
     "tiny_othello": _othello,
 }
 
-_STORIES = "stories drawn from the grammar of `utils/stories` (our own sentences)"
+_STORIES = "stories drawn from the grammar of `utils/data/stories` (our own sentences)"
 ABOUT: dict[str, tuple[str, str]] = {  # what the model is, what it was trained on
     "tiny_story_1l": (
         "A transformer of one layer that tells stories whose true labels are known.",
@@ -124,7 +124,8 @@ ABOUT: dict[str, tuple[str, str]] = {  # what the model is, what it was trained 
     "tiny_othello": (
         f"A transformer that continues games of Othello on {OTHELLO.side} × {OTHELLO.side} "
         "squares and was told moves only, never the board.",
-        "games in which each player picks any legal move at random (`utils/othello.py`). The loss "
-        "is the cross-entropy against all legal moves, the expectation of that against one drawn.",
+        "games in which each player picks any legal move at random (`utils/data/othello.py`). The "
+        "loss is the cross-entropy against all legal moves, the expectation of that against one "
+        "drawn.",
     ),
 }

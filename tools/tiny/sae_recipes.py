@@ -15,9 +15,9 @@ from tools.local.recipes import Recipe
 from tools.local.recipes import train_config as local_train_config
 from tools.tiny.metrics import HELD_OUT
 from tools.tiny.recipes import TASKS
-from utils.corpus import Rows
+from utils.data.corpus import Rows
+from utils.data.othello import Games
 from utils.models.loaded import SITES
-from utils.othello import Games
 from utils.saes.config import SAEConfig, SAETrainConfig
 
 TRAIN_SEED = 500_003  # of the rows; neither the models' training nor any evaluation draws from it

@@ -22,10 +22,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 
-from tools.examples import as_text, examples
 from tools.local.cards import Card, plain, write_card
 from tools.local.recipes import Recipe
 from tools.local.train import COST, LOG, Run, counted, read_run
+from tools.saes.examples import as_text, examples
 from tools.tiny.cards import read_card
 from tools.tiny.recipes import ABOUT as MODELS
 from tools.tiny.recipes import OTHELLO
@@ -40,8 +40,8 @@ from tools.tiny.sae_recipes import (
     train_config,
 )
 from utils.activations import ActivationStore, StoreConfig, write_activations
-from utils.corpus import Rows
 from utils.course import ROOT
+from utils.data.corpus import Rows
 from utils.models.loaded import Loaded
 from utils.models.sae import Sae, load_sae
 from utils.models.smollm2 import cache_folder

@@ -34,7 +34,7 @@ from utils.activations.index import (
     write_whole,
 )
 from utils.activations.read import ActivationStore, open_store
-from utils.corpus import Rows
+from utils.data.corpus import Rows
 from utils.progress import track
 
 if TYPE_CHECKING:

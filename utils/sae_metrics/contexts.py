@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from utils.corpus import Rows
+from utils.data.corpus import Rows
 from utils.progress import track
 from utils.sae_metrics.recovered import Coder
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from utils.corpus import Rows
+from utils.data.corpus import Rows
 from utils.models.loaded import check_hooks
 from utils.progress import track
 from utils.sae_metrics.reconstruction import Reconstruction, Scores

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from utils.corpus import Rows
+from utils.data.corpus import Rows
 from utils.progress import track
 from utils.saes.coder import SparseCoder, centre, decoder_norms
 from utils.saes.normalise import scaled_rows

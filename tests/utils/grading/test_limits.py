@@ -1,0 +1,84 @@
+"""The time limit: it ends loops and waits, and it never cuts an import in the middle."""
+
+import sys
+import threading
+import time
+
+import pytest
+
+from utils.grading.limits import OutOfTime, time_limit
+
+
+def busy(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+def on_main_thread(work):
+    with time_limit(0.1):
+        work()
+
+
+def on_another_thread(work):
+    raised = []
+
+    def run():
+        try:
+            on_main_thread(work)
+        except OutOfTime as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if raised:
+        raise raised[0]
+
+
+WHERE = pytest.mark.parametrize("where", [on_main_thread, on_another_thread])
+
+
+@WHERE
+def test_work_ends(where):
+    with pytest.raises(OutOfTime):
+        where(lambda: busy(60))
+
+
+@WHERE
+def test_waiting_ends(where):
+    def wait():
+        while True:
+            time.sleep(0.01)
+
+    with pytest.raises(OutOfTime):
+        where(wait)
+
+
+@WHERE
+def test_an_import_is_not_cut_in_the_middle(where, tmp_path, monkeypatch):
+    package = tmp_path / "slow_package"
+    package.mkdir()
+    both = "from slow_package import part\nimport slow_package.late\n"
+    (package / "__init__.py").write_text(both)
+    (package / "part.py").write_text("value = 1\n")
+    loop = "import time\nend = time.process_time() + 0.5\nwhile time.process_time() < end: pass\n"
+    (package / "late.py").write_text(loop)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def work():
+        import slow_package
+
+        assert slow_package.part.value == 1
+
+    try:
+        where(work)
+    finally:
+        for name in [n for n in sys.modules if n.partition(".")[0] == "slow_package"]:
+            del sys.modules[name]
+
+
+def test_what_ends_in_time_is_left_alone():
+    with time_limit(60):
+        busy(0.01)
+    time.sleep(0.05)  # and nothing rings afterwards

@@ -1,0 +1,197 @@
+"""The checker survives whatever a learner's function does, and says something useful about it."""
+
+import os
+import statistics
+import sys
+import time
+
+import pytest
+import torch
+
+from utils.course import find_exercise, find_section
+from utils.grading.render import lines_of
+from utils.grading.run import run_exercise
+from utils.notebook import Check
+
+SECTION = find_section("3.1.1")
+FORWARD = find_exercise("toy_forward")
+
+
+def verdict_of(fn, seconds=2.0):
+    names = {**vars(SECTION.reference()), "toy_forward": fn}
+    return run_exercise(FORWARD, names, seconds=seconds)
+
+
+class EqualToEverything:
+    def __eq__(self, other):
+        return True
+
+
+def swallow_everything(x, W, b):
+    while True:
+        try:  # noqa: SIM105
+            x = x + 1
+        except BaseException:
+            pass
+
+
+def raise_a_library_error(x, W, b):
+    y = torch.einsum("bif,ihf->bhx", x, W)
+    return y
+
+
+def leave(x, W, b):
+    sys.exit(0)
+
+
+def leave_at_once(x, W, b):
+    os._exit(0)
+
+
+def skip(x, W, b):
+    pytest.skip("not today")
+
+
+def interrupt(x, W, b):
+    raise KeyboardInterrupt
+
+
+def recurse(x, W, b):
+    return recurse(x, W, b)
+
+
+@pytest.mark.parametrize(
+    ("fn", "verdict", "says"),
+    [
+        (lambda x, W, b: None, "FAIL", "return"),
+        (lambda x, W, b: EqualToEverything(), "FAIL", "EqualToEverything"),
+        (lambda x, W, b: 0.5, "FAIL", "float"),
+        (lambda x, W, b: x[..., :1], "FAIL", "shape"),
+        (lambda x, W, b: x * float("nan"), "FAIL", "NaN"),
+        (lambda x, W, b: SECTION.reference().toy_forward(x, W, b).half(), "FAIL", "dtype"),
+        (lambda x, params: x, "ERROR", "keep its parameters"),
+        (lambda x, W, b, more: x, "ERROR", "keep its parameters"),
+        (lambda x, W: x, "ERROR", "3 were given"),
+        (raise_a_library_error, "ERROR", "line 2 of raise_a_library_error"),
+        (leave, "ERROR", "exit()"),
+        (leave_at_once, "ERROR", "whole process"),
+        (skip, "ERROR", "by itself"),
+        (interrupt, "ERROR", "came to an end"),
+        (recurse, "ERROR", "RecursionError"),
+        (swallow_everything, "TIMEOUT", "did not end in time"),
+    ],
+)
+def test_it_survives_and_explains(fn, verdict, says):
+    result = verdict_of(fn, seconds=0.5 if verdict == "TIMEOUT" else 2.0)
+    text = lines_of(result).text()
+    assert result.verdict == verdict, text
+    assert says in text
+    assert "Traceback" not in text and "site-packages" not in text and "_pytest" not in text
+
+
+def test_prints_are_shown_in_the_verdict_and_nowhere_else(capsys):
+    def chatty(x, W, b):
+        print("I was here")
+        return x
+
+    assert "I was here" in lines_of(verdict_of(chatty)).text()
+    assert capsys.readouterr().out == ""
+
+
+def test_right_answers_that_warn_and_print_pass():
+    def noisy(x, W, b):
+        print("hello", file=sys.stderr)
+        return SECTION.reference().toy_forward(x, W, b)
+
+    assert verdict_of(noisy).verdict == "PASS"
+
+
+def test_a_hard_coded_answer_fails():
+    remembered = {}
+
+    def hard_coded(x, W, b):
+        return remembered.setdefault("y", SECTION.reference().toy_forward(x, W, b))
+
+    assert verdict_of(hard_coded).verdict != "PASS"
+
+
+def test_earlier_faults_do_not_count(capsys):
+    """`train` calls `toy_forward`; a wrong toy_forward must not fail `train`."""
+    names: dict = {}
+    source = "\n\n".join(
+        e.source for e in SECTION.exercises if e.name in ("toy_forward", "toy_loss", "train")
+    )
+    names.update(vars(SECTION.reference()))
+    exec(source.replace("relu(", "sigmoid("), names)
+    check = Check(SECTION, names)
+    wrong = names["toy_forward"]
+    check("train")
+    assert "train: passed" in capsys.readouterr().out
+    assert names["toy_forward"] is wrong
+    check("toy_forward")
+    assert "toy_forward: not yet" in capsys.readouterr().out
+
+
+def test_unattempted_is_its_own_verdict_and_the_reference_steps_in(capsys):
+    names = dict(vars(SECTION.reference()))
+
+    def toy_forward(x, W, b):
+        raise NotImplementedError
+
+    names["toy_forward"] = toy_forward
+    Check(SECTION, names)(toy_forward)
+    said = capsys.readouterr().out
+    assert "not attempted yet" in said and "the course's own version" in said
+    assert names["toy_forward"] is SECTION.reference().toy_forward
+
+
+def test_a_function_that_is_half_written_is_not_unattempted():
+    def half(x, W, b):
+        if x.shape[0] > 1:
+            raise NotImplementedError
+        return SECTION.reference().toy_forward(x, W, b)
+
+    assert verdict_of(half).verdict in ("FAIL", "ERROR", "UNATTEMPTED")
+
+
+def test_hints_come_one_at_a_time_and_then_the_solution(capsys):
+    check = Check(SECTION, dict(vars(SECTION.reference())))
+    shown = []
+    for _ in range(len(FORWARD.hints) + 1):
+        check.hint("toy_forward")
+        shown.append(capsys.readouterr().out)
+    assert check._hints["toy_forward"] == len(FORWARD.hints)
+    check("no_such_exercise")
+    assert "is not an exercise" in capsys.readouterr().out
+
+
+def test_a_prediction_is_noted_first_and_judged_later(capsys):
+    exercise = next(e for e in SECTION.exercises if e.choices)
+    right = getattr(SECTION.reference(), exercise.name)
+    wrong = next(c for c in exercise.choices if c != right)
+    names = {**vars(SECTION.reference()), exercise.name: ...}
+    check = Check(SECTION, names)
+    check.commit(exercise.name)
+    assert "no prediction yet" in capsys.readouterr().out
+    names[exercise.name] = wrong
+    check.commit(exercise.name)
+    noted = capsys.readouterr().out
+    assert "Noted" in noted and right not in noted
+    check(exercise.name)
+    assert "Likely mistake" in (said := capsys.readouterr().out) or "likely mistake" in said
+    names[exercise.name] = right
+    check(exercise.name)
+    assert f"Before the run you said {wrong!r}" in capsys.readouterr().out
+    names[exercise.name] = "something else"
+    check.commit(exercise.name)
+    assert "choose one of" in capsys.readouterr().out
+
+
+def test_the_median_check_is_far_below_half_a_second():
+    """Not a timing assertion on one run: the budget is 20 times the usual median."""
+    times = []
+    for exercise in [e for e in SECTION.exercises if e.kind == "function"]:
+        begin = time.perf_counter()
+        run_exercise(exercise, vars(SECTION.reference()))
+        times.append(time.perf_counter() - begin)
+    print(f"median {statistics.median(times):.3f} s, worst {max(times):.3f} s")

@@ -1,0 +1,1 @@
+"""What the trainings of SAEs for the language model and for the small models share."""

@@ -1,0 +1,1 @@
+"""Texts, stories, sequences and games: what models read."""

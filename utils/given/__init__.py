@@ -1,0 +1,1 @@
+"""What learners are given in the later sections of Part 3.1."""

@@ -1,0 +1,1 @@
+"""The grader: learners' code in, verdicts out."""

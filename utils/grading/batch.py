@@ -1,0 +1,171 @@
+"""Check whole files: the learner's definitions run in a child process with time and memory limits.
+
+The child writes one line of JSON per exercise. If it dies or hangs, the exercise that was
+running gets the verdict and a new child goes on with the next.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from utils.course import ROOT, CourseError, Exercise, Section, find_section
+
+START_S = 120.0  # for a child to import torch and the section, on a slow disk
+EXERCISE_S = 90.0  # for all tests of one exercise
+MEMORY_GB = 8  # above what the imports need
+
+
+@dataclass
+class SectionReport:
+    """All verdicts of one section, and what was wrong with the file."""
+
+    section: Section
+    path: str
+    results: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def answer_file(section: Section, against: str) -> Path | None:
+    """The file that `against` names for a section; None stands for the reference itself."""
+    if against == "reference":
+        return None
+    if against in ("exercises", "solutions"):
+        return section.notebook(against)
+    path = Path(against).resolve()
+    if not path.exists():
+        raise CourseError(
+            f"there is no file {against!r}; --against takes exercises, solutions, reference,"
+            " an .ipynb or a .py file"
+        )
+    return path
+
+
+def _died(exercise: Exercise, verdict: str, message: str) -> dict[str, Any]:
+    return {
+        "id": exercise.id, "function": exercise.name, "section": exercise.section,
+        "verdict": verdict, "expected": 0, "run": 0, "message": message, "first_failure": None,
+        "mistake": None, "advice": "", "tests": [],
+    }  # fmt: skip
+
+
+def _why(code: int | None) -> tuple[str, str]:
+    if code is None:
+        return (
+            "TIMEOUT",
+            "the check did not end in time, not even when interrupted: is there an endless loop?",
+        )
+    if code < 0:
+        names = {9: "it was killed, perhaps for using too much memory", 11: "a segmentation fault"}
+        return "ERROR", f"your code ended the process: {names.get(-code, f'signal {-code}')}"
+    return "ERROR", f"your code ended the process (exit status {code})"
+
+
+def _child(request: dict[str, Any], out: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "utils.grading.worker", json.dumps(request), str(out)]
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    quiet = subprocess.DEVNULL  # what a learner's code prints is captured and reported by the child
+    return subprocess.Popen(
+        command, env=env, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
+    )
+
+
+def _lines(child: subprocess.Popen[bytes], out: Path) -> Iterator[dict[str, Any]]:
+    """The child's reports as they come; ends when it ends or is overdue (then it is killed)."""
+    deadline, read = time.monotonic() + START_S, 0
+    while True:
+        ended = child.poll() is not None
+        lines = out.read_text().splitlines(keepends=True) if out.exists() else []
+        for line in lines[read:]:
+            if line.endswith("\n"):
+                read += 1
+                deadline = time.monotonic() + EXERCISE_S
+                yield json.loads(line)
+        if ended:
+            return
+        if time.monotonic() > deadline:
+            _kill(child)
+            return
+        time.sleep(0.02)
+
+
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    """End the child and whatever it started."""
+    try:
+        if hasattr(os, "killpg"):
+            os.killpg(child.pid, 9)
+        else:
+            child.kill()
+    except ProcessLookupError:
+        pass
+    child.wait()
+
+
+def check_section(
+    section: Section, against: str = "exercises", only: str | None = None, device: str = "cpu"
+) -> SectionReport:
+    """Verdicts for a section's exercises (or only one) on the code that `against` names."""
+    path = answer_file(section, against)
+    todo = [e for e in section.exercises if only in (None, e.id, e.name)]
+    report = SectionReport(section, str(path or section.source))
+    with tempfile.TemporaryDirectory() as folder:
+        for attempt in range(len(todo) + 1):
+            if not todo:
+                break
+            todo = _one_child(report, path, todo, device, Path(folder) / f"{attempt}.jsonl")
+    return report
+
+
+def _one_child(
+    report: SectionReport, path: Path | None, todo: list[Exercise], device: str, out: Path
+) -> list[Exercise]:
+    """Let one child check as many of `todo` as it can; return those still to do."""
+    request = {
+        "section": report.section.path, "file": str(path) if path else None, "device": device,
+        "exercises": [e.id for e in todo], "memory_gb": MEMORY_GB,
+    }  # fmt: skip
+    child, running = _child(request, out), 0
+    try:
+        timed_out = True
+        for line in _lines(child, out):
+            if "problems" in line:
+                report.problems = line["problems"]
+            elif "done" in line:
+                timed_out = False
+            else:
+                report.results.append(line)
+                running += 1
+        timed_out = timed_out and child.returncode == -9 and running < len(todo)
+    finally:
+        _kill(child)
+    if running < len(todo):
+        verdict, message = _why(None if timed_out else child.returncode)
+        report.results.append(_died(todo[running], verdict, message))
+        running += 1
+    return todo[running:]
+
+
+def check_all(
+    sections: list[Section], against: str, device: str, only: str | None = None
+) -> Iterator[SectionReport]:
+    """Section after section."""
+    for section in sections:
+        yield check_section(section, against, only, device)
+
+
+def find_target(
+    target: str | None, all_sections: list[Section]
+) -> tuple[list[Section], str | None]:
+    """(sections, exercise or None) named on the command line."""
+    if target is None:
+        return all_sections, None
+    for section in all_sections:
+        if found := section.exercise(target):
+            return [section], found.id
+    return [find_section(target)], None
