@@ -1,0 +1,181 @@
+"""Random functions: whose law do the numbers follow?
+
+Two programs that draw in another order give other numbers by the same law. So they are run from
+many generators, and statistics of what they return are compared: means along each axis, squares
+and fourth powers, shares of zeros and ones, products of neighbours.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from utils.grading.evidence import Case, paired
+from utils.grading.implementation import frozen
+
+RUNS = 48  # of each function on each input
+INPUTS = 8
+ALIKE, APART = 4.5, 8.0  # standard errors of a difference; between the two nothing is certain
+MARGINAL = 24  # indices of an axis that are looked at one by one
+
+
+@dataclass(frozen=True)
+class Law:
+    """Statistics of one function over `RUNS` generators, and what is certain about it."""
+
+    error: type[BaseException] | None
+    statistics: Tensor  # (run, statistic)
+    repeats: bool = True  # equal generators give equal numbers
+    varies: bool = True  # other generators give other numbers
+    advances: bool = True  # a second call with the same generator differs
+
+
+def _of_axis(v: Tensor, axis: int) -> list[Tensor]:
+    """Means at each index of an axis, and products of neighbours: even, odd, next but one."""
+    v = v.movedim(axis, 0).flatten(1)
+    found = [v[:MARGINAL].mean(1)] if len(v) <= MARGINAL else []
+    for skip in (1, 2):
+        if len(v) > skip:
+            product = (v[:-skip] * v[skip:]).mean(1)
+            found += [part.mean()[None] for part in (product[0::2], product[1::2]) if len(part)]
+    return found
+
+
+def statistics(out: Any) -> Tensor:
+    """Numbers that describe a random result, whatever its structure."""
+    found: list[Tensor] = []
+    for t, _ in paired(out, out) or []:
+        t = t.nan_to_num(nan=1e6, posinf=1e6, neginf=-1e6)
+        t = t[None] if t.ndim == 0 else t
+        for v in (t, (t == 0).double(), t.abs(), (t == 1).double()):
+            found += [x for axis in range(v.ndim) for x in _of_axis(v, axis)]
+        some = t[t != 0] if (t != 0).any() else torch.zeros(1, dtype=t.dtype)
+        found += [x[None] for x in (t.mean(), t.square().mean(), some.pow(4).mean(), some.mean())]
+        found.append(
+            torch.quantile(some[:10_000], torch.tensor([0.02, 0.25, 0.5, 0.75, 0.98]).to(t))
+        )
+        if t.ndim >= 2 and min(t.shape[-2:]) > 1:
+            gram = (t @ t.mT).flatten(0, -3) if t.ndim > 2 else (t @ t.mT)[None]
+            gram = gram[:, :8, :8].mean(0)
+            found.append(gram.flatten())
+        if t.ndim == 2 and t.shape[0] == t.shape[1]:
+            found.append(torch.linalg.det(t)[None])
+    return torch.cat(found) if found else torch.zeros(0)
+
+
+def law_of(fn: Callable[..., Any], arguments: Mapping[str, Any]) -> Law:
+    """Run `fn` from many generators."""
+    outs = []
+
+    def run(seed: int, gen: torch.Generator | None = None) -> Any:
+        given = frozen(dict(arguments))
+        given["gen"] = gen or torch.Generator(given["gen"].device).manual_seed(seed)
+        return fn(**given)
+
+    try:
+        outs = [run(9000 + i) for i in range(RUNS)]
+        again = run(9000)
+        gen = torch.Generator(arguments["gen"].device).manual_seed(9000)
+        run(0, gen)
+        second = run(0, gen)
+    except Exception as error:
+        return Law(type(error), torch.zeros(0))
+    rows = [statistics(out) for out in outs]
+    if len({len(row) for row in rows}) > 1:
+        return Law(ValueError, torch.zeros(0))  # the shape is random: nothing to compare
+    return Law(
+        None, torch.stack(rows), _equal(outs[0], again),
+        not all(_equal(outs[0], out) for out in outs[1:]), not _equal(outs[0], second),
+    )  # fmt: skip
+
+
+def _equal(a: Any, b: Any) -> bool:
+    pairs = paired(a, b)
+    return pairs is not None and all(
+        x.shape == y.shape and torch.equal(x.nan_to_num(), y.nan_to_num()) for x, y in pairs
+    )
+
+
+def distance(a: Law, b: Law) -> float:
+    """The largest difference of a statistic, in standard errors; infinite between unlike kinds."""
+    flags = [(x.error, x.repeats, x.varies, x.advances, x.statistics.shape) for x in (a, b)]
+    if flags[0] != flags[1]:
+        return float("inf")
+    if a.statistics.numel() == 0:
+        return 0.0
+    gap = (a.statistics.mean(0) - b.statistics.mean(0)).abs()
+    error = ((a.statistics.var(0) + b.statistics.var(0)) / RUNS).sqrt()
+    tiny = 1e-5 * (1 + a.statistics.abs().mean(0))
+    return float(torch.where(gap <= tiny, 0.0, gap / error.clamp(min=1e-9)).max())
+
+
+def inputs_of(cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """Different arguments of the calls that should return something, the largest first."""
+    found: dict[str, dict[str, Any]] = {}
+    for case in cases:
+        arguments = case.arguments
+        if not case.right.error and isinstance(arguments.get("gen"), torch.Generator):
+            key = repr({k: v for k, v in arguments.items() if k != "gen"})
+            found.setdefault(key, arguments)
+
+    def size(arguments: Mapping[str, Any]) -> int:
+        return sum(v for v in arguments.values() if type(v) is int)
+
+    return sorted(found.values(), key=size, reverse=True)[:INPUTS]
+
+
+def same_law(
+    fn: Callable[..., Any],
+    right: Callable[..., Any],
+    mistakes: Mapping[str, Callable[..., Any]],
+    cases: Sequence[Case],
+) -> str | None:
+    """The one mistake whose law `fn` follows on all inputs, where every other can be told apart."""
+    inputs = inputs_of(cases)
+    if not inputs:
+        return None
+    mine = [law_of(fn, given) for given in inputs]
+
+    def far(other: Callable[..., Any], at_once: float) -> float:
+        """The largest distance over all inputs (or the first above `at_once`)."""
+        worst = 0.0
+        for law, given in zip(mine, inputs, strict=True):
+            worst = max(worst, distance(law, law_of(other, given)))
+            if worst > at_once:
+                break
+        return worst
+
+    if far(right, APART) <= APART:
+        return None
+    near = {name: far(mistake, APART) for name, mistake in mistakes.items()}
+    alike = [name for name, value in near.items() if value <= ALIKE]
+    certain = len(alike) == 1 and all(near[n] > APART for n in near if n != alike[0])
+    return alike[0] if certain else None
+
+
+def without_generator(
+    fn: Callable[..., Any], right: Callable[..., Any], cases: Sequence[Case]
+) -> str | None:
+    """What is wrong with the use of `gen`, where that can be seen."""
+    for given in inputs_of(cases):
+        mine, theirs = law_of(fn, given), law_of(right, given)
+        if mine.error or theirs.error:
+            return None
+        if theirs.repeats and not mine.repeats:
+            return (
+                "Your numbers do not all come from `gen`: two calls with equal generators differ."
+                " Hand it to every draw: `torch.rand(..., generator=gen)`."
+            )
+        if theirs.varies and not mine.varies:
+            return (
+                "Your function returns the same numbers whatever generator it gets. Draw with"
+                " `generator=gen`, and seed nothing yourself."
+            )
+        if theirs.advances and not mine.advances:
+            return (
+                "A second call with the same generator gives the same numbers again: you copy"
+                " `gen`, or set its seed. Only draw from it."
+            )
+    return None
