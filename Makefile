@@ -65,8 +65,8 @@ saes: setup-dev ## train the language model's SAEs (hours; NLTK_DATA: a folder o
 browser: setup-dev ## drive JupyterLab in a headless Chromium
 	@$(RUN) pytest -m browser $(PYTEST_ARGS)
 
-stats: setup-dev ## repeat the exercises' tests from 20 seeds
-	@$(RUN) pytest --seeds 20 tests/part31_superposition $(PYTEST_ARGS)
+stats: setup-dev ## run the exercises' tests on the worked solutions from 30 unseen seeds
+	@$(RUN) tools.seeds $(EX) $(if $(SEEDS),--seeds $(SEEDS))
 
 lint: setup-dev ## ruff and mypy
 	@$(RUN) ruff check . && $(RUN) ruff format --check . && $(RUN) mypy

@@ -6,11 +6,12 @@ and it states what was seen on all of them. It knows nothing about the exercise.
 
 import inspect
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from utils.grading.evidence import Case, paired, right_values
+from utils.grading.evidence import Case, close, paired, right_values
 from utils.grading.implementation import same
 from utils.grading.relations import RELATIONS
 from utils.testing import describe
@@ -142,26 +143,37 @@ def device(wrong: Sequence[Case], _cases: Sequence[Case]) -> str | None:
     )
 
 
+def _kinds(value: object) -> object:
+    """The types in a result, by structure."""
+    if isinstance(value, dict):
+        return {k: _kinds(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value), [_kinds(v) for v in value]
+    return Tensor if isinstance(value, Tensor) else type(value)
+
+
+def _as_numbers(value: Any, like: Any) -> Any:
+    """NumPy's arrays and numbers, and lists in place of a tensor, as tensors."""
+    if isinstance(like, dict) and isinstance(value, dict) and value.keys() == like.keys():
+        return {k: _as_numbers(value[k], like[k]) for k in like}
+    if isinstance(like, list | tuple):
+        fits = isinstance(value, list | tuple) and len(value) == len(like)
+        return [_as_numbers(v, x) for v, x in zip(value, like, strict=True)] if fits else None
+    try:
+        return torch.as_tensor(value, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
 def kind(wrong: Sequence[Case], _cases: Sequence[Case]) -> str | None:
     """Right values as a number where a tensor is wanted, or the other way, or in NumPy."""
     for case in wrong:
-        mine, right = case.value, case.right.out
-        if isinstance(right, Tensor) and not isinstance(mine, Tensor):
-            try:
-                given = torch.as_tensor(mine, dtype=torch.float64)
-            except (TypeError, ValueError, RuntimeError):
-                return None
-            fits = given.shape == right.shape
-        elif isinstance(right, int | float) and isinstance(mine, Tensor) and mine.numel() == 1:
-            given, fits = mine.detach().double().reshape(()), True
-        else:
-            fits = type(mine) is not type(right) and isinstance(right, int | float | list | tuple)
-            given = torch.tensor(0.0)
-            if not fits or not right_values(case):
-                return None
-            continue
-        pairs = paired(given, right)
-        if not fits or not pairs or not torch.allclose(*pairs[0], rtol=1e-4, atol=1e-6):
+        if case.value is None or _kinds(case.value) == _kinds(case.right.out):
+            return None
+        pairs = paired(_as_numbers(case.value, case.right.out), case.right.out)
+        if not pairs or not all(m.numel() == r.numel() for m, r in pairs):
+            return None
+        if not all(close(m.reshape(r.shape) if m.numel() == 1 else m, r) for m, r in pairs):
             return None
     mine, right = describe(wrong[0].value), describe(wrong[0].right.out)
     return f"The value is right, but not its kind: yours is {mine}, and {right} is asked for."

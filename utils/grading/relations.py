@@ -70,7 +70,14 @@ def _orders(ndim: int) -> Iterator[tuple[int, ...]]:
 
 def transposed(wrong: Sequence[Case], _cases: Sequence[Case]) -> str | None:
     """Axes in another order."""
-    for ndim in (2, 3, 4):
+    if explains(wrong, lambda m, r: r.ndim >= 2 and close(m, r.mT)):
+        asked = next((n for c in wrong if (n := _result_axes(c))), [])
+        axes = f" (`{asked[-2]}` and `{asked[-1]}`)" if len(asked) >= 2 else ""
+        return (
+            f"Your numbers are right, but the last two axes{axes} are swapped in your result:"
+            " transpose it (`x.mT`)."
+        )
+    for ndim in (3, 4):
         for order in _orders(ndim):
 
             def rule(m: Tensor, r: Tensor, order: tuple[int, ...] = order) -> bool:
@@ -79,10 +86,10 @@ def transposed(wrong: Sequence[Case], _cases: Sequence[Case]) -> str | None:
             if explains(wrong, rule):
                 names = next((n for c in wrong if (n := _result_axes(c))), [])
                 mine = ", ".join(names[i] for i in order) if len(names) == ndim else str(order)
-                asked = ", ".join(names) if len(names) == ndim else str(tuple(range(ndim)))
+                right = ", ".join(names) if len(names) == ndim else str(tuple(range(ndim)))
                 return (
                     f"Your numbers are right, but the axes come in another order: yours are"
-                    f" ({mine}), asked for are ({asked}). Swap them: `x.mT` swaps the last two."
+                    f" ({mine}), asked for are ({right})."
                 )
     return None
 
@@ -147,9 +154,10 @@ def _factor(case: Case) -> float | None:
     if not pairs or case.did.error or any(m.shape != r.shape for m, r in pairs):
         return None
     m, r = (torch.cat([p[i].flatten() for p in pairs]) for i in (0, 1))
-    if not (r.isfinite().all() and m.isfinite().all()) or not r.any():
+    finite = r.isfinite() & m.isfinite()
+    if not r[finite].any():
         return None
-    k = float(m @ r / (r @ r))
+    k = float(m[finite] @ r[finite] / (r[finite] @ r[finite]))
     return k if close(m, k * r) and abs(k) > 1e-9 else None
 
 
@@ -225,12 +233,11 @@ def not_finite(wrong: Sequence[Case], _cases: Sequence[Case]) -> str | None:
 def constant(wrong: Sequence[Case], cases: Sequence[Case]) -> str | None:
     """The same result whatever the arguments, or an argument as it came."""
     returned = [c for c in cases if c.value is not None and c.right.out is not None]
-    mine = [t for c in returned if (t := as_tensor(c.value)) is not None]
-    if len(mine) < len(returned) or any(c.value is None for c in wrong) or len(mine) < 3:
+    if len(returned) < 3 or any(c.value is None or not c.pairs for c in [*returned, *wrong]):
         return None
+    mine = [torch.cat([m.flatten() for m, _ in c.pairs or []]) for c in returned]
     for name in wrong[0].arguments:
-        given = [as_tensor(c.arguments.get(name)) for c in returned]
-        came = [g is not None and close(m, g) for m, g in zip(mine, given, strict=True)]
+        came = [_came_in(c.value, c.arguments.get(name)) for c in returned]
         if all(came) and len(wrong) >= 2:
             return f"You return `{name}` as it came in."
     if not _distinct(returned, 3):
@@ -244,9 +251,15 @@ def constant(wrong: Sequence[Case], cases: Sequence[Case]) -> str | None:
     return None
 
 
+def _came_in(value: object, argument: object) -> bool:
+    m, a = as_tensor(value), as_tensor(argument)
+    return m is not None and a is not None and close(m, a)
+
+
 def first_only(wrong: Sequence[Case], _cases: Sequence[Case]) -> str | None:
-    """Only index 0 along `inst` or the batch is right."""
-    for axis in ("inst", "batch", "row"):
+    """Only index 0 along one axis is right."""
+    axes = [a for a in _result_axes(max(wrong, key=lambda c: len(_result_axes(c)))) if a.isalpha()]
+    for axis in axes or ["inst"]:
         for at in (0, 1, 2):
 
             def is_it(case: Case, at: int = at, axis: str = axis) -> bool:
@@ -259,10 +272,11 @@ def first_only(wrong: Sequence[Case], _cases: Sequence[Case]) -> str | None:
                 )
 
             if all(c.pairs and is_it(c) for c in wrong) and _distinct(wrong, 3):
-                called = {"inst": "instance"}.get(axis, "row")
+                called = {"inst": "instance", "batch": "row", "row": "row"}.get(axis)
+                first = f"the first {called}" if called else f"index 0 along `{axis}`"
                 return (
-                    f"Only the first {called} comes out right. Does a loop return or stop in its"
-                    " first turn, or does an index `[0]` stay somewhere?"
+                    f"Only {first} comes out right. Does a loop return or stop in its first turn,"
+                    " or does an index `[0]` stay somewhere?"
                 )
     return None
 
@@ -274,7 +288,9 @@ def _first_along(m: Tensor, r: Tensor, at: int, size: int) -> bool:
         return close(m.flatten(), r.select(at, 0).flatten())
     if m.shape != r.shape or not close(m.select(at, 0), r.select(at, 0)):
         return False
-    return all(not close(m.select(at, i), r.select(at, i)) for i in range(1, size))
+    others = [(m.select(at, i), r.select(at, i)) for i in range(1, size)]
+    # where the right answer is 0, nothing and something look alike
+    return all(not close(a, b) or not a.any() for a, b in others)
 
 
 def stopped(wrong: Sequence[Case], _cases: Sequence[Case]) -> str | None:

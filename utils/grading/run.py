@@ -253,7 +253,7 @@ def run_exercise(
     if exercise.kind == "prediction":
         if problem := bad_prediction(exercise, mine):
             return Result(exercise, "ERROR", 0, 0, problem)
-        mine = plain_value(mine)
+        mine, seed = plain_value(mine), 0  # its tests ask what the course's own run shows
         names = {**names, exercise.name: mine}
     session = run_tests(section, exercise, names, device, seconds, seed or 0)
     result = _result(exercise, session, seed)
