@@ -350,8 +350,25 @@ def only_one(wrong: Sequence[Case], cases: Sequence[Case]) -> str | None:
     return None
 
 
+def misaligned(wrong: Sequence[Case], _cases: Sequence[Case]) -> str | None:
+    """Torch refuses to combine the shapes, and where it does not the result has a wrong one."""
+    refused = [c for c in wrong if c.did.error is RuntimeError and not c.right.error]
+    shaped = [c for c in wrong if not c.did.error and isinstance(c.value, Tensor)]
+    other = [c for c in shaped if isinstance(c.right.out, Tensor)]
+    unlike = [c for c in other if c.value.shape != c.right.out.shape]
+    batched = any(getattr(a, "ndim", 0) > 2 for c in wrong for a in c.arguments.values())
+    if not refused or not unlike or len(refused) + len(unlike) < len(wrong) or not batched:
+        return None
+    return (
+        "The axes do not meet as you mean. `@` multiplies the last two axes, and torch pairs all"
+        " others from the right, by position: `batch` may meet `inst`, and a length of 1 fits"
+        " everything. Name the axes in an `einsum`."
+    )
+
+
 RELATIONS = {
     "constant": constant, "wrong_shape": wrong_shape, "transposed": transposed,
     "first_only": first_only, "stopped": stopped, "scaled": scaled, "not_finite": not_finite,
     "computed": computed, "reshaped": reshaped, "reordered": reordered, "only_one": only_one,
+    "misaligned": misaligned,
 }  # fmt: skip
