@@ -21,7 +21,7 @@ from utils.course import ROOT, Section, find_section
 from utils.grading.implementation import Implementation
 from utils.grading.learner import Answers, isolated, load_answers
 from utils.grading.mistakes import load_file
-from utils.grading.run import DEVICE, IMPL, RESULT
+from utils.grading.session import DEVICE, IMPL, RESULT
 from utils.testing import SHIFT
 
 REAL_LOOK_UP = socket.getaddrinfo

@@ -129,3 +129,9 @@ def agrees(case: Case, did: Behaviour) -> bool:
     if pairs is None:
         return same(case.value, did.out) and case.value is not None
     return all(close(m, r) for m, r in pairs)
+
+
+def distinct(cases: Sequence[Case], wanted: int) -> bool:
+    """Whether what is right has at least `wanted` different numbers over these cases."""
+    numbers = [r.flatten()[:100] for c in cases for _, r in c.pairs or []]
+    return bool(numbers) and len(torch.cat(numbers).unique()) >= wanted

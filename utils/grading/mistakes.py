@@ -99,13 +99,3 @@ def name_mistake(
         if said := without_generator(fn, right, cases):
             return Named("general:generator", said)
     return None
-
-
-def named_prediction(mistakes: dict[str, Callable[..., Any]], value: object) -> Named | None:
-    """The mistake whose value (within 5 % for numbers) the learner predicted."""
-    for name, wrong in mistakes.items():
-        guess = wrong()
-        near = isinstance(guess, int | float) and isinstance(value, int | float)
-        if guess == value or (near and abs(guess - value) <= 0.05 * abs(guess)):
-            return Named(name, sentence(wrong))
-    return None

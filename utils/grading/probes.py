@@ -13,6 +13,7 @@ from torch import Tensor
 
 from utils.grading.evidence import Case, close, paired, right_values
 from utils.grading.implementation import same
+from utils.grading.layouts import LAYOUTS
 from utils.grading.relations import RELATIONS
 from utils.testing import describe
 
@@ -157,6 +158,20 @@ def _as_numbers(value: Any, like: Any) -> Any:
         return None
 
 
+def _unlike(mine: Any, right: Any) -> tuple[str, str]:
+    """The first parts of two results that are of different kinds, in words."""
+    keys = right if isinstance(right, dict) else range(len(right)) if _is_row(right) else ()
+    if type(mine) is type(right) or (_is_row(mine) and _is_row(right)):
+        for key in keys:
+            if _kinds(mine[key]) != _kinds(right[key]):
+                return _unlike(mine[key], right[key])
+    return describe(mine), describe(right)
+
+
+def _is_row(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
 def kind(wrong: Sequence[Case], _cases: Sequence[Case]) -> str | None:
     """Right values as a number where a tensor is wanted, or the other way, or in NumPy."""
     for case in wrong:
@@ -167,7 +182,7 @@ def kind(wrong: Sequence[Case], _cases: Sequence[Case]) -> str | None:
             return None
         if not all(close(m.reshape(r.shape) if m.numel() == 1 else m, r) for m, r in pairs):
             return None
-    mine, right = describe(wrong[0].value), describe(wrong[0].right.out)
+    mine, right = _unlike(wrong[0].value, wrong[0].right.out)
     return f"The value is right, but not its kind: yours is {mine}, and {right} is asked for."
 
 
@@ -200,7 +215,8 @@ def no_result(wrong: Sequence[Case], cases: Sequence[Case]) -> str | None:
 
 PROBES: dict[str, Probe] = {
     "no_result": no_result, "in_place": in_place, "detached": detached, "attached": attached,
-    "dtype": dtype, "device": device, "kind": kind, "not_refused": not_refused, **RELATIONS,
+    "dtype": dtype, "device": device, "kind": kind, "not_refused": not_refused,
+    "constant": RELATIONS["constant"], **LAYOUTS, **RELATIONS,
 }  # fmt: skip
 
 

@@ -7,7 +7,9 @@ import torch
 
 from utils.course import find_exercise, find_section
 from utils.grading import run
+from utils.grading.evidence import gather
 from utils.grading.implementation import Behaviour, Call, observe, same
+from utils.grading.layouts import stopped
 from utils.grading.run import run_exercise
 
 
@@ -87,6 +89,7 @@ FORWARD = {
         lambda x, W, b: right("toy_forward")(x, W, b.detach()),
     ],
     "in_place": [in_place],
+    "reduced": [changed(lambda y: y.mean(1)), changed(lambda y: y.sum(-1))],
     "dtype": [changed(torch.Tensor.double), changed(torch.Tensor.half)],
     "kind": [by_numpy],
     "first_only": [first_instance_only],
@@ -119,6 +122,48 @@ def test_the_sentence_names_what_was_seen():
     assert "divided by `inst`" in by_inst
     turned = told("toy_forward", changed(lambda y: y.mT)).advice
     assert "(`inst` and `feature`) are swapped" in turned
+
+
+def test_parts_of_a_result_in_each_others_place_are_named():
+    def swapped(inst, d_in, latent, encoder, gen):
+        params = dict(right("init_sae")(inst, d_in, latent, encoder, gen))
+        params["b_enc"], params["b_dec"] = params["b_dec"], params["b_enc"]
+        return params
+
+    result = told("init_sae", swapped)
+    assert result.mistake == "general:reordered", result.advice
+    assert "`b_enc` and `b_dec`" in result.advice
+
+
+def test_a_number_of_the_wrong_kind_is_described_where_it_stands():
+    def index_as_tensor(test_loss):
+        index, ratio = right("loss_peak")(test_loss)
+        return torch.tensor(index), ratio
+
+    result = told("loss_peak", index_as_tensor)
+    assert result.mistake == "general:kind"
+    assert "int64 tensor" in result.advice and "int 3" in result.advice
+
+
+def test_a_loop_that_ends_at_the_first_instance_with_nothing_to_do_is_recognised():
+    def stops(params, dead, gen):
+        new = {k: v.clone() for k, v in params.items()}
+        done = right("resample_simple")(params, dead, gen)
+        for i in range(len(dead)):
+            if not dead[i].any():
+                break
+            for key in new:
+                new[key][i] = done[key][i]
+        return new
+
+    gen = torch.Generator().manual_seed(0)
+    params = right("init_sae")(4, 3, 5, "independent", gen)
+    dead = torch.tensor([[1, 0, 0, 0, 1], [0] * 5, [1] * 5, [0, 1, 0, 0, 0]]).bool()
+    call = Call((params, dead, gen), {}, None, (), None, Behaviour())
+    cases = gather(stops, right("resample_simple"), [], [call])
+    assert stopped(cases, cases) is not None
+    done = gather(right("resample_simple"), right("resample_simple"), [], [call])
+    assert not done[0].differs
 
 
 def test_an_exercises_own_mistake_keeps_its_sentence_where_it_agrees_on_everything():

@@ -1,17 +1,21 @@
 """The checker survives whatever a learner's function does, and says something useful about it."""
 
 import os
+import secrets
 import statistics
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 
-from utils.course import find_exercise, find_section
+from utils.course import find_exercise, find_section, sections
+from utils.grading.predictions import bad_prediction
 from utils.grading.render import lines_of
-from utils.grading.run import run_exercise
+from utils.grading.run import SEEDS, run_exercise, run_tests
 from utils.notebook import Check
+from utils.testing import SHIFT
 
 SECTION = find_section("3.1.1")
 FORWARD = find_exercise("toy_forward")
@@ -113,6 +117,103 @@ def test_a_hard_coded_answer_fails():
         return remembered.setdefault("y", SECTION.reference().toy_forward(x, W, b))
 
     assert verdict_of(hard_coded).verdict != "PASS"
+
+
+def right_on_the_courses_own_numbers(x, W, b):
+    y = SECTION.reference().toy_forward(x, W, b)
+    return y if SHIFT.get() == 0 else 2 * y
+
+
+def test_what_passes_is_tried_on_numbers_that_nobody_has_seen(monkeypatch):
+    monkeypatch.setattr(secrets, "choice", lambda seeds: 83412)
+    result = verdict_of(right_on_the_courses_own_numbers)
+    assert (result.verdict, result.seed) == ("FAIL", 83412)
+    assert "fails with seed 83412: rerun with check(toy_forward, seed=83412)" in result.message
+    assert result.mistake == "general:scaled" and result.as_json()["seed"] == 83412
+    assert len(result.tests) == result.run == result.expected
+    passed = [t.name for t in result.tests if t.status == "PASS"]
+    assert "test_toy_forward__two_small_models_by_hand" in passed  # it draws no numbers
+
+
+def test_a_named_seed_is_run_alone_and_says_the_same_again():
+    names = {**vars(SECTION.reference()), "toy_forward": right_on_the_courses_own_numbers}
+    assert run_exercise(FORWARD, names, seed=0).verdict == "PASS"
+    first, again = (run_exercise(FORWARD, names, seed=83412, section=SECTION) for _ in range(2))
+    assert first.verdict == "FAIL" and first.message == again.message
+    assert run_exercise(FORWARD, names, seed=5).message != first.message
+
+
+def test_seeds_that_nobody_has_seen_differ():
+    seeds = {verdict_of(right_on_the_courses_own_numbers).seed for _ in range(4)}
+    assert len(seeds) > 1 and all(s in SEEDS for s in seeds)
+
+
+def test_a_line_that_torch_refuses_is_explained_with_the_names_of_the_axes():
+    def product(x, W, b):
+        return x @ W.mT @ W + b
+
+    names = {**vars(SECTION.reference()), "toy_forward": product}
+    messages = [t.message for t in run_exercise(FORWARD, names, seed=0).tests]
+    told = next(m for m in messages if "batch=5" in m)
+    assert "`x` is (batch=5, inst=3, feature=4), `W` is (inst=3, hidden=2, feature=4)" in told
+    assert "pairs all others from the right" in told
+
+
+def test_an_error_that_the_learner_raises_is_left_as_it_is():
+    def refuses(x, W, b):
+        raise ValueError("not today")
+
+    message = verdict_of(refuses).message
+    assert "not today" in message and "batch=" not in message
+
+
+def test_what_is_not_defined_is_told_with_its_cell():
+    names = {k: v for k, v in vars(SECTION.reference()).items() if k != "sparse_features"}
+    exercise = find_exercise("toy_forward")
+    session = run_tests(SECTION, exercise, {k: names[k] for k in names if k != "toy_forward"})
+    assert all("was its cell deleted" in t.message for t in session.outcomes)
+
+
+def prediction(name):
+    exercise = find_exercise(name)
+    return exercise, getattr(find_section(exercise.section).reference(), name)
+
+
+NUMBER = next(e for s in sections() for e in s.exercises if e.kind != "function" and not e.choices)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [float, np.float32, np.float64, torch.tensor, lambda v: torch.tensor([v]), lambda v: np.array([v])],
+)  # fmt: skip
+def test_a_predicted_number_may_come_in_any_form(form):
+    exercise, right = prediction(NUMBER.name)
+    names = {**vars(find_section(exercise.section).reference()), exercise.name: form(right)}
+    assert run_exercise(exercise, names).verdict == "PASS"
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("0.75", "without quotes"),
+        (True, "give a number"),
+        (None, "give a number"),
+        (float("nan"), "finite"),
+        (torch.zeros(2), "give a number"),
+        (1 + 2j, "give a number"),
+    ],
+)
+def test_what_is_no_number_is_told_so(value, says):
+    assert says in bad_prediction(NUMBER, value)
+
+
+def test_a_choice_may_be_any_expression_but_is_written_exactly():
+    exercise = next(e for e in SECTION.exercises if e.choices)
+    choice = exercise.choices[0]
+    assert bad_prediction(exercise, choice[:2] + choice[2:]) == ""
+    assert f"exactly as {choice!r}" in bad_prediction(exercise, f" {choice.upper()}  ")
+    for other in ("no such choice", 3, None, torch.zeros(3), [choice]):
+        assert "choose one of" in bad_prediction(exercise, other)
 
 
 def test_earlier_faults_do_not_count(capsys):
