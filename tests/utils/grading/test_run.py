@@ -184,8 +184,8 @@ NUMBER = next(e for s in sections() for e in s.exercises if e.kind != "function"
 
 @pytest.mark.parametrize(
     "form",
-    [float, np.float32, np.float64, torch.tensor, lambda v: torch.tensor([v]), lambda v: np.array([v])],
-)  # fmt: skip
+    [float, np.float32, np.float64, torch.tensor, lambda v: torch.tensor([v]), np.atleast_1d],
+)
 def test_a_predicted_number_may_come_in_any_form(form):
     exercise, right = prediction(NUMBER.name)
     names = {**vars(find_section(exercise.section).reference()), exercise.name: form(right)}
