@@ -5,9 +5,10 @@ mistakes.
 """
 
 import copy
+import itertools
 import re
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,23 +21,39 @@ RTOL, ATOL = 1e-4, 1e-6  # two programs for the same wrong formula differ by rou
 ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 
-def frozen(value: Any) -> Any:
-    """A copy that later changes to `value` do not reach; generators keep their state."""
+def frozen(value: Any, memo: dict[int, Any] | None = None) -> Any:
+    """A copy that later changes to `value` do not reach; generators keep their state.
+
+    With a `memo` tensors that share memory share it in the copy, too: who writes into one of
+    them writes into all.
+    """
     if isinstance(value, Tensor):
-        # clone keeps autograd history and would tie the copy to the learner's graph
-        return value.detach().clone().requires_grad_(value.requires_grad)
+        # a copy with autograd history would be tied to the learner's graph
+        bare = value.detach()
+        mine = bare.clone() if memo is None else copy.deepcopy(bare, memo)
+        return mine.requires_grad_(value.requires_grad)
     if isinstance(value, torch.Generator):
         return value.clone_state()
+    if isinstance(value, Twice):
+        return copy.copy(value)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(frozen(v) for v in value))
+        return type(value)(*(frozen(v, memo) for v in value))
     if isinstance(value, list | tuple):
-        return type(value)(frozen(v) for v in value)
+        return type(value)(frozen(v, memo) for v in value)
     if isinstance(value, Mapping):
-        return {k: frozen(v) for k, v in value.items()}
+        return {k: frozen(v, memo) for k, v in value.items()}
     try:
         return copy.deepcopy(value)
     except Exception:
         return value
+
+
+Twice: type = type(itertools.tee(())[0])  # an iterator that can be copied, and read again from there
+
+
+def repeatable(value: Any) -> Any:
+    """An iterator as one that can be copied; anything else as it is."""
+    return itertools.tee(value, 1)[0] if isinstance(value, Iterator) else value
 
 
 @dataclass(frozen=True)
@@ -65,7 +82,8 @@ class Call:
 
     def replay(self, fn: Callable[..., Any]) -> Behaviour:
         """What `fn` does on the same call."""
-        args, kwargs = frozen(self.args), frozen(self.kwargs)
+        memo: dict[int, Any] = {}
+        args, kwargs = frozen(self.args, memo), frozen(self.kwargs, memo)
         return observe(fn, args, kwargs, self.upstream, self.wrt, self.judge)[1]
 
 
@@ -126,7 +144,10 @@ class Recorded:
 
     def _record(self, args: tuple, kwargs: dict, upstream: Any, wrt: tuple[int, ...]) -> Any:
         __tracebackhide__ = True
-        before, named, judge = frozen(args), frozen(kwargs), AWAITED.get()
+        args = tuple(map(repeatable, args))
+        kwargs = {k: repeatable(v) for k, v in kwargs.items()}
+        memo: dict[int, Any] = {}
+        before, named, judge = frozen(args, memo), frozen(kwargs, memo), AWAITED.get()
         out, did, error = observe(self.fn, args, kwargs, upstream, wrt, judge)
         self.calls.append(Call(before, named, upstream, wrt, judge, did))
         if error is not None:
@@ -175,8 +196,9 @@ def same(a: Any, b: Any) -> bool:
             and a.device == b.device
             and torch.allclose(a.detach(), b.detach(), RTOL, ATOL, equal_nan=True)
         )
-    if isinstance(a, torch.Generator) and isinstance(b, torch.Generator):
-        return True  # how many numbers were drawn does not matter
+    for kind in (torch.Generator, Iterator):
+        if isinstance(a, kind) and isinstance(b, kind):
+            return True  # how many numbers or batches were drawn does not matter
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
         return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
     if isinstance(a, dict) and isinstance(b, dict):
