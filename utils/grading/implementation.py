@@ -48,7 +48,7 @@ def frozen(value: Any, memo: dict[int, Any] | None = None) -> Any:
         return value
 
 
-Twice: type = type(itertools.tee(())[0])  # an iterator that can be copied, and read again from there
+Twice: type = type(itertools.tee(())[0])  # an iterator that can be copied
 
 
 def repeatable(value: Any) -> Any:
