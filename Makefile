@@ -44,8 +44,8 @@ build: setup-dev ## write exercises/ and solutions/ from the sources; keeps your
 solutions: setup-dev ## build and execute the solution notebooks
 	@$(RUN) tools.build --execute
 
-claims: setup-dev ## reproduce the published results: docs/claims.md (minutes)
-	@$(RUN) tools.claims $(PYTEST_ARGS)
+claims: setup-dev ## reproduce the published results: docs/claims.md (minutes); SEEDS=7,8,9: others
+	@$(RUN) tools.claims $(if $(SEEDS),--claim-seeds=$(SEEDS)) $(PYTEST_ARGS)
 
 bench: setup-dev ## measure the fast trainers against the plain loops
 	@$(RUN) tools.bench.toy
