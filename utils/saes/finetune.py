@@ -19,6 +19,7 @@ from torch import Tensor
 from utils.data.corpus import Rows
 from utils.progress import track
 from utils.saes.coder import SparseCoder, centre, decoder_norms
+from utils.saes.config import require_counts, require_numbers
 from utils.saes.normalise import scaled_rows
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ class FinetuneConfig:
     skip_first: int = 1  # positions that are not replaced
     bfloat16: bool = False  # what the model computes in; the coder always computes in float32
     label: str = "fine-tuning on KL"
+
+    def __post_init__(self) -> None:
+        require_counts(self, 1, "batch_rows")
+        require_counts(self, 0, "skip_first")
+        require_numbers(self, "lr", "clip", positive=True)
 
 
 @dataclass

@@ -1,11 +1,13 @@
 """Runs: schedules, dead latents, outliers, norms, resuming, logs; all of it on small problems."""
 
+import errno
 import os
 from dataclasses import replace
 
 import pytest
 import torch
 
+from utils.files import DiskFull
 from utils.saes.aux import Firing
 from utils.saes.checkpoint import load_checkpoint, save_checkpoint
 from utils.saes.coder import calibrate_cut, encode, init_coder, reconstruct
@@ -124,7 +126,7 @@ def test_train__resumes_from_a_readers_own_position(tmp_path):
     trainer.prepare()
     for _ in range(8):
         trainer.step()
-    save_checkpoint(tmp_path / "run.pt", trainer)
+    save_checkpoint(tmp_path / "run.pt", trainer.state())
     again = train_coder(coder_of(cfg), Reader(), train, checkpoint=tmp_path / "run.pt")
     assert torch.equal(whole.coder.params["W_dec"], again.coder.params["W_dec"])
 
@@ -135,24 +137,73 @@ def test_checkpoint__of_other_settings_is_refused(tmp_path):
     for changed in (replace(CFG, lr=1e-4), replace(CFG, n_steps=30)):
         with pytest.raises(ValueError, match=r"train\."):
             train_coder(coder_of(cfg), rows(), changed, checkpoint=tmp_path / "run.pt")
-    other = coder_of(sae(k=5))
     with pytest.raises(ValueError, match=r"sae\.k"):
-        load_checkpoint(tmp_path / "run.pt", Trainer(other, rows(), CFG))
+        load_checkpoint(tmp_path / "run.pt", sae(k=5), CFG)
 
 
 def test_checkpoint__a_crash_while_writing_leaves_the_old_one(tmp_path, monkeypatch):
     path = tmp_path / "run.pt"
     trainer = Trainer(coder_of(sae()), rows(), CFG)
-    save_checkpoint(path, trainer)
+    save_checkpoint(path, trainer.state())
     before = path.read_bytes()
 
     def full(*_):
-        raise OSError("no space left")
+        raise OSError(errno.ENOSPC, "no space left")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="no space"):
-        save_checkpoint(path, trainer)
+    with pytest.raises(DiskFull, match=r"run\.pt was not written.*Free some space"):
+        save_checkpoint(path, trainer.state())
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(("architecture", "kind"), KINDS)
+def test_checkpoint__never_holds_nan_and_the_run_goes_on_from_the_last_finite_one(
+    architecture, kind, tmp_path
+):
+    """One bad batch, far from any line of the log; once mended, the same bits as without it."""
+    cfg, path = sae(architecture, kind), tmp_path / "run.pt"
+    train = replace(CFG, checkpoint_every=5, record_every=24)
+    data = data_for(cfg)
+    whole = train_coder(coder_of(cfg), data, train)
+    bad = data * 4  # seven batches come again and again: the 15th is read for step 13
+    x, *more = bad[14] if isinstance(bad[14], tuple) else (bad[14],)
+    spoilt = x.clone()
+    spoilt[3, 2] = float("nan")
+    bad[14] = (spoilt, *more) if more else spoilt
+    with pytest.raises(FloatingPointError, match=r"step 13: .* after step 12; .*mend the data"):
+        train_coder(coder_of(cfg), bad, train, checkpoint=path)
+    state = load_checkpoint(path, cfg, train)
+    assert state["n_steps"] == 10
+    assert all(value.isfinite().all() for value in state["params"].values())
+    again = train_coder(coder_of(cfg), data, train, checkpoint=path)
+    for name, value in whole.coder.params.items():
+        assert torch.equal(value, again.coder.params[name]), name
+
+
+def test_checkpoint__with_weights_that_are_not_finite_is_neither_written_nor_read(tmp_path):
+    path, trainer = tmp_path / "run.pt", Trainer(coder_of(sae()), rows(), CFG)
+    save_checkpoint(path, trainer.state())
+    before = path.read_bytes()
+    trainer.coder.params["b_enc"][4] = float("inf")
+    with pytest.raises(FloatingPointError, match="b_enc is not finite after step 0"):
+        save_checkpoint(path, trainer.state())
     assert path.read_bytes() == before
+    torch.save({"version": 1, **trainer.state()}, path)  # as an older version may have left it
+    with pytest.raises(ValueError, match=r"b_enc in .*remove the file"):
+        train_coder(coder_of(sae()), rows(), CFG, checkpoint=path)
+
+
+def test_train__a_run_that_diverges_says_what_to_change(tmp_path):
+    cfg = replace(CFG, lr=1e30, clip=None, checkpoint_every=1)
+    with pytest.raises(FloatingPointError, match=r"diverged: take a smaller lr \(it is 1e\+30\)"):
+        train_coder(coder_of(sae("relu")), rows(), cfg, checkpoint=tmp_path / "run.pt")
+
+
+def test_train__bad_data_is_named_before_the_first_step():
+    with pytest.raises(FloatingPointError, match="2 batches read before step 1"):
+        train_coder(coder_of(sae()), [x * float("nan") for x in rows()], CFG)
+    with pytest.raises(FloatingPointError, match="only zeros"):
+        train_coder(coder_of(sae(normalise="average_norm")), [0 * x for x in rows()], CFG)
 
 
 def test_train__leaves_the_given_coder_alone():
@@ -203,7 +254,7 @@ def test_train__transcoder_begins_with_pre_activations_of_mean_zero(architecture
 
 def test_clip__leaves_short_gradients_alone():
     grads = {"a": torch.tensor([3.0]), "b": torch.tensor([4.0])}
-    clip(grads, 5.1)
+    assert clip(grads, 5.1) == 5 == clip(grads, None)
     assert grads["a"].item() == 3.0
     clip(grads, 1.0)
     torch.testing.assert_close(grads["b"], torch.tensor([0.8]))
