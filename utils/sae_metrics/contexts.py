@@ -61,7 +61,8 @@ def strongest(
         if best is None:
             best = peak.new_zeros(0, codes.shape[-1])
             at, where = pos.new_zeros(0, codes.shape[-1]), pos.new_zeros(0, codes.shape[-1])
-            times, in_rows = codes.new_zeros(codes.shape[-1]), pos.new_zeros(codes.shape[-1])
+            # counts are whole numbers: in the codes' own bfloat16 they would stop at 256
+            times, in_rows = pos.new_zeros(2, codes.shape[-1])
         fires = codes > 0
         times += fires.sum(dim=(0, 1))
         in_rows += fires.any(dim=1).sum(dim=0)
@@ -75,7 +76,8 @@ def strongest(
         raise ValueError("there are no rows to look at")
     none = best <= 0
     at, where = at.masked_fill(none, -1), where.masked_fill(none, -1)
-    found = (where.T, at.T, best.clamp(min=0).T, times / n_tokens, in_rows)
+    share = (times.double() / n_tokens).float()
+    found = (where.T, at.T, best.clamp(min=0).T, share, in_rows)
     return Contexts(*(x.cpu() for x in found))
 
 

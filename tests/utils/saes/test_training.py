@@ -286,6 +286,75 @@ def test_batch_topk__the_saved_threshold_keeps_k_per_row(architecture):
     torch.testing.assert_close(l0, torch.tensor(3.0))
 
 
+@pytest.mark.parametrize("factor", [1.0, 2.0, 20.0])
+@pytest.mark.parametrize("by_latent", [False, True])
+def test_calibrate__keeps_k_per_row_of_batches_that_are_not_mixed(factor, by_latent):
+    """Ten batches, the first larger by a factor: its scores may be all that are kept."""
+    coder = init_coder(SAEConfig(12, 256, "batchtopk", k=8), torch.Generator().manual_seed(0))
+    if by_latent:  # as after a distance of predictions was folded back
+        coder = replace(coder, cut=torch.rand(256, dtype=torch.float64) + 0.5)
+    batches = [x * (factor if i == 0 else 1) for i, x in enumerate(rows(10, 64))]
+    for k in (None, 3):
+        calibrate_cut(coder, batches, k)
+        l0 = torch.cat([encode(coder, x) for x in batches]).gt(0).sum(1).double().mean()
+        assert float(l0) == pytest.approx(k or 8, abs=0.01)
+
+
+def test_calibrate__has_no_threshold_where_fewer_are_positive():
+    coder = init_coder(SAEConfig(12, 48, "batchtopk", k=40), torch.Generator().manual_seed(0))
+    assert float(calibrate_cut(coder, rows())) == 0
+
+
+def test_calibrate__refuses_what_gives_no_threshold():
+    coder = coder_of(sae("batchtopk"))
+    for batches, k in ((rows(), 0), (rows(), 49), (rows(), 1.5), ([], 4)):
+        with pytest.raises(ValueError, match="no threshold gives"):
+            calibrate_cut(coder, batches, k)
+    with pytest.raises(FloatingPointError, match="the rows for the threshold"):
+        calibrate_cut(coder, [rows()[0] * float("nan")])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize(("architecture", "kind"), KINDS)
+def test_coder__takes_other_precisions_and_any_number_of_axes(architecture, kind, dtype):
+    """The float32 coder with the same rounded weights is the oracle."""
+    cfg = sae(architecture, kind)
+    coder = init_coder(cfg, torch.Generator().manual_seed(0)).to("cpu", dtype)
+    x = torch.stack(rows(3)).to(dtype)  # (3, 32, 12)
+    if architecture in ("batchtopk", "matryoshka"):
+        calibrate_cut(coder, list(x))
+    exact = coder.to("cpu", torch.float64)
+    codes, out = encode(coder, x), reconstruct(coder, x)
+    assert codes.dtype == out.dtype == dtype
+    assert codes.shape == (3, 32, 48) and out.shape == (3, 32, cfg.d_target)
+    if architecture == "topk":
+        assert codes.gt(0).sum(dim=-1).max() == 4
+    for one, row in (
+        (codes, encode(coder, x[1, 2][None])),
+        (out, reconstruct(coder, x[1, 2][None])),
+    ):
+        torch.testing.assert_close(one[1, 2], row[0])
+    step = torch.finfo(dtype).eps
+    wanted = reconstruct(exact, x.double())
+    # where a score is near the edge, rounding may choose another latent: few rows
+    far = (out.double() - wanted).norm(dim=-1) > 20 * step * x.double().norm(dim=-1) + 1e-6
+    assert far.double().mean() < 0.15
+
+
+@pytest.mark.parametrize("architecture", ["relu", "topk", "batchtopk"])
+def test_train__counts_in_bfloat16_are_counts(architecture):
+    """512 rows a batch: a count kept in bfloat16 would stop at 256."""
+    coder = init_coder(sae(architecture), torch.Generator().manual_seed(0), dtype=torch.bfloat16)
+    coder.params["b_enc"][3] = 100.0  # active everywhere, beyond all others
+    data = [x.bfloat16() for x in rows(4, 512)]
+    trainer = Trainer(coder, data, replace(CFG, mean_bias=False))
+    batch, step = trainer.step()
+    assert step.fired[3] == 512
+    if architecture == "batchtopk":
+        assert float(step.fired.sum()) == 4 * 512
+    assert trainer.metrics(batch, step)["l0"] == float(step.fired.double().sum()) / 512
+
+
 def test_batch_topk__running_threshold_is_a_mean_after_few_steps():
     trainer = Trainer(coder_of(sae("batchtopk")), rows(), CFG)
     trainer.prepare()
