@@ -5,7 +5,7 @@ folded into the weights when they are saved. constant_norm gives every row the l
 number of its own, which cannot be folded: the saved SAE does it again at run time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -56,8 +56,3 @@ def token_rows(
 def flat_heads(z: Float[Tensor, "... head d_head"]) -> Float[Tensor, "... d_in"]:
     """Heads side by side, head 0 first: what an attention SAE reads."""
     return z.flatten(-2)
-
-
-def mean_length(batches: Iterable[Float[Tensor, "batch d"]]) -> float:
-    """Average length of the rows of several batches."""
-    return float(torch.cat([rows.norm(dim=1) for rows in batches]).mean())

@@ -190,13 +190,14 @@ def test_spliced__refuses_what_has_no_meaning(model, tokens, identity):
         spliced(model, tokens, good, True)
 
 
-def test_as_sae__refuses_an_unfolded_scale(random_sae):
+@pytest.mark.parametrize("scale", ["expected_average_only_in", "covariance_whitening"])
+def test_as_sae__refuses_an_unfolded_scale(random_sae, scale):
     """a scale that the library would silently leave out is an error"""
     sae = random_sae(
         "blocks.1.hook_resid_post",
         d_in=24,
         d_sae=31,
-        normalize_activations="expected_average_only_in",
+        normalize_activations=scale,
     )
     with pytest.raises(ValueError, match="fold the scale"):
         as_sae(sae)
