@@ -135,9 +135,8 @@ def stretch_of(recipe: Recipe, loaded: Loaded, rows: Rows, file: Path) -> Stretc
         return None
     check_folds(recipe.sae)
     if not file.exists():
-        few = Rows(rows.ids[:FISHER_ROWS], rows.mask[:FISHER_ROWS], rows.document[:FISHER_ROWS])
         gen = torch.Generator().manual_seed(recipe.seed)
-        found = mean_fisher(loaded.model, few, recipe.hook_out, gen)
+        found = mean_fisher(loaded.model, rows[:FISHER_ROWS], recipe.hook_out, gen)
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_suffix(".part")
         save_file({"fisher": found}, part)
@@ -150,6 +149,5 @@ def tuned(recipe: Recipe, coder: SparseCoder, loaded: Loaded, rows: Rows) -> Spa
     n = recipe.finetune_rows
     if n == 0:
         return coder
-    few = Rows(rows.ids[:n], rows.mask[:n], rows.document[:n])
     cfg = FinetuneConfig(recipe.finetune_lr, bfloat16=recipe.source.compute == "bfloat16")
-    return finetune_coder(loaded.model, coder, (recipe.hook_in, recipe.hook_out), few, cfg)
+    return finetune_coder(loaded.model, coder, (recipe.hook_in, recipe.hook_out), rows[:n], cfg)

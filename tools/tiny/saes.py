@@ -170,8 +170,7 @@ def measure(loaded: Loaded, sae: Sae, rows: Rows, n_block: int) -> dict[str, Num
     anchored = in_model(model, rows, sae, "mean", batch_rows=64).numbers()
     blocks = []
     for i in range(0, len(rows), n_block):
-        part = Rows(*(x[i : i + n_block] for x in (rows.ids, rows.mask, rows.document)))
-        found = in_model(model, part, sae, batch_rows=n_block).numbers()
+        found = in_model(model, rows[i : i + n_block], sae, batch_rows=n_block).numbers()
         blocks.append([float(found[name]) for name in METRICS])
     spread = torch.tensor(blocks, dtype=torch.float64).std(dim=0).tolist()
     return {

@@ -54,15 +54,6 @@ class Shard:
     n_tokens: int
 
 
-def kept(
-    ids: Int[Tensor, "row pos"], mask: Bool[Tensor, "row pos"] | None, cfg: StoreConfig
-) -> Bool[Tensor, "row pos"]:
-    """Positions that are stored: not padding, not among the first `skip_first`."""
-    keep = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.clone()
-    keep[:, : cfg.skip_first] = False
-    return keep
-
-
 def make_plan(
     keep: Bool[Tensor, "row pos"], document: Int[Tensor, " row"], cfg: StoreConfig
 ) -> list[Shard]:

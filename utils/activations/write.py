@@ -28,13 +28,12 @@ from utils.activations.index import (
     check_same,
     explained,
     identity,
-    kept,
     make_plan,
     read_index,
     write_whole,
 )
 from utils.activations.read import ActivationStore, open_store
-from utils.data.corpus import Rows
+from utils.data.corpus import Rows, counted
 from utils.progress import track
 
 if TYPE_CHECKING:
@@ -153,7 +152,7 @@ def write_activations(
     if isinstance(rows, Tensor):
         rows = Rows(rows, torch.ones_like(rows, dtype=torch.bool), torch.arange(len(rows)))
     check_hooks(model, list(cfg.hooks))
-    keep, path = kept(rows.ids, rows.mask, cfg), Path(folder)
+    keep, path = counted(rows.mask, cfg.skip_first), Path(folder)
     plan = make_plan(keep, rows.document, cfg)
     if not any(shard.split == "train" for shard in plan):
         raise StoreError("no token is left to store: every position is masked or held out")

@@ -99,6 +99,26 @@ class Rows:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __getitem__(self, which: slice | Int[Tensor, " chosen"]) -> "Rows":
+        """Some of the rows."""
+        return Rows(self.ids[which], self.mask[which], self.document[which])
+
+
+def counted(mask: Bool[Tensor, "row pos"], skip_first: int = 1) -> Bool[Tensor, "row pos"]:
+    """Which tokens count in every metric, and are stored, replaced and trained on.
+
+    Not padding, where `mask` is false, and not the first `skip_first` positions: the first one is
+    an attention sink whose residual stream can be hundreds of times longer than any other.
+    """
+    keep = mask.clone()
+    keep[:, :skip_first] = False
+    return keep
+
+
+def predicting(mask: Bool[Tensor, "row pos"], skip_first: int = 1) -> Bool[Tensor, "row pos-1"]:
+    """At which positions the prediction of the next token counts: both tokens are text."""
+    return counted(mask, skip_first)[:, :-1] & mask[:, 1:]
+
 
 def rows_of(
     docs: Documents, bos: int | None, pad: int, length: int = 128, min_tail: int = 32

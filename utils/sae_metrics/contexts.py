@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from utils.data.corpus import Rows
+from utils.data.corpus import Rows, counted
 from utils.progress import track
 from utils.sae_metrics.recovered import Coder
 
@@ -53,9 +53,8 @@ def strongest(
     best: Tensor | None = None
     n_tokens = 0
     for i in track(range(0, len(rows), batch_rows), "strongest contexts"):
-        ids, keep = rows.ids[i : i + batch_rows].to(device), rows.mask[i : i + batch_rows].clone()
-        keep[:, :skip_first] = False
-        keep = keep.to(device)
+        part = rows[i : i + batch_rows]
+        ids, keep = part.ids.to(device), counted(part.mask, skip_first).to(device)
         codes = sae.encode(capture(model, ids, [sae.hook_in])[sae.hook_in]) * keep[..., None]
         peak, pos = codes.max(dim=1)  # (row, latent)
         if best is None:

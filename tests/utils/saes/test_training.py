@@ -12,7 +12,7 @@ from utils.saes.aux import Firing
 from utils.saes.checkpoint import load_checkpoint, save_checkpoint
 from utils.saes.coder import calibrate_cut, encode, init_coder, reconstruct
 from utils.saes.config import SAEConfig, SAETrainConfig
-from utils.saes.normalise import average_norm_scale, flat_heads, token_rows
+from utils.saes.normalise import average_norm_scale
 from utils.saes.records import RecordConfig
 from utils.saes.train import Trainer, clip, train_coder
 
@@ -408,13 +408,6 @@ def test_outliers__are_left_out_of_scales_and_training():
         trainer.coder.params["b_dec"], clean.mean(0) * trainer.coder.scale_in
     )
     assert len(trainer.batch().x) == 31
-
-
-def test_token_rows__leave_out_positions_and_keep_order():
-    z = torch.arange(2 * 3 * 4 * 5).view(2, 3, 4, 5)
-    got = token_rows(flat_heads(z), excluded=(0,))
-    torch.testing.assert_close(got, z[:, 1:].reshape(4, 20))
-    assert token_rows(flat_heads(z), excluded=(-1, 0, 9)).shape == (2, 20)
 
 
 @pytest.mark.parametrize("normalise", ["average_norm", "constant_norm"])
