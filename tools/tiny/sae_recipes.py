@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 
-from tools.local.harvest import Pass
-from tools.local.recipes import Recipe
-from tools.local.recipes import train_config as local_train_config
+from tools.saes.recipe import Pass, Recipe
+from tools.saes.recipe import train_config as shared_train_config
 from tools.tiny.metrics import HELD_OUT
 from tools.tiny.recipes import TASKS
 from utils.data.corpus import Rows
@@ -135,7 +134,7 @@ def n_bytes(recipe: Recipe) -> int:
 
 def train_config(recipe: Recipe, n_batches: int) -> SAETrainConfig:
     """The trainer's settings for data of so many batches."""
-    cfg = local_train_config(recipe, n_batches)
+    cfg = shared_train_config(recipe, n_batches)
     return replace(
         cfg,
         # runs are short, so latents are revived early (story_1l: 13 % dead at 1/32, 10 here)
