@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from utils import files
 from utils.activations.index import (
     DTYPES,
     INDEX,
@@ -30,7 +31,6 @@ from utils.activations.index import (
     identity,
     make_plan,
     read_index,
-    write_whole,
 )
 from utils.activations.read import ActivationStore, open_store
 from utils.data.corpus import Rows, counted
@@ -164,7 +164,7 @@ def write_activations(
                 check_same(path, read_index(path), wanted)
             else:
                 index = _new_index(model, rows.ids, plan, cfg, wanted)
-                write_whole(path / INDEX, json.dumps(index).encode())
+                files.write(path / INDEX, json.dumps(index))
             _write_missing(model, rows.ids, keep, plan, path, cfg)
     except Timeout:
         raise StoreError(f"another process is writing to {path}: wait for it") from None
@@ -182,7 +182,8 @@ def _write_missing(
     """Write the shards that are not there; a file that is there is whole."""
     from safetensors.torch import save
 
-    for leftover in path.glob(".*.part"):  # of a run that was killed; the lock says it is dead
+    # of a run that was killed: the lock says that it is dead
+    for leftover in path.glob(f".*{files.PART}"):
         leftover.unlink()
     missing = [shard for shard in plan if not (path / shard.file).exists()]
     shapes = read_index(path)["shapes"].values()
@@ -194,5 +195,5 @@ def _write_missing(
     for shard in track(missing, "activations"):
         tensors = capture_shard(model, ids, keep, shard, cfg)
         with explained(path, left):
-            write_whole(path / shard.file, save(tensors))
+            files.write(path / shard.file, save(tensors))
         left -= per_token * shard.n_tokens

@@ -14,6 +14,9 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from utils.course import ARTIFACTS
+from utils.files import whole
+
 
 @dataclass(frozen=True)
 class Documents:
@@ -157,13 +160,8 @@ def save_documents(docs: Documents, path: Path) -> None:
         "ends": docs.ends.to(torch.int32),
         "source": docs.source.to(torch.uint8),
     }
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as part:
         save_file(tensors, part, metadata={"names": json.dumps(docs.names)})
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def load_documents(path: Path) -> Documents:
@@ -178,6 +176,5 @@ def load_documents(path: Path) -> Documents:
 
 def corpus_sample() -> Documents:
     """The text that ships with the course, written by its language model (see its card.json)."""
-    from utils.models.profiles import artifacts
-
-    return load_documents(artifacts() / "corpus_sample" / "documents.safetensors")
+    folder = Path(os.environ.get("COURSE_ARTIFACTS") or ARTIFACTS)
+    return load_documents(folder / "corpus_sample" / "documents.safetensors")
