@@ -67,7 +67,7 @@ def train_config(recipe: Recipe, n_batches: int) -> SAETrainConfig:
         lr=recipe.lr,
         warmup_steps=min(recipe.warmup, n_steps // 10),
         decay_steps=round(recipe.decay * n_steps),
-        # with half of the width (the default) 8 % of the transcoder's latents were dead, not 1 %
+        # half of the width, the default, leaves more latents dead
         aux_k=32,
         checkpoint_every=200,
         label=recipe.name,
