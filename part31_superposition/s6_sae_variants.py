@@ -1,5 +1,35 @@
 # %% [markdown]
 # # 3.1.6 Variants of the sparse autoencoder
+#
+# The SAE of 3.1.5 pays for sparsity with L1, and L1 takes the same amount from every activation.
+# Are there other ways to be sparse? This section builds those that the field has used since, and
+# compares them on data whose truth is known.
+#
+# ## Questions
+#
+# 1. Which ways of being sparse leave the size of an activation alone?
+# 2. How does one train a threshold, when a step has no gradient?
+# 3. What does an SAE make of features that contain each other?
+# 4. What does it cost to read along the directions that one writes?
+# 5. Which features does a small dictionary find?
+# 6. Do two SAEs with the same sparsity and the same error find the same features?
+#
+# ## What is imported
+#
+# Everything of 3.1.5 comes from the reference, so you can start here. You will call:
+#
+# | from 3.1.5 | returns |
+# | --- | --- |
+# | `preactivations(h, W_enc, b_enc, b_dec)` | $z = (h - b_\text{dec})\,W_\text{enc} + b_\text{enc}$, `(batch, inst, latent)` |
+# | `sae_decode(acts, W_dec, b_dec)` | $\hat h = f\,W_\text{dec} + b_\text{dec}$, `(batch, inst, d_in)` |
+# | `loss_terms(h, h_hat, acts)` | the pair ($L_2$: mean over `d_in`; $L_1$: sum over latents), each `(batch, inst)` |
+#
+# The experiments use `hidden_activations` (data from toy models), `fit_sae` (training with decoder
+# rows on the unit sphere), `matched_cosines`, `n_recovered` (cosine above 0.95, one latent per
+# feature) and `reconstruction_bias` ($\gamma$, below 1 for shrinkage). Axes are as before: `h` is
+# `(batch, inst, d_in)`, `W_enc` is `(inst, d_in, latent)`, `W_dec` is `(inst, latent, d_in)`.
+#
+# Parts 6 to 9 can be read in any order.
 
 # %% tags=["setup"]
 import math
@@ -36,7 +66,87 @@ from utils.toy import ToyConfig, TrainConfig, init_toy, train_toy_fast
 Params = dict[str, Tensor]  # "W_enc", "b_enc", "W_dec", "b_dec"; a tied SAE has no "W_enc"
 
 # %% [markdown]
-# ## 6 · The Gated SAE
+# ## 1 · One frame for all
+#
+# Here is the field in five lines. All decode in the same way, and all want a small error $L_2$.
+#
+# | name | what a latent puts out | added to $L_2$ |
+# | --- | --- | --- |
+# | ReLU | $\mathrm{ReLU}(z)$ | $\lambda \sum_l f_l$ |
+# | Gated | a strength, where a gate $\pi$ is open | $\lambda \sum_l \mathrm{ReLU}(\pi_l)$, and the error of $\mathrm{ReLU}(\pi)$ through a frozen decoder |
+# | JumpReLU | $z$ where $z > \theta$ | $\lambda$ times the number of active latents |
+# | TopK | $z$, if it is among the $k$ largest of its row | nothing |
+# | BatchTopK | $z$, if it is among the $k \cdot \text{batch}$ largest of the batch | nothing |
+
+# %% [markdown] tags=["task"]
+# All five will train on the pentagon of 3.1.5. The ReLU SAE has $\gamma$ well below 1. Which of the
+# other four will have $\gamma$ within 2 % of 1?
+#
+# - `"none"`
+# - `"TopK and BatchTopK only"`
+# - `"all but Gated"`
+# - `"all four"`
+
+# %% tags=["predict"] exercise="3.1.6.P1" title="Who shrinks?" difficulty=3 importance=4 minutes=3 skill="predicting" choices=["none", "TopK and BatchTopK only", "all but Gated", "all four"]
+predict_unbiased = "all four"
+
+# %% [markdown]
+# An `Architecture` is two functions: how it encodes, and what it minimises. `encode` returns a pair,
+# the activations and what they were made from; `loss` gets that pair. Here is the ReLU SAE as an
+# example, and what all have in common. Each part below adds one more, from *your* functions.
+
+
+# %% tags=["given"]
+def linear(params: Params, h: Tensor) -> Tensor:
+    """Pre-activations, tied or not."""
+    W_enc = params["W_enc"] if "W_enc" in params else params["W_dec"].mT
+    return preactivations(h, W_enc, params["b_enc"], params["b_dec"])
+
+
+def relu_sae(l1_coeff: float | Tensor, encoder: str = "transposed") -> Architecture:
+    """The SAE of 3.1.5."""
+
+    def encode(params: Params, h: Tensor) -> Pair:
+        z = linear(params, h)
+        return z.relu(), z
+
+    def loss(params: Params, h: Tensor, pair: Pair) -> Tensor:
+        h_hat = sae_decode(pair[0], params["W_dec"], params["b_dec"])
+        return sae_loss(h, h_hat, pair[0], l1_coeff)
+
+    return Architecture(encode, loss, encoder=encoder)
+
+
+def train_architecture(
+    architecture: Architecture,
+    sample: Callable[[torch.Generator], Tensor],
+    latent: int,
+    training: TrainConfig,
+    gen: torch.Generator,
+) -> Params:
+    """Fresh SAEs, trained on what `sample` draws."""
+    _, inst, d_in = sample(gen).shape
+    params = init_sae(inst, d_in, latent, architecture.encoder, gen)
+    for name, value in architecture.extra.items():
+        params[name] = torch.full_like(params["b_enc"], value)
+
+    def loss(live: Params, h: Tensor) -> Tensor:
+        return architecture.loss(live, h, architecture.encode(live, h))
+
+    return fit_sae(params, loss, sample, training, gen).params
+
+
+@torch.no_grad()
+def run_sae(
+    architecture: Architecture, params: Params, h: Float[Tensor, "batch inst d_in"]
+) -> tuple[Float[Tensor, "batch inst latent"], Float[Tensor, "batch inst d_in"]]:
+    """Activations and reconstruction."""
+    acts = architecture.encode(params, h)[0]
+    return acts, sae_decode(acts, params["W_dec"], params["b_dec"])
+
+
+# %% [markdown]
+# ## 2 · The Gated SAE
 #
 # L1 does two jobs with one number. It decides *whether* a latent is active, and it shrinks *how
 # strongly*. Rajamanoharan et al. (2024a) separate them. Two paths share the encoder direction:
@@ -121,8 +231,23 @@ def gated_loss(
 # `loss_terms(h, h_hat, ReLU(gate))` gives the last two terms at once, if `h_hat` was decoded with
 # `W_dec.detach()` and `b_dec.detach()`.
 
+
+# %% tags=["given"]
+def gated_sae(l1_coeff: float | Tensor) -> Architecture:
+    """The Gated SAE of this part."""
+
+    def encode(params: Params, h: Tensor) -> Pair:
+        names = ("W_enc", "b_enc", "r_mag", "b_mag", "b_dec")
+        return gated_encode(h, *(params[name] for name in names))
+
+    def loss(params: Params, h: Tensor, pair: Pair) -> Tensor:
+        return gated_loss(h, *pair, params["W_dec"], params["b_dec"], l1_coeff)
+
+    return Architecture(encode, loss, {"r_mag": 0.0, "b_mag": 0.0})
+
+
 # %% [markdown]
-# ## 7 · JumpReLU
+# ## 3 · JumpReLU
 #
 # Why not decide by a threshold, and leave the magnitude alone? Rajamanoharan et al. (2024b) use
 #
@@ -286,16 +411,32 @@ def jumprelu_loss(
 # %% [markdown] tags=["hint"]
 # The count of each row is a *sum* over latents, as L1 was.
 
+
+# %% tags=["given"]
+def jumprelu_sae(l0_coeff: float | Tensor, bandwidth: float = 0.1) -> Architecture:
+    """The JumpReLU SAE of this part."""
+
+    def encode(params: Params, h: Tensor) -> Pair:
+        z = linear(params, h)
+        return jumprelu(z, params["log_theta"].exp(), bandwidth), z
+
+    def loss(params: Params, h: Tensor, pair: Pair) -> Tensor:
+        decoder = (params["W_dec"], params["b_dec"])
+        return jumprelu_loss(h, pair[1], params["log_theta"], *decoder, l0_coeff, bandwidth)
+
+    return Architecture(encode, loss, {"log_theta": math.log(0.1)})
+
+
 # %% [markdown]
-# ## 8 · TopK and BatchTopK
+# ## 4 · TopK and BatchTopK
 #
 # Or drop the penalty altogether. Gao et al. (2024) keep the $k$ largest pre-activations of each row
-# and set the rest to 0. Then sparsity is exact, there is no coefficient to tune, and nothing
-# shrinks.
+# and set the rest to 0. There is no coefficient to tune.
 
 # %% [markdown] tags=["task"]
 # Keep the $k$ largest pre-activations of every row (and instance), set the others to 0, and apply a
-# ReLU: a negative pre-activation never becomes active, even among the $k$ largest.
+# ReLU: a negative pre-activation never becomes active, even among the $k$ largest. Where values tie,
+# keep $k$ of them, whichever you like.
 
 
 # %% tags=["exercise"] exercise="3.1.6.c1" title="TopK" difficulty=2 importance=4 minutes=8 skill="topk and scatter"
@@ -319,7 +460,7 @@ def topk_acts(z: Float[Tensor, "batch inst latent"], k: int) -> Float[Tensor, "b
 
 # %% [markdown] tags=["task"]
 # Keep, for each instance, the `round(k * batch)` largest values of $\mathrm{ReLU}(z)$ over batch
-# and latents together; the others become 0.
+# and latents together; the others become 0. Where values tie, keep any of them within the budget.
 
 
 # %% tags=["exercise"] exercise="3.1.6.c2" title="BatchTopK" difficulty=3 importance=4 minutes=12 skill="reshaping around an axis"
@@ -347,9 +488,9 @@ def batch_topk_acts(
 # the smallest activation that survived, averaged over training batches.
 
 # %% [markdown] tags=["task"]
-# From the activations of several batches, return for each instance the mean over batches of the
-# smallest *positive* activation. Ignore batches in which the instance has none; if it never has
-# one, return 0.
+# From the activations of several batches (axis `step`), return for each instance the mean over
+# batches of the smallest *positive* activation. Ignore batches in which the instance has none; if
+# it never has one, return 0.
 
 
 # %% tags=["exercise"] exercise="3.1.6.c3" title="A threshold for inference" difficulty=3 importance=3 minutes=10 skill="masked minimum and mean"
@@ -381,7 +522,8 @@ def batch_topk_threshold(acts: Float[Tensor, "step batch inst latent"]) -> Float
 # Return $L_\text{aux}$: mean over `d_in` and batch, sum over instances.
 #
 # - Only dead latents take part; of those the `k_aux` largest of each row, after a ReLU.
-# - $\hat e$ has no $b_\text{dec}$. No gradient flows through $e$.
+# - If fewer than `k_aux` latents are dead, all of them take part.
+# - $\hat e$ has no $b_\text{dec}$. No gradient flows through $e$, neither to `h` nor to `h_hat`.
 # - An instance without dead latents contributes 0.
 
 
@@ -414,62 +556,8 @@ def dead_aux_loss(
 # %% [markdown] tags=["hint"]
 # The target is `(h - h_hat).detach()`. `dead.any(dim=-1)` is the mask over instances.
 
-# %% [markdown]
-# ### Architectures as parts
-#
-# An `Architecture` is two functions: how it encodes, and what it minimises. The next cell builds
-# each variant from *your* functions. A later variant takes an earlier one and replaces a part;
-# nothing is patched.
-
 
 # %% tags=["given"]
-def linear(params: Params, h: Tensor) -> Tensor:
-    """Pre-activations, tied or not."""
-    W_enc = params["W_enc"] if "W_enc" in params else params["W_dec"].mT
-    return preactivations(h, W_enc, params["b_enc"], params["b_dec"])
-
-
-def relu_sae(l1_coeff: float | Tensor, encoder: str = "transposed") -> Architecture:
-    """The SAE of part 1."""
-
-    def encode(params: Params, h: Tensor) -> Pair:
-        z = linear(params, h)
-        return z.relu(), z
-
-    def loss(params: Params, h: Tensor, pair: Pair) -> Tensor:
-        h_hat = sae_decode(pair[0], params["W_dec"], params["b_dec"])
-        return sae_loss(h, h_hat, pair[0], l1_coeff)
-
-    return Architecture(encode, loss, encoder=encoder)
-
-
-def gated_sae(l1_coeff: float | Tensor) -> Architecture:
-    """The Gated SAE of part 6."""
-
-    def encode(params: Params, h: Tensor) -> Pair:
-        names = ("W_enc", "b_enc", "r_mag", "b_mag", "b_dec")
-        return gated_encode(h, *(params[name] for name in names))
-
-    def loss(params: Params, h: Tensor, pair: Pair) -> Tensor:
-        return gated_loss(h, *pair, params["W_dec"], params["b_dec"], l1_coeff)
-
-    return Architecture(encode, loss, {"r_mag": 0.0, "b_mag": 0.0})
-
-
-def jumprelu_sae(l0_coeff: float | Tensor, bandwidth: float = 0.1) -> Architecture:
-    """The JumpReLU SAE of part 7."""
-
-    def encode(params: Params, h: Tensor) -> Pair:
-        z = linear(params, h)
-        return jumprelu(z, params["log_theta"].exp(), bandwidth), z
-
-    def loss(params: Params, h: Tensor, pair: Pair) -> Tensor:
-        decoder = (params["W_dec"], params["b_dec"])
-        return jumprelu_loss(h, pair[1], params["log_theta"], *decoder, l0_coeff, bandwidth)
-
-    return Architecture(encode, loss, {"log_theta": math.log(0.1)})
-
-
 def topk_sae(choose: Callable[[Tensor], Tensor], k_aux: int = 2) -> Architecture:
     """TopK or BatchTopK: whatever `choose` does to z."""
     silence = Silence()
@@ -498,49 +586,11 @@ def batch_topk_sae(k: float, k_aux: int = 2) -> Architecture:
     return topk_sae(lambda z: batch_topk_acts(z, k), k_aux)
 
 
-def train_architecture(
-    architecture: Architecture,
-    sample: Callable[[torch.Generator], Tensor],
-    latent: int,
-    training: TrainConfig,
-    gen: torch.Generator,
-) -> Params:
-    """Fresh SAEs, trained on what `sample` draws."""
-    _, inst, d_in = sample(gen).shape
-    params = init_sae(inst, d_in, latent, architecture.encoder, gen)
-    for name, value in architecture.extra.items():
-        params[name] = torch.full_like(params["b_enc"], value)
-
-    def loss(live: Params, h: Tensor) -> Tensor:
-        return architecture.loss(live, h, architecture.encode(live, h))
-
-    return fit_sae(params, loss, sample, training, gen).params
-
-
-@torch.no_grad()
-def run_sae(
-    architecture: Architecture, params: Params, h: Float[Tensor, "batch inst d_in"]
-) -> tuple[Float[Tensor, "batch inst latent"], Float[Tensor, "batch inst d_in"]]:
-    """Activations and reconstruction."""
-    acts = architecture.encode(params, h)[0]
-    return acts, sae_decode(acts, params["W_dec"], params["b_dec"])
-
-
 # %% [markdown]
-# ### Do they shrink?
+# ## 5 · Do they shrink?
 #
 # Back to the pentagon. Every variant trains on it; then one feature is switched on with magnitude
 # $m$, and we look at how much of it comes out.
-
-# %% [markdown] tags=["task"]
-# The ReLU SAE has $\gamma$ well below 1. Which of the others are within 1 % of $\gamma = 1$?
-#
-# - `"none"`
-# - `"TopK and BatchTopK only"`
-# - `"all: Gated, JumpReLU, TopK, BatchTopK"`
-
-# %% tags=["predict"] exercise="3.1.6.P1" title="Who shrinks?" difficulty=2 importance=4 minutes=1 skill="predicting" choices=["none", "TopK and BatchTopK only", "all: Gated, JumpReLU, TopK, BatchTopK"]
-predict_unbiased = "all: Gated, JumpReLU, TopK, BatchTopK"
 
 # %% tags=["demo"] reveals=["predict_unbiased"] experiment="unbiased" results=["gammas"]
 if __name__ == "__main__":
@@ -621,20 +671,76 @@ if __name__ == "__main__":
 # anything, though: the rest are mixtures.
 
 # %% [markdown]
-# ## 9 · Matryoshka
+# ## 6 · Features in features
 #
-# Features contain each other: *animal*, *dog*. A row about a dog holds both. Two honest latents
-# would both be active. A penalty prefers *one* latent for "dog", which points at animal + dog,
-# while the latent for "animal" stays silent on dogs. That is called **feature absorption** (Chanin
-# et al. 2024): the general feature gets holes.
+# Features contain each other: *animal*, *dog*. A row about a dog holds both. Our data: four parents,
+# each with three children. A parent is on in 15 % of the rows; then one of its children is on, too,
+# in 80 % of the cases; never a child without its parent. The sixteen directions are orthogonal, so
+# superposition plays no part here, and there are sixteen latents.
+
+# %% [markdown] tags=["task"]
+# A plain ReLU SAE with a small L1 trains on these data. What does the latent of a *child* look like?
+#
+# - `"the child's direction"`
+# - `"the child plus its parent"`
+# - `"the child minus its parent"`
+
+# %% tags=["predict"] exercise="3.1.6.P2" title="A child's latent" difficulty=3 importance=3 minutes=2 skill="predicting" choices=["the child's direction", "the child plus its parent", "the child minus its parent"]
+predict_child = "the child plus its parent"
+
+
+# %% tags=["given"]
+def study_tree(
+    kind: Architecture, W: Float[Tensor, "inst 16 16"], gen: torch.Generator, label: str = ""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Train on parents and children; return holes, cosine of child latents with parents, cosines.
+
+    A hole: a row with a child on which its parent's latent is silent.
+    """
+    into, inst = "batch inst feature, inst d_in feature -> batch inst d_in", len(W)
+    training = TrainConfig(3000, 256, 0.01, "linear", label=label)
+    params = train_architecture(
+        kind, lambda g: einsum(tree_features(256, inst, g), W, into), 16, training, gen
+    )
+    x = tree_features(20_000, inst, gen)
+    acts, _ = run_sae(kind, params, einsum(x, W, into))
+    cosines = feature_cosines(W, params["W_dec"])
+    best = cosines[:, 4:].argmax(dim=-1)  # the latent of each child
+    parents = torch.arange(12, device=W.device) // 3
+    leans = torch.stack([c[parents, k] for c, k in zip(cosines, best, strict=True)])
+    return hole_share(x, acts, cosines), leans, cosines
+
+
+def by_feature(cosines: Float[Tensor, "feature latent"]) -> Float[Tensor, "feature latent"]:
+    """The latents in the order of the features that they are closest to."""
+    return cosines[:, cosines.argmax(dim=0).argsort(stable=True)]
+
+
+# %% tags=["demo"] reveals=["predict_child"]
+if __name__ == "__main__":
+    gen = torch.Generator().manual_seed(0)
+    W_tree = torch.linalg.qr(torch.randn(4, 16, 16, generator=gen)).Q
+    gen = torch.Generator().manual_seed(0)
+    plain = study_tree(relu_sae(0.01), W_tree, gen, "plain")
+    print(
+        f"holes {plain[0].mean():.0%}, child's latent with its parent: cosine {plain[1].mean():.2f}"
+    )
+    plots.cosine_maps({"plain": by_feature(plain[2][0])}).show()
+
+# %% [markdown]
+# **What you see.** Features down, four parents first; latents across. A child's latent has a second
+# entry, on its parent. Why? Two honest latents would both be active on a child's row, and both pay.
+# *One* latent for "child + parent" pays $\sqrt 2$ instead of 2 and reconstructs as well. Then the
+# parent's latent must be silent there: it has **holes**, on a fifth of the rows with a child. That is
+# **feature absorption** (Chanin et al. 2024).
 #
 # A **Matryoshka SAE** (Bussmann et al. 2025) asks that *prefixes* of the dictionary reconstruct,
-# too: the first 4 latents alone, say, and all 16. The first 4 have to serve dogs without a dog
-# latent. So one of them is "animal", and it is active on dogs. With the sizes $\mathcal M$ the
-# error becomes
+# too: here the first 4 latents alone, and all 16. With the sizes $\mathcal M$ the error becomes
 #
 # $$L_\mathcal{M} = \sum_{m \in \mathcal M} L_2\Big(h,\; \sum_{l < m} f_l\, w_l + b_\text{dec}\Big)
 # .$$
+#
+# The first 4 have to serve dogs without a dog latent.
 
 # %% [markdown] tags=["task"]
 # Return this error: the sum over `sizes` of the reconstruction error with the first $m$ latents;
@@ -665,9 +771,7 @@ def matryoshka_loss(
 # A loop over `sizes`: `acts[..., :m]` and `W_dec[:, :m]`.
 
 # %% [markdown]
-# The data: four parents, each with three children. A child is on only if its parent is. Sixteen
-# orthogonal directions, so superposition plays no part here. `nested` takes *any* architecture and
-# adds the error of the smaller prefixes.
+# `nested` takes *any* architecture and adds the error of the smaller prefixes.
 
 
 # %% tags=["given"]
@@ -681,57 +785,23 @@ def nested(base: Architecture, sizes: list[int]) -> Architecture:
     return replace(base, loss=loss)
 
 
-# %% [markdown] tags=["task"]
-# A plain ReLU SAE with 16 latents, small L1: what does the latent of a *child* look like?
-#
-# - `"the child's direction"`
-# - `"the child plus its parent"`
-# - `"the child minus its parent"`
-
-# %% tags=["predict"] exercise="3.1.6.P2" title="A child's latent" difficulty=2 importance=3 minutes=2 skill="predicting" choices=["the child's direction", "the child plus its parent", "the child minus its parent"]
-predict_child = "the child plus its parent"
-
-# %% tags=["demo"] reveals=["predict_child"] experiment="matryoshka" results=["holes", "child_parent"]
+# %% tags=["demo"] experiment="matryoshka" results=["holes", "child_parent"]
 if __name__ == "__main__":
     gen = torch.Generator().manual_seed(0)
-    W_tree = torch.linalg.qr(torch.randn(4, 16, 16, generator=gen)).Q
-    into = "batch inst feature, inst d_in feature -> batch inst d_in"
-    holes, child_parent, pictures = {}, {}, {}
-    for name, kind in {
-        "plain": relu_sae(0.01),
-        "Matryoshka": nested(relu_sae(0.01), [4]),
-    }.items():
-        gen = torch.Generator().manual_seed(0)
-        settings = TrainConfig(3000, 256, 0.01, "linear", label=name)
-        params = train_architecture(
-            kind, lambda g: einsum(tree_features(256, 4, g), W_tree, into), 16, settings, gen
-        )
-        x = tree_features(20_000, 4, gen)
-        acts, h_hat = run_sae(kind, params, einsum(x, W_tree, into))
-        cosines = feature_cosines(W_tree, params["W_dec"])
-        holes[name] = hole_share(x, acts, cosines)
-        best = cosines[:, 4:].argmax(dim=-1)  # the latent of each child
-        parents = torch.arange(12) // 3
-        child_parent[name] = torch.stack(
-            [c[parents, k] for c, k in zip(cosines, best, strict=True)]
-        )
-        pictures[name] = cosines[0, :, cosines[0].amax(dim=0).argsort(descending=True)]
-        found = n_recovered(W_tree, params["W_dec"]).tolist()
-        print(f"{name:10} holes {holes[name].mean():.0%}, features found, of 16: {found}")
-        print(f"{'':10} a child's latent with its parent: cosine {child_parent[name].mean():.2f}")
-    plots.cosine_maps(pictures).show()
+    dolls = study_tree(nested(relu_sae(0.01), [4]), W_tree, gen, "Matryoshka")
+    both = {"plain": plain, "Matryoshka": dolls}
+    holes, child_parent = ({n: run[k] for n, run in both.items()} for k in (0, 1))
+    for name, (hole, lean, cosines) in both.items():
+        found = (cosines.amax(dim=-1) > 0.95).sum(dim=-1).tolist()
+        print(f"{name:10} holes {hole.mean():4.0%}, child with parent {lean.mean():5.2f}", end="")
+        print(f", features with a latent, of 16: {found}")
+    plots.cosine_maps({name: by_feature(run[2][0]) for name, run in both.items()}).show()
 
 # %% [markdown]
-# **What you see.** Features down, four parents first; latents across. Left: a child's latent has a
-# second entry, on its parent, and the parent's latent is silent on a fifth of the rows with a
-# child. Right: the holes are nearly gone, and so are the second entries.
-#
-# **What it costs.** Count the features found: no more than before. Now the parents' latents lean
-# towards the mean of their children (it is the best that four latents can do alone), and children
-# lean away from their siblings. The Matryoshka loss trades one distortion for a milder one.
+# MATRYOSHKA TEXT
 
 # %% [markdown]
-# ## 10 · Tied or untied?
+# ## 7 · Tied or untied?
 #
 # The encoder has two tasks. It must *notice* its own feature, and *ignore* the others. Suppose that
 # there are no more features than dimensions. Then there is an encoder that ignores perfectly: the
@@ -835,46 +905,51 @@ if __name__ == "__main__":
 # the rule.
 
 # %% [markdown]
-# ## 11 · Which features are lost?
+# ## 8 · Which features are lost?
 #
 # Features differ in two ways. How often are they on ($p$)? And how long is their direction ($s$,
 # the norm of the column $W_i$)? The toy model's *importance* acts on the second: unimportant
 # features get short columns, or none.
 #
-# What does an SAE gain by spending a latent on a feature of norm $s$ that is alone in its row? Its
-# magnitude is $m = s\,x$ with $x$ uniform on $[0, 1]$. Without the latent the row costs
-# $m^2/d_\text{in}$. With it, by part 5, $a = m - t$ where $t = \tfrac12\lambda d_\text{in}$, and
-# the row costs
+# What does an SAE gain by spending a latent on a feature? Take the simplest case. In its rows the
+# feature is alone, with direction $w$ and magnitude $m = s\,x$, where $x$ is uniform on $[0, 1]$.
 #
-# $$\frac{t^2}{d_\text{in}} + \lambda (m - t) = \frac{2tm - t^2}{d_\text{in}} \quad (m > t).$$
-#
-# The latent saves the difference, $(m - t)^2/d_\text{in}$. With probability $p$ the feature is on,
-# and
-#
-# $$v = p \int_t^s \frac{(m - t)^2}{d_\text{in}} \frac{dm}{s} = \frac{p\,(s - t)^3}{3\, s\,
-# d_\text{in}} .$$
+# - *Without* a latent the row is reconstructed as 0 and costs $m^2/d_\text{in}$.
+# - *With* a latent it costs $(m - a)^2/d_\text{in} + \lambda a$ at the best $a \ge 0$. From 3.1.5 you
+#   know this $a$: it is $m - t$ for $m > t$, else 0, with $t = \tfrac12\lambda d_\text{in}$.
 
 # %% [markdown] tags=["task"]
-# Return $v$. It is 0 for $s \le t$, also for $s = 0$. `norm` and `probability` broadcast.
+# Return how much the latent saves per row, on average: the expected cost without it minus the
+# expected cost with it. The feature is on with `probability`, and then has magnitude $s\,x$, where
+# $s$ is `norm`. Find a closed form on paper: first the saving at one $m$, then the mean over $m$.
+#
+# `norm` and `probability` are non-negative and broadcast. A norm of 0 is allowed; norms may be small.
 
 
-# %% tags=["exercise"] exercise="3.1.6.f" title="What a latent is worth" difficulty=3 importance=3 minutes=12 skill="expected values by integration"
+# %% tags=["exercise"] exercise="3.1.6.f" title="What a latent is worth" difficulty=4 importance=3 minutes=20 skill="expected values by integration"
 def latent_value(
     norm: Float[Tensor, "*#feature"],
     probability: Float[Tensor, "*#feature"],
     l1_coeff: float,
     d_in: int,
 ) -> Float[Tensor, "*feature"]:
-    """Expected saving p (s - t)^3 / (3 s d_in) of one latent, t = l1_coeff d_in / 2; 0 if s <= t."""
+    """Mean over rows of the least cost without the latent minus the least cost with it."""
     t = l1_coeff * d_in / 2
-    return probability * (norm - t).relu() ** 3 / (3 * norm.clamp(min=1e-12) * d_in)
+    safe = norm.masked_fill(norm == 0, 1)
+    return probability * (norm - t).relu() ** 3 / (3 * safe * d_in)
 
 
 # %% [markdown] tags=["hint"]
-# What is $\int_t^s (m - t)^2\,dm$?
+# For $m > t$ the row costs $t^2/d_\text{in} + \lambda (m - t)$ with the latent. Use
+# $\lambda = 2t/d_\text{in}$ and subtract: the saving is a square. And for $m \le t$?
 
 # %% [markdown] tags=["hint"]
-# `(norm - t).relu() ** 3` is 0 for weak features. Guard the division by `norm`.
+# The saving at $m$ is $(m - t)^2/d_\text{in}$ above $t$, 0 below. Magnitudes have the density $1/s$ on
+# $[0, s]$: $v = p \int_t^s \frac{(m - t)^2}{d_\text{in}} \frac{dm}{s}$.
+
+# %% [markdown] tags=["hint"]
+# $\int_t^s (m - t)^2\,dm = \tfrac13 (s - t)^3$. In code `(norm - t).relu() ** 3` is 0 for weak
+# features; guard the division by `norm` without changing small norms.
 
 # %% [markdown] tags=["task"]
 # Twenty features in eight dimensions. Importances and probabilities are drawn independently, both
@@ -928,7 +1003,7 @@ if __name__ == "__main__":
 # census of common things.
 
 # %% [markdown]
-# ## 12 · The comparison
+# ## 9 · The comparison
 #
 # Two measures of an SAE need no truth. **L0** is the average number of active latents in a row. The
 # **fraction of variance unexplained** is the squared error as a share of the data's variance,
@@ -990,36 +1065,46 @@ def mean_l0(acts: Float[Tensor, "batch inst latent"]) -> Float[Tensor, " inst"]:
 # %% tags=["predict"] exercise="3.1.6.P5" title="Better reconstruction, better features?" difficulty=3 importance=5 minutes=2 skill="predicting" choices=["it rises, too", "it has a peak in between", "it stays the same"]
 predict_peak = "it has a peak in between"
 
+
+# %% tags=["given"]
+def measured(
+    kind: Architecture, W: Float[Tensor, "inst d_in feature"], seed: int, label: str = ""
+) -> Float[Tensor, "inst 3"]:
+    """Train twenty latents; L0, variance unexplained and share recovered of each instance."""
+    gen = torch.Generator(W.device).manual_seed(seed)
+    training = TrainConfig(1600, 256, 0.01, "linear", label=label)
+    params = train_architecture(kind, partial(hidden_activations, W, 0.05, 256), 20, training, gen)
+    h = hidden_activations(W, 0.05, 10_000, gen)
+    acts, h_hat = run_sae(kind, params, h)
+    share = n_recovered(W, params["W_dec"]) / W.shape[-1]
+    return torch.stack([mean_l0(acts), variance_unexplained(h, h_hat), share], dim=-1)
+
+
+def variants(n_model: int) -> dict[str, list[Architecture]]:
+    """Every variant at several settings; a coefficient stands once for each of the toy models."""
+
+    def each(*values: float) -> Tensor:
+        return torch.tensor(values).repeat_interleave(n_model)
+
+    ks = (0.6, 0.9, 1.2, 1.6)
+    return {
+        "ReLU": [relu_sae(each(0.005, 0.01, 0.02, 0.04, 0.06))],
+        "tied ReLU": [relu_sae(each(0.005, 0.01, 0.02, 0.04, 0.06), "tied")],
+        "Gated": [gated_sae(each(0.02, 0.03, 0.045, 0.06, 0.08))],
+        "JumpReLU": [jumprelu_sae(each(0.001, 0.002, 0.004, 0.008, 0.016))],
+        "TopK": [plain_topk_sae(k) for k in (1, 2, 3)],
+        "BatchTopK": [batch_topk_sae(k) for k in ks],
+        "Matryoshka": [nested(batch_topk_sae(k), [5, 10]) for k in ks],
+    }
+
+
 # %% tags=["demo"] reveals=["predict_peak"] experiment="comparison" results=["table"]
 if __name__ == "__main__":
-    l1_plain = torch.tensor([0.005, 0.01, 0.02, 0.04, 0.06]).repeat_interleave(4)
-    l1_gate = torch.tensor([0.02, 0.03, 0.045, 0.06, 0.08]).repeat_interleave(4)
-    l0_coeff = torch.tensor([0.001, 0.002, 0.004, 0.008, 0.016]).repeat_interleave(4)
-    many = {
-        "ReLU": [relu_sae(l1_plain)],
-        "tied ReLU": [relu_sae(l1_plain, "tied")],
-        "Gated": [gated_sae(l1_gate)],
-        "JumpReLU": [jumprelu_sae(l0_coeff)],
-        "TopK": [plain_topk_sae(k) for k in (1, 2, 3)],
-        "BatchTopK": [batch_topk_sae(k) for k in (0.6, 0.9, 1.2, 1.6)],
-        "Matryoshka": [nested(batch_topk_sae(k), [5, 10]) for k in (0.6, 0.9, 1.2, 1.6)],
-    }
     table = {}
-    for name, kinds in many.items():
-        rows = []
-        for kind in kinds:
-            W = W_twenty.repeat(5 if len(kinds) == 1 else 1, 1, 1)
-            gen = torch.Generator().manual_seed(0)
-            settings = TrainConfig(1600, 256, 0.01, "linear", label=name)
-            params = train_architecture(
-                kind, partial(hidden_activations, W, 0.05, 256), 20, settings, gen
-            )
-            h = hidden_activations(W, 0.05, 10_000, gen)
-            acts, h_hat = run_sae(kind, params, h)
-            share = n_recovered(W, params["W_dec"]) / 20
-            measures = torch.stack([mean_l0(acts), variance_unexplained(h, h_hat), share], dim=-1)
-            rows.append(measures.view(-1, 4, 3).mean(dim=1))
-        table[name] = torch.cat(rows)
+    for name, kinds in variants(len(W_twenty)).items():
+        W = W_twenty.repeat(5, 1, 1) if len(kinds) == 1 else W_twenty  # all settings at once
+        rows = torch.cat([measured(kind, W, 0, name) for kind in kinds])
+        table[name] = rows.unflatten(0, (-1, len(W_twenty))).mean(dim=1)
     print("variant       L0    FVU  found")
     for name, numbers in table.items():
         for l0, fvu, share in numbers.tolist():

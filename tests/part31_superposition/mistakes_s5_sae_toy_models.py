@@ -58,6 +58,56 @@ def init_sae__wrong_axis_normalised(inst, d_in, latent, encoder, gen):
     return _init(inst, d_in, latent, encoder, gen, scale=lambda W: _unit(W, 1))
 
 
+def init_sae__normalised_over_instances(inst, d_in, latent, encoder, gen):
+    """You normalise over `inst`. The numbers of one direction lie along the last axis of
+    `W_dec`; SAEs side by side have nothing to do with each other."""
+    return _init(inst, d_in, latent, encoder, gen, scale=lambda W: _unit(W, 0))
+
+
+def init_sae__whole_tensor_normalised(inst, d_in, latent, encoder, gen):
+    """You divide by the norm of the whole tensor. Each row is a direction of its own: the norm must
+    reduce the last axis only, with `keepdim=True`."""
+    return _init(inst, d_in, latent, encoder, gen, scale=lambda W: W / W.norm())
+
+
+def init_sae__decoder_not_transposed(inst, d_in, latent, encoder, gen):
+    """Your `W_dec` has the axes of an encoder. A decoder maps `latent` to `d_in`, so its axes are
+    `(inst, latent, d_in)`."""
+    params = _init(inst, d_in, latent, encoder, gen)
+    return {**params, "W_dec": params["W_dec"].mT.clone()}
+
+
+def init_sae__biases_swapped(inst, d_in, latent, encoder, gen):
+    """Your two biases have each other's shape. `b_enc` has one number for each latent, `b_dec` one
+    for each number of the activation."""
+    params = _init(inst, d_in, latent, encoder, gen)
+    return {**params, "b_enc": params["b_dec"], "b_dec": params["b_enc"]}
+
+
+def init_sae__biases_shared(inst, d_in, latent, encoder, gen):
+    """Your biases have no axis `inst`. Then all SAEs share them; each needs its own."""
+    params = _init(inst, d_in, latent, encoder, gen)
+    return {**params, "b_enc": params["b_enc"][0], "b_dec": params["b_dec"][0]}
+
+
+def init_sae__transposed_is_a_view(inst, d_in, latent, encoder, gen):
+    """Your transposed encoder shares its memory with the decoder: training one would move the
+    other. `.mT` is a view; `.clone()` makes a copy."""
+    params = _init(inst, d_in, latent, encoder, gen)
+    if encoder == "transposed":
+        params["W_enc"] = params["W_dec"].mT
+    return params
+
+
+def init_sae__encoders_alike(inst, d_in, latent, encoder, gen):
+    """All instances have the same independent encoder. Draw it for each instance, as the
+    decoder."""
+    params = _init(inst, d_in, latent, encoder, gen)
+    if encoder == "independent":
+        params["W_enc"] = params["W_enc"][:1].repeat(inst, 1, 1)
+    return params
+
+
 def init_sae__instances_alike(inst, d_in, latent, encoder, gen):
     """All instances start with the same weights. Sixteen copies of one experiment say no more than
     one: draw `(inst, latent, d_in)` numbers."""
@@ -229,6 +279,30 @@ def hidden_activations__one_feature_per_row(W, probability, batch, gen):
     are on."""
     x = _features(W, probability, batch, gen)
     return _write(x * (x == x.amax(dim=-1, keepdim=True)), W)
+
+
+def hidden_activations__reshaped(W, probability, batch, gen):
+    """You reshape W where you mean its transpose. `reshape` keeps the order in memory, so numbers
+    of different features get mixed: use `.mT`, or name the axes in an einsum."""
+    inst, d_in, feature = W.shape
+    x = _features(W, probability, batch, gen)
+    turned = W.reshape(inst, feature, d_in)
+    return einsum(x, turned, "batch inst feature, inst feature d_in -> batch inst d_in")
+
+
+def hidden_activations__same_features_everywhere(W, probability, batch, gen):
+    """Every instance sees the same features. Then sixteen experiments are hardly more than one: ask
+    `sparse_features` for `inst` instances."""
+    x = _features(W, probability, batch, gen)
+    return _write(x[:, :1].expand_as(x), W)
+
+
+def hidden_activations__instances_summed(W, probability, batch, gen):
+    """Your instances leak into each other: a sum ran over `inst`. Is it on the right of the
+    arrow?"""
+    x = _features(W, probability, batch, gen)
+    h = einsum(x, W, "batch inst feature, inst d_in feature -> batch d_in")
+    return h[:, None].expand(-1, len(W), -1).clone()
 
 
 # ------------------------------------------------------------------------------- d1. preactivations
@@ -456,6 +530,12 @@ def sae_loss__l1_detached(h, h_hat, acts, l1_coeff):
     return (l2 + l1_coeff * l1.detach() + 0 * l1).mean(dim=0).sum()
 
 
+def sae_loss__one_row_only(h, h_hat, acts, l1_coeff):
+    """Your loss looks at the first row of the batch. Average over all of them."""
+    l2, l1 = _terms(h, h_hat, acts)
+    return (l2 + l1_coeff * l1)[0].sum()
+
+
 # ------------------------------------------------------------------------------ e1. remove_parallel
 
 
@@ -511,6 +591,27 @@ def remove_parallel__unit_gradient(grad, W_dec):
     """You normalise the gradient, too. Its length says how far to go; only the row is a
     direction."""
     unit, grad = _unit(W_dec), _unit(grad)
+    return grad - (grad * unit).sum(dim=-1, keepdim=True) * unit
+
+
+def remove_parallel__in_place(grad, W_dec):
+    """You changed the gradient that you were given. `grad -= …` works in place; return a new
+    tensor. The training loop decides what to do with it."""
+    unit = _unit(W_dec)
+    grad -= (grad * unit).sum(dim=-1, keepdim=True) * unit
+    return grad
+
+
+def remove_parallel__rows_changed_in_place(grad, W_dec):
+    """You normalised `W_dec` itself. Only the gradient is asked for: work on a new tensor."""
+    W_dec /= W_dec.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+    return grad - (grad * W_dec).sum(dim=-1, keepdim=True) * W_dec
+
+
+def remove_parallel__short_rows_kept(grad, W_dec):
+    """A short decoder row hardly counts in your result: the guard of your division is too large. A
+    row of length 1e-5 has a direction, too."""
+    unit = W_dec / W_dec.norm(dim=-1, keepdim=True).clamp(min=1e-2)
     return grad - (grad * unit).sum(dim=-1, keepdim=True) * unit
 
 
@@ -735,6 +836,74 @@ def resample_simple__positive_directions(params, dead, gen):
     return _simple(params, dead, gen, draw=torch.rand)
 
 
+def resample_simple__wrong_axis_normalised(params, dead, gen):
+    """You normalise over the latents. The numbers of one direction lie along the last axis."""
+    return _simple(params, dead, gen, scale=lambda v: _unit(v, 1))
+
+
+def resample_simple__every_bias_0(params, dead, gen):
+    """You set every encoder bias to 0. Those of living latents were learned: change only the
+    dead."""
+    new = _simple(params, dead, gen)
+    return {**new, "b_enc": torch.zeros_like(params["b_enc"])}
+
+
+def resample_simple__b_dec_reset(params, dead, gen):
+    """You set `b_dec` to 0, too. It belongs to no latent: all of them share it."""
+    new = _simple(params, dead, gen)
+    return {**new, "b_dec": torch.zeros_like(params["b_dec"])}
+
+
+def resample_simple__stops_at_a_whole_instance(params, dead, gen):
+    """Your loop ends at the first instance without a dead latent. `return` and `break` leave the
+    loop; `continue` goes on to the next instance. (`torch.where` needs no loop.)"""
+    whole = (~dead.any(dim=-1)).nonzero()
+    first = int(whole[0]) if len(whole) else len(dead)
+    until = dead & (torch.arange(len(dead), device=dead.device) < first)[:, None]
+    return _simple(params, until, gen)
+
+
+def resample_simple__first_instance_only(params, dead, gen):
+    """Only the first instance is resampled. All of them may have dead latents."""
+    only = torch.zeros_like(dead)
+    only[0] = dead[0]
+    return _simple(params, only, gen)
+
+
+def resample_simple__one_latent_each(params, dead, gen):
+    """You resample one dead latent per instance and leave the others. `dead` may hold several."""
+    return _simple(params, dead & (dead.cumsum(dim=-1) == 1), gen)
+
+
+def resample_simple__dead_anywhere(params, dead, gen):
+    """You resample a latent in every instance when it is dead in one. Instances are separate
+    SAEs."""
+    return _simple(params, dead.any(dim=0).expand_as(dead), gen)
+
+
+def resample_simple__another_direction_for_the_encoder(params, dead, gen):
+    """Encoder and decoder get two different directions. The new latent must read along the
+    direction that it writes, or it is soon dead again."""
+    new = _simple(params, dead, gen)
+    if "W_enc" in params:
+        noise = torch.randn(params["W_dec"].shape, generator=gen, device=dead.device)
+        other = _unit(noise).to(params["W_enc"].dtype)
+        new["W_enc"] = torch.where(dead[:, None], other.mT, params["W_enc"])
+    return new
+
+
+def resample_simple__encoder_not_normalised(params, dead, gen):
+    """The new encoder columns do not have length 1. They are the same unit vectors as the decoder
+    rows."""
+    W_dec = params["W_dec"]
+    noise = torch.randn(W_dec.shape, generator=gen, device=W_dec.device).to(W_dec.dtype)
+    new = {**params, "W_dec": torch.where(dead[..., None], _unit(noise), W_dec)}
+    new["b_enc"] = params["b_enc"].masked_fill(dead, 0)
+    if "W_enc" in params:
+        new["W_enc"] = torch.where(dead[:, None], noise.mT, params["W_enc"])
+    return new
+
+
 def resample_simple__one_direction_for_all(params, dead, gen):
     """All dead latents of an instance get the same direction. Then they are copies of each other,
     and they stay copies."""
@@ -815,6 +984,14 @@ def resample_probabilities__zero_without_loss(l2):
     """Where an instance has no loss, all your probabilities are 0, and nothing can be drawn. Make
     them equal there."""
     return l2.square() / l2.square().sum(dim=0).clamp(min=1e-30)
+
+
+def resample_probabilities__floor_too_large(l2):
+    """Small losses do not count in your result: something is added to the sum, or the sum has a
+    lower bound. Only where *all* losses are 0 is there anything to guard."""
+    squares = l2.square()
+    total = squares.sum(dim=0)
+    return torch.where(total > 0, squares / total.clamp(min=1e-8), 1 / len(l2))
 
 
 def resample_probabilities__uniform(l2):
@@ -972,6 +1149,31 @@ def resample_to_rows__all_latents(params, dead, h, rows, scale):
 def resample_to_rows__row_of_instance_0(params, dead, h, rows, scale):
     """You take the rows from instance 0 for every instance. Index both axes: `h[rows, inst]`."""
     return _to_rows(params, dead, h[:, :1].expand_as(h), rows, scale)
+
+
+def resample_to_rows__centre_of_instance_0(params, dead, h, rows, scale):
+    """You subtract the `b_dec` of instance 0 from all rows. Each instance has its own."""
+    shift = params["b_dec"] - params["b_dec"][:1]
+    return _to_rows(params, dead, h + shift, rows, scale)
+
+
+def resample_to_rows__encoder_as_long_as_the_row(params, dead, h, rows, scale):
+    """Your new encoder columns are as long as the activation itself. Normalise the row first; then
+    give the column its length."""
+    new = _to_rows(params, dead, h, rows, scale)
+    inst = torch.arange(len(rows), device=rows.device)[:, None]
+    length = (h - params["b_dec"])[rows, inst].norm(dim=-1)
+    if "W_enc" in params:
+        longer = new["W_enc"] * length[:, None]
+        new["W_enc"] = torch.where(dead[:, None], longer, params["W_enc"])
+    return new
+
+
+def resample_to_rows__every_bias_0(params, dead, h, rows, scale):
+    """You set every encoder bias to 0. Those of living latents were learned: change only the
+    dead."""
+    new = _to_rows(params, dead, h, rows, scale)
+    return {**new, "b_enc": torch.zeros_like(params["b_enc"])}
 
 
 def resample_to_rows__one_row_for_all(params, dead, h, rows, scale):
@@ -1199,28 +1401,29 @@ def matched_cosines__per_latent(W, W_dec):
 # -------------------------------------------------------------------------------------- predictions
 
 
-def predict_twins__separate():
-    """Nothing can separate them. Equal weights give equal activations and equal gradients, so every
-    step moves both alike. Only a difference at the start could grow."""
-    return "they separate"
+def predict_twins__stay():
+    """With weights that are equal to the last bit, yes, on paper. But this balance is unstable: who
+    leans a little towards the feature that nobody covers earns more there, and leans more. One part
+    in a million grows."""
+    return "they stay twins"
 
 
 def predict_twins__one_dies():
-    """Whatever happens to one happens to the other: their gradients are equal. They share the
-    feature, each with half the encoder, and both stay alive."""
+    """Both are active on the same rows, and a gradient reaches both. Neither has a reason to fall
+    silent; but a small difference between them has a reason to grow."""
     return "one dies"
 
 
 def predict_without__all():
-    """Look at the picture of part 2: there are grey rings in nearly every panel. A dead latent
-    never comes back by itself."""
-    return "all"
+    """Look at the picture of part 2: most panels have a grey ring, or a latent between two
+    features. Neither comes right by itself."""
+    return "12 to 16"
 
 
 def predict_without__about_half():
-    """It is worse. About a third of the latents die early, so nearly every SAE has lost at least
-    one of its five."""
-    return "about half"
+    """It is fewer. About three latents in ten die early, so most SAEs lose at least one of their
+    five; and of those that lose none, some have a latent between two features."""
+    return "6 to 11"
 
 
 def predict_magnitude__nothing_lost():
@@ -1275,6 +1478,11 @@ def shrunk_magnitude__kept_above(magnitude, l1_coeff, d_in):
     return magnitude * (magnitude > l1_coeff * d_in / 2)
 
 
+def shrunk_magnitude__square_not_differentiated(magnitude, l1_coeff, d_in):
+    """You set the two terms of L equal. The smallest L is where its *derivative* is 0."""
+    return (magnitude - (l1_coeff * d_in * magnitude).clamp(min=0).sqrt()).relu()
+
+
 def shrunk_magnitude__fixed_coefficient(magnitude, l1_coeff, d_in):
     """Your λ is fixed at 0.3. Use the argument."""
     return (magnitude - 0.3 * d_in / 2).relu()
@@ -1316,6 +1524,12 @@ def reconstruction_bias__one_number(h, h_hat):
 def reconstruction_bias__per_dimension(h, h_hat):
     """You return a γ for each dimension. The norm in the formula sums over d_in as well."""
     return h_hat.square().sum(dim=0) / (h_hat * h).sum(dim=0)
+
+
+def reconstruction_bias__mean_of_norms(h, h_hat):
+    """You average the lengths of rows and of reconstructions. The formula is a least-squares
+    problem: set the derivative with respect to s to 0."""
+    return h_hat.norm(dim=-1).mean(dim=0) / h.norm(dim=-1).mean(dim=0)
 
 
 def reconstruction_bias__squared(h, h_hat):
