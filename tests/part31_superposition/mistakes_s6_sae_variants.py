@@ -67,6 +67,19 @@ def gated_encode__strength_on_top_of_gate(h, W_gate, b_gate, r_mag, b_mag, b_dec
     return (gate > 0) * (r_mag.exp() * gate + b_mag).relu(), gate
 
 
+def gated_encode__one_bias_for_both(h, W_gate, b_gate, r_mag, b_mag, b_dec):
+    """Both paths use `b_gate`. The strength has a bias of its own, `b_mag`."""
+    gate, _ = _gated(h, W_gate, b_gate, r_mag, b_mag, b_dec)
+    return (gate > 0) * (r_mag.exp() * (gate - b_gate) + b_gate).relu(), gate
+
+
+def gated_encode__no_gate(h, W_gate, b_gate, r_mag, b_mag, b_dec):
+    """Your activations ignore the gate. Where π ≤ 0 the latent is off, however large its strength
+    would be."""
+    gate, strength = _gated(h, W_gate, b_gate, r_mag, b_mag, b_dec)
+    return strength.relu() + 0 * gate, gate
+
+
 def gated_encode__gate_not_raw(h, W_gate, b_gate, r_mag, b_mag, b_dec):
     """You return the gate after the step. The loss needs π itself, negative values included."""
     gate, strength = _gated(h, W_gate, b_gate, r_mag, b_mag, b_dec)
@@ -252,6 +265,29 @@ def jumprelu__window_of_z(z, theta, bandwidth):
     return _custom(z, theta, bandwidth, _jump, slopes)
 
 
+def jumprelu__window_with_its_edges(z, theta, bandwidth):
+    """Your window includes its edges. The kernel is 1 for |u| *below* 1/2, u = (z - θ) / ε: use
+    `rectangle`."""
+    inside = lambda z, t: (((z - t) / bandwidth).abs() <= 0.5).to(z.dtype)  # noqa: E731
+    slopes = lambda z, t, _, up: (up * (z > t), -up * inside(z, t) * t / bandwidth)  # noqa: E731
+    return _custom(z, theta, bandwidth, _jump, slopes)
+
+
+def jumprelu__window_twice_as_wide(z, theta, bandwidth):
+    """Your window reaches a whole bandwidth to each side. Half of it to each side makes a width of
+    ε."""
+    inside = lambda z, t: (((z - t) / bandwidth).abs() < 1).to(z.dtype)  # noqa: E731
+    slopes = lambda z, t, _, up: (up * (z > t), -up * inside(z, t) * t / bandwidth)  # noqa: E731
+    return _custom(z, theta, bandwidth, _jump, slopes)
+
+
+def jumprelu__gradients_swapped(z, theta, bandwidth):
+    """Your two gradients are in the wrong order: return that of `z` first, as `forward` takes
+    them."""
+    slopes = lambda z, t, near, up: (up * near * (-t / bandwidth), up * (z > t))  # noqa: E731
+    return _custom(z, theta, bandwidth, _jump, slopes)
+
+
 def jumprelu__threshold_subtracted(z, theta, bandwidth):
     """You subtract the threshold from what passes. That is a shifted ReLU: it shrinks."""
     slopes = _jump_slopes(bandwidth)
@@ -309,6 +345,22 @@ def heaviside__factor_theta(z, theta, bandwidth):
 def heaviside__gradient_for_z(z, theta, bandwidth):
     """You give z a gradient, too. The paper sets it to 0: the penalty moves thresholds only."""
     slopes = lambda z, t, near, up: (up * near / bandwidth, -up * near / bandwidth)  # noqa: E731
+    return _custom(z, theta, bandwidth, _step, slopes)
+
+
+def heaviside__window_with_its_edges(z, theta, bandwidth):
+    """Your window includes its edges. The kernel is 1 for |u| *below* 1/2, u = (z - θ) / ε: use
+    `rectangle`."""
+    inside = lambda z, t: (((z - t) / bandwidth).abs() <= 0.5).to(z.dtype)  # noqa: E731
+    slopes = lambda z, t, _, up: (torch.zeros_like(z), -up * inside(z, t) / bandwidth)  # noqa: E731
+    return _custom(z, theta, bandwidth, _step, slopes)
+
+
+def heaviside__window_twice_as_wide(z, theta, bandwidth):
+    """Your window reaches a whole bandwidth to each side. Half of it to each side makes a width of
+    ε."""
+    inside = lambda z, t: (((z - t) / bandwidth).abs() < 1).to(z.dtype)  # noqa: E731
+    slopes = lambda z, t, _, up: (torch.zeros_like(z), -up * inside(z, t) / bandwidth)  # noqa: E731
     return _custom(z, theta, bandwidth, _step, slopes)
 
 
@@ -423,6 +475,19 @@ def topk_acts__only_the_values(z, k):
     return z.topk(k, dim=-1).values.relu()
 
 
+def topk_acts__kept_in_order(z, k):
+    """You keep the *first* k latents. Which ones are the largest changes from row to row."""
+    return z.relu() * (torch.arange(z.shape[-1], device=z.device) < k)
+
+
+def topk_acts__instances_together(z, k):
+    """You choose k latents of a row over all instances together. Instances are separate SAEs: each
+    has its own k."""
+    flat = z.reshape(len(z), -1)
+    values, places = flat.topk(k, dim=-1)
+    return torch.zeros_like(flat).scatter(-1, places, values.relu()).view_as(z)
+
+
 def topk_acts__ones(z, k):
     """You mark the winners with 1. They keep their own values."""
     places = z.topk(k, dim=-1).indices
@@ -487,6 +552,12 @@ def batch_topk_acts__budget_without_batch(z, k):
     return _budget(z, k, lambda kb: max(1, round(kb / z.shape[0])))
 
 
+def batch_topk_acts__at_least_one(z, k):
+    """You keep one activation even where the budget `round(k * batch)` is 0. Then nothing is
+    kept."""
+    return _budget(z, k, lambda kb: max(1, round(kb)))
+
+
 def batch_topk_acts__axes_mixed(z, k):
     """You reshape `(batch, inst, latent)` to `(inst, …)` directly. `reshape` keeps the order in
     memory, so rows of other instances slip in: transpose first."""
@@ -546,6 +617,22 @@ def batch_topk_threshold__smallest_of_all(acts):
     return lowest.masked_fill(lowest.isinf(), 0)
 
 
+def batch_topk_threshold__weak_ones_ignored(acts):
+    """You leave weak activations out. Every positive one survived, however small: compare with
+    0."""
+    lowest = acts.masked_fill(acts < 1e-4, torch.inf).amin(dim=(1, 3))
+    found = lowest.isfinite()
+    return lowest.masked_fill(~found, 0).sum(dim=0) / found.sum(dim=0).clamp(min=1)
+
+
+def batch_topk_threshold__over_all_instances(acts):
+    """You take the smallest over all instances. Each SAE has its own threshold: keep the axis."""
+    lowest = _lowest(acts).amin(dim=1)
+    found = lowest.isfinite()
+    mean = lowest.masked_fill(~found, 0).sum() / found.sum().clamp(min=1)
+    return mean.expand(acts.shape[2]).clone()
+
+
 def batch_topk_threshold__largest(acts):
     """You average the largest activation. The threshold is where the smallest survivor lies."""
     top = acts.amax(dim=(1, 3))
@@ -585,6 +672,24 @@ def dead_aux_loss__error_not_constant(h, h_hat, z, dead, W_dec, k_aux):
     """Gradient flows through the error. Then the living are asked to leave an error that the dead
     can fit: detach it."""
     return _aux(h - h_hat, z, dead, W_dec, k_aux).mean(0).sum()
+
+
+def dead_aux_loss__h_not_constant(h, h_hat, z, dead, W_dec, k_aux):
+    """Gradient flows through `h`. The whole error is a constant: detach the difference, not
+    `h_hat` alone."""
+    return _aux(h - h_hat.detach(), z, dead, W_dec, k_aux).mean(0).sum()
+
+
+def dead_aux_loss__stops_at_a_living_instance(h, h_hat, z, dead, W_dec, k_aux):
+    """Your loop ends at the first instance without dead latents. It contributes 0, but the next
+    ones still count: `continue`, not `return` or `break`."""
+    l2 = _aux((h - h_hat).detach(), z, dead, W_dec, k_aux)
+    return (l2 * dead.any(-1).long().cumprod(0)).mean(0).sum()
+
+
+def dead_aux_loss__mean_over_instances(h, h_hat, z, dead, W_dec, k_aux):
+    """You average over instances. They are summed, so that each trains as if it were alone."""
+    return _aux((h - h_hat).detach(), z, dead, W_dec, k_aux).mean()
 
 
 def dead_aux_loss__all_latents(h, h_hat, z, dead, W_dec, k_aux):
@@ -693,6 +798,11 @@ def matryoshka_loss__disjoint_blocks(h, acts, W_dec, b_dec, sizes):
     return total
 
 
+def matryoshka_loss__mean_over_instances(h, acts, W_dec, b_dec, sizes):
+    """You average over instances. They are summed, so that each trains as if it were alone."""
+    return _nested(h, acts, W_dec, b_dec, sizes) / h.shape[1]
+
+
 def matryoshka_loss__summed_over_width(h, acts, W_dec, b_dec, sizes):
     """You sum the error over d_in. It is a mean, as in `loss_terms`."""
     return _nested(h, acts, W_dec, b_dec, sizes) * h.shape[-1]
@@ -791,6 +901,27 @@ def latent_value__half_forgotten(norm, probability, l1_coeff, d_in):
     return _value(norm, probability, l1_coeff, d_in, t=l1_coeff * d_in)
 
 
+def latent_value__floor_too_large(norm, probability, l1_coeff, d_in):
+    """Your guard changes small norms, too. Only a norm of exactly 0 is a problem: guard the
+    division there, and leave 0.001 as it is."""
+    t = l1_coeff * d_in / 2
+    return probability * (norm - t).relu() ** 3 / (3 * norm.clamp(min=0.05) * d_in)
+
+
+def latent_value__from_zero(norm, probability, l1_coeff, d_in):
+    """You integrate (m - t)² from 0. Below t the latent is silent and saves nothing: start at t."""
+    t = l1_coeff * d_in / 2
+    whole = (norm - t) ** 3 + t**3
+    return probability * whole / (3 * norm.clamp(min=1e-12) * d_in) * (norm > t)
+
+
+def latent_value__mean_magnitude(norm, probability, l1_coeff, d_in):
+    """You take the saving at the mean magnitude. The saving is a square, so the mean of the saving
+    is larger: integrate it."""
+    t = l1_coeff * d_in / 2
+    return probability * (norm / 2 - t).relu() ** 2 / d_in
+
+
 def latent_value__nan_at_zero(norm, probability, l1_coeff, d_in):
     """A feature of norm 0 gives 0/0. Guard the division."""
     t = l1_coeff * d_in / 2
@@ -836,6 +967,18 @@ def variance_unexplained__residual_centred(h, h_hat):
     error = h - h_hat
     spread = (h - h.mean(dim=0)).square().sum(dim=(0, 2))
     return (error - error.mean(dim=0)).square().sum(dim=(0, 2)) / spread
+
+
+def variance_unexplained__n_minus_1(h, h_hat):
+    """You divide a mean over n rows by a variance over n - 1 (torch's default). Both are sums here,
+    or both are means over n: `correction=0`."""
+    return (h - h_hat).square().mean(dim=0).sum(dim=-1) / h.var(dim=0).sum(dim=-1)
+
+
+def variance_unexplained__standard_deviations(h, h_hat):
+    """You divide lengths, not squares. Variance is a mean of squares: leave out the root."""
+    spread = (h - h.mean(dim=0)).square().sum(dim=(0, 2))
+    return ((h - h_hat).square().sum(dim=(0, 2)) / spread).sqrt()
 
 
 def variance_unexplained__mean_of_rows(h, h_hat):
@@ -899,6 +1042,12 @@ def predict_unbiased__topk_only():
     """TopK and BatchTopK have no penalty, right. But JumpReLU's counts active latents whatever
     their size, and the Gated SAE's acts on the gate, not on the strength."""
     return "TopK and BatchTopK only"
+
+
+def predict_unbiased__gated_shrinks():
+    """The Gated SAE's penalty does shrink ReLU(π). But π only decides *whether*; the strength that
+    is decoded comes from another path, and nothing punishes that."""
+    return "all but Gated"
 
 
 def predict_child__honest():

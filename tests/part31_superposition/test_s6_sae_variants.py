@@ -42,29 +42,24 @@ def strided(x: Tensor) -> Tensor:
     return x.mT.contiguous().mT
 
 
-def encoder_args(seed, device, dtype=torch.float32):
-    """h, W_enc, b_enc, b_dec."""
-    params = make_params(seed, device, dtype=dtype)
-    h = normal(seed + 9, device, BATCH, INST, D_IN, dtype=dtype)
-    return h, params["W_enc"], params["b_enc"], params["b_dec"]
-
-
 # ---------------------------------------------------------------------------------------- a. gated
 
 
-def gated_args(seed, device, dtype=torch.float32):
+def gated_args(seed, device, dtype=torch.float32, batch=BATCH):
     """h, W_gate, b_gate, r_mag, b_mag, b_dec."""
-    h, W, b_gate, b_dec = encoder_args(seed, device, dtype)
+    params = make_params(seed, device, dtype)
+    h = normal(seed + 9, device, batch, INST, D_IN, dtype=dtype)
+    W, b_gate, b_dec = params["W_enc"], params["b_enc"], params["b_dec"]
     r = 0.5 * normal(seed + 20, device, INST, LATENT, dtype=dtype)
     b_mag = 0.5 * normal(seed + 21, device, INST, LATENT, dtype=dtype)
     return h, W, b_gate, r, b_mag, b_dec
 
 
 def test_gated_encode__equals_the_reference(impl, ref, seed, device):
-    """Activations and gate agree with the reference, in both precisions."""
+    """Activations and gate agree with the reference, in both precisions, and for one row."""
     axes = ["batch inst latent"] * 2
-    for dtype in (torch.float32, torch.float64):
-        args = gated_args(seed, device, dtype)
+    for dtype, batch in ((torch.float32, BATCH), (torch.float64, BATCH), (torch.float32, 1)):
+        args = gated_args(seed, device, dtype, batch)
         with unchanged(*args):
             out = impl.gated_encode(*args)
         assert_same(out, ref.gated_encode(*args), axes)
@@ -101,21 +96,21 @@ def test_gated_encode__gradients(impl, ref, seed, device):
     assert_same(mine, vjp(ref.gated_encode, args, up, every), rtol=1e-5, atol=1e-4)
 
 
-def gated_loss_args(seed, device, dtype=torch.float32, l1=0.4):
+def gated_loss_args(seed, device, dtype=torch.float32, l1=0.4, batch=BATCH):
     """h, acts, gate, W_dec, b_dec, l1_coeff; acts and gate are unrelated here."""
     params = make_params(seed, device, dtype=dtype)
     h, acts, gate = (
-        normal(seed + k, device, BATCH, INST, n, dtype=dtype)
+        normal(seed + k, device, batch, INST, n, dtype=dtype)
         for k, n in ((9, D_IN), (10, LATENT), (11, LATENT))
     )
     return h, acts.relu(), gate, params["W_dec"], params["b_dec"], l1
 
 
 def test_gated_loss__equals_the_reference(impl, ref, seed, device):
-    """It agrees with the reference, with one coefficient and with one per instance."""
-    for dtype in (torch.float32, torch.float64):
+    """It agrees with the reference, with one coefficient or one per instance; for one row."""
+    for dtype, batch in ((torch.float32, BATCH), (torch.float64, INST), (torch.float32, 1)):
         for l1 in (0.4, torch.tensor([0.0, 0.3, 2.0], device=device, dtype=dtype)):
-            args = gated_loss_args(seed, device, dtype, l1)
+            args = gated_loss_args(seed, device, dtype, l1, batch)
             with unchanged(*args[:5]):
                 out = impl.gated_loss(*args)
             assert_same(out, ref.gated_loss(*args))
@@ -181,31 +176,32 @@ def test_rectangle__is_a_density(impl, device):
     require(abs(total - 1) < 1e-9, f"the integral is {total:.3f}, a density's is 1")
 
 
-def jump_args(seed, device, dtype=torch.float32):
+def jump_args(seed, device, dtype=torch.float32, batch=BATCH):
     """z and theta such that active, silent, near and far from the threshold all occur."""
     theta = normal(seed, device, INST, LATENT, dtype=dtype).abs() / 3 + 0.2
-    return normal(seed + 1, device, BATCH, INST, LATENT, dtype=dtype) / 2 + theta, theta
+    return normal(seed + 1, device, batch, INST, LATENT, dtype=dtype) / 2 + theta, theta
 
 
 def tie_args(device):
-    """z below, at, and above theta = 0.5 (exact numbers)."""
-    z = torch.tensor([[[0.25]], [[0.5]], [[0.75]], [[-1.0]], [[3.0]]], device=device)
-    return z, torch.tensor([[0.5]], device=device)
+    """z below, at, and above theta = 0.5, then at both edges of a window of width 1 (exact)."""
+    z = torch.tensor([0.25, 0.5, 0.75, -1.0, 3.0, 0.0, 1.0], device=device)
+    return z[:, None, None], torch.tensor([[0.5]], device=device)
 
 
 def test_jumprelu__equals_the_reference(impl, ref, seed, device):
-    """Values agree with the reference, in both precisions and for any memory layout."""
-    for dtype in (torch.float32, torch.float64):
-        z, theta = jump_args(seed, device, dtype)
-        with unchanged(z, theta):
-            out = impl.jumprelu(strided(z), strided(theta), 0.7)
-        assert_same(out, ref.jumprelu(z, theta, 0.7), "batch inst latent")
+    """Values agree with the reference: both precisions, any memory layout, one row."""
+    for dtype, batch in ((torch.float32, BATCH), (torch.float64, BATCH), (torch.float32, 1)):
+        z, theta = jump_args(seed, device, dtype, batch)
+        for args in ((z, theta), (strided(z), strided(theta))):
+            with unchanged(*args):
+                out = impl.jumprelu(*args, 0.7)
+            assert_same(out, ref.jumprelu(z, theta, 0.7), "batch inst latent")
 
 
 def test_jumprelu__keeps_what_is_above(impl, device):
     """At θ = 0.5: 0.25 and 0.5 become 0, 0.75 and 3 stay as they are."""
     z, theta = tie_args(device)
-    expected = torch.tensor([0.0, 0.0, 0.75, 0.0, 3.0], device=device)
+    expected = torch.tensor([0.0, 0.0, 0.75, 0.0, 3.0, 0.0, 1.0], device=device)
     hint = "at z = θ the output is 0"
     assert_same(impl.jumprelu(z, theta, 1.0)[:, 0, 0], expected, "batch", hint=hint)
 
@@ -225,12 +221,14 @@ def test_jumprelu__gradients_are_multiplied(impl, ref, seed, device):
 def test_jumprelu__gradients_by_hand(impl, device):
     """θ = 0.5, bandwidth 1: θ gets -0.5 from each row with |z - 0.5| < 0.5, times upstream."""
     z, theta = tie_args(device)
-    up = torch.tensor([1.0, 10.0, 100.0, 1000.0, 10000.0], device=device)[:, None, None]
+    up = torch.tensor([1.0, 10.0, 100.0, 1000.0, 3000.0, 5000.0, 7000.0], device=device)
+    up = up[:, None, None]
     of_z, of_theta = vjp(impl.jumprelu, (z, theta, 1.0), up, (0, 1))
-    expected = torch.tensor([0.0, 0.0, 100.0, 0.0, 10000.0], device=device)
+    expected = torch.tensor([0.0, 0.0, 100.0, 0.0, 3000.0, 0.0, 7000.0], device=device)
     assert_same(of_z[:, 0, 0], expected, "batch", what="the gradient of z")
     expected = torch.tensor([[-55.5]], device=device)
-    assert_same(of_theta, expected, "inst latent", what="the gradient of theta")
+    hint = "z is 0.25, 0.5, 0.75, -1, 3, 0, 1: only the first three are inside the window"
+    assert_same(of_theta, expected, "inst latent", what="the gradient of theta", hint=hint)
 
 
 def test_jumprelu__gradient_of_theta_is_that_of_the_mean(impl, seed, device):
@@ -248,18 +246,19 @@ def test_jumprelu__gradient_of_theta_is_that_of_the_mean(impl, seed, device):
 
 
 def test_heaviside__equals_the_reference(impl, ref, seed, device):
-    """Values agree with the reference, in both precisions and for any memory layout."""
-    for dtype in (torch.float32, torch.float64):
-        z, theta = jump_args(seed, device, dtype)
-        with unchanged(z, theta):
-            out = impl.heaviside(strided(z), strided(theta), 0.7)
-        assert_same(out, ref.heaviside(z, theta, 0.7), "batch inst latent")
+    """Values agree with the reference: both precisions, any memory layout, one row."""
+    for dtype, batch in ((torch.float32, BATCH), (torch.float64, BATCH), (torch.float32, 1)):
+        z, theta = jump_args(seed, device, dtype, batch)
+        for args in ((z, theta), (strided(z), strided(theta))):
+            with unchanged(*args):
+                out = impl.heaviside(*args, 0.7)
+            assert_same(out, ref.heaviside(z, theta, 0.7), "batch inst latent")
 
 
 def test_heaviside__counts_what_is_above(impl, device):
     """At θ = 0.5: 0.25 and 0.5 give 0, 0.75 and 3 give 1."""
     z, theta = tie_args(device)
-    expected = torch.tensor([0.0, 0.0, 1.0, 0.0, 1.0], device=device)
+    expected = torch.tensor([0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0], device=device)
     hint = "at z = θ the step is 0"
     assert_same(impl.heaviside(z, theta, 1.0)[:, 0, 0], expected, "batch", hint=hint)
 
@@ -279,26 +278,28 @@ def test_heaviside__gradients_are_multiplied(impl, ref, seed, device):
 def test_heaviside__gradients_by_hand(impl, device):
     """θ = 0.5, bandwidth 1: θ gets -1 from each row with |z - 0.5| < 0.5, times upstream."""
     z, theta = tie_args(device)
-    up = torch.tensor([1.0, 10.0, 100.0, 1000.0, 10000.0], device=device)[:, None, None]
+    up = torch.tensor([1.0, 10.0, 100.0, 1000.0, 3000.0, 5000.0, 7000.0], device=device)
+    up = up[:, None, None]
     of_z, of_theta = vjp(impl.heaviside, (z, theta, 1.0), up, (0, 1))
     assert_same(of_z, torch.zeros_like(z), "batch inst latent", what="the gradient of z")
     expected = torch.tensor([[-111.0]], device=device)
-    assert_same(of_theta, expected, "inst latent", what="the gradient of theta")
+    hint = "z is 0.25, 0.5, 0.75, -1, 3, 0, 1: only the first three are inside the window"
+    assert_same(of_theta, expected, "inst latent", what="the gradient of theta", hint=hint)
 
 
-def jump_loss_args(seed, device, dtype=torch.float32, coeff=0.3):
+def jump_loss_args(seed, device, dtype=torch.float32, coeff=0.3, batch=BATCH):
     """h, z, log_theta, W_dec, b_dec, l0_coeff, bandwidth."""
-    z, theta = jump_args(seed, device, dtype)
+    z, theta = jump_args(seed, device, dtype, batch)
     params = make_params(seed, device, dtype=dtype)
-    h = normal(seed + 9, device, BATCH, INST, D_IN, dtype=dtype)
+    h = normal(seed + 9, device, batch, INST, D_IN, dtype=dtype)
     return h, z, theta.log(), params["W_dec"], params["b_dec"], coeff, 0.6
 
 
 def test_jumprelu_loss__equals_the_reference(impl, ref, seed, device):
-    """It agrees with the reference, with one coefficient and with one per instance."""
-    for dtype in (torch.float32, torch.float64):
+    """It agrees with the reference, with one coefficient or one per instance; for one row."""
+    for dtype, batch in ((torch.float32, BATCH), (torch.float64, INST), (torch.float32, 1)):
         for coeff in (0.3, torch.tensor([0.0, 0.2, 1.0], device=device, dtype=dtype)):
-            args = jump_loss_args(seed, device, dtype, coeff)
+            args = jump_loss_args(seed, device, dtype, coeff, batch)
             with unchanged(*args[:5]):
                 out = impl.jumprelu_loss(*args)
             assert_same(out, ref.jumprelu_loss(*args))
@@ -324,13 +325,14 @@ def test_jumprelu_loss__gradients(impl, ref, seed, device):
 
 
 def test_topk_acts__equals_the_reference(impl, ref, seed, device):
-    """It agrees with the reference for several k, in both precisions, for any memory layout."""
-    for dtype in (torch.float32, torch.float64):
-        z = normal(seed, device, BATCH, INST, LATENT, dtype=dtype)
+    """It agrees with the reference for several k: both precisions, any memory layout, one row."""
+    for dtype, batch in ((torch.float32, BATCH), (torch.float64, BATCH), (torch.float32, 1)):
+        z = normal(seed, device, batch, INST, LATENT, dtype=dtype)
         for k in (1, 2, LATENT):
-            with unchanged(z):
-                out = impl.topk_acts(strided(z), k)
-            assert_same(out, ref.topk_acts(z, k), "batch inst latent", hint=f"k = {k}")
+            for x in (z, strided(z)):
+                with unchanged(x):
+                    out = impl.topk_acts(x, k)
+                assert_same(out, ref.topk_acts(z, k), "batch inst latent", hint=f"k = {k}")
 
 
 def test_topk_acts__by_hand(impl, device):
@@ -359,13 +361,15 @@ def test_topk_acts__gradient_flows_through_the_winners(impl, ref, seed, device):
 
 
 def test_batch_topk_acts__equals_the_reference(impl, ref, seed, device):
-    """It agrees with the reference for whole and broken k, in both precisions."""
-    for dtype in (torch.float32, torch.float64):
-        z = normal(seed, device, BATCH, INST, LATENT, dtype=dtype)
+    """It agrees with the reference for whole and broken k, in both precisions, and for one row."""
+    for dtype, batch in ((torch.float32, BATCH), (torch.float64, INST), (torch.float32, 1)):
+        z = normal(seed, device, batch, INST, LATENT, dtype=dtype)
         for k in (0.3, 1.0, 1.8, float(LATENT)):
-            with unchanged(z):
-                out = impl.batch_topk_acts(strided(z), k)
-            assert_same(out, ref.batch_topk_acts(z, k), "batch inst latent", hint=f"k = {k}")
+            hint = f"k = {k}, batch = {batch}"
+            for x in (z, strided(z)):
+                with unchanged(x):
+                    out = impl.batch_topk_acts(x, k)
+                assert_same(out, ref.batch_topk_acts(z, k), "batch inst latent", hint=hint)
 
 
 def test_batch_topk_acts__by_hand(impl, device):
@@ -420,6 +424,14 @@ def test_batch_topk_threshold__equals_the_reference(impl, ref, seed, device):
         assert_same(out, ref.batch_topk_threshold(acts), "inst")
 
 
+def test_batch_topk_threshold__of_one_lively_batch(impl, device):
+    """If only one of three batches has an activation, its smallest one counts, however weak."""
+    acts = torch.zeros(3, 1, 2, 3, device=device)
+    acts[1, 0] = torch.tensor([[0.5, 0.0, 0.25], [2e-5, 1e-5, 0.0]], device=device)
+    expected = torch.tensor([0.25, 1e-5], device=device)
+    assert_same(impl.batch_topk_threshold(acts), expected, "inst", rtol=1e-5, atol=1e-9)
+
+
 def test_batch_topk_threshold__by_hand(impl, device):
     """Smallest positive entries 2, none, and 4 give (2 + 4)/2 = 3; a silent instance gives 0."""
     acts = torch.zeros(3, 2, 2, 2, device=device)
@@ -437,23 +449,22 @@ def test_batch_topk_threshold__separates_kept_from_dropped(impl, seed, device):
     assert_same(above, (acts[0] > 0).sum(dim=(0, 2)), "inst", what="the number at or above θ")
 
 
-def aux_args(seed, device, dtype=torch.float32, k_aux=2):
-    """h, h_hat, z, dead, W_dec, k_aux; instance 1 has no dead latents, instance 2 only one."""
+def aux_args(seed, device, dtype=torch.float32, k_aux=2, batch=BATCH):
+    """h, h_hat, z, dead, W_dec, k_aux; instance 0 has no dead latents, instance 2 only one."""
     h, h_hat, z = (
-        normal(seed + k, device, BATCH, INST, n, dtype=dtype)
+        normal(seed + k, device, batch, INST, n, dtype=dtype)
         for k, n in ((9, D_IN), (10, D_IN), (11, LATENT))
     )
     dead = torch.zeros(INST, LATENT, dtype=torch.bool, device=device)
-    dead[0] = torch.tensor([True, False, True, True, False, True], device=device)
-    dead[2, 3] = True
+    dead[1, [0, 2, 3, 5]] = dead[2, 3] = True
     return h, h_hat, z, dead, make_params(seed, device, dtype=dtype)["W_dec"], k_aux
 
 
 def test_dead_aux_loss__equals_the_reference(impl, ref, seed, device):
-    """It agrees with the reference for several k_aux, in both precisions."""
-    for dtype in (torch.float32, torch.float64):
+    """It agrees with the reference for several k_aux, in both precisions, and for one row."""
+    for dtype, batch in ((torch.float32, BATCH), (torch.float64, INST), (torch.float32, 1)):
         for k_aux in (1, 2, 5):
-            args = aux_args(seed, device, dtype, k_aux)
+            args = aux_args(seed, device, dtype, k_aux, batch)
             with unchanged(*args[:5]):
                 out = impl.dead_aux_loss(*args)
             assert_same(out, ref.dead_aux_loss(*args), hint=f"k_aux = {k_aux}")
@@ -496,29 +507,28 @@ def test_dead_aux_loss__treats_the_error_as_constant(impl, ref, seed, device):
     up = torch.tensor(-0.7, device=device)
     args = (h, h_hat, z, dead, W_dec, k)
     assert_same(vjp(impl.dead_aux_loss, args, up, (2, 4)), vjp(ref.dead_aux_loss, args, up, (2, 4)))
-    moving = h_hat.clone().requires_grad_()
-    still = impl.dead_aux_loss(h, moving, z, dead, W_dec, k)
-    require(
-        not still.requires_grad, "the loss has a gradient through h_hat: the error is a constant"
-    )
+    for name, moving in (("h_hat", 1), ("h", 0)):
+        leaves = [a.clone().requires_grad_() if i == moving else a for i, a in enumerate(args[:5])]
+        still = impl.dead_aux_loss(*leaves, k)
+        require(not still.requires_grad, f"the loss has a gradient through {name}: e is a constant")
 
 
 # ----------------------------------------------------------------------------------- d. Matryoshka
 
 
-def nested_args(seed, device, dtype=torch.float32, sizes=(2, 3, 6)):
+def nested_args(seed, device, dtype=torch.float32, sizes=(2, 3, 6), batch=BATCH):
     """h, acts, W_dec, b_dec, sizes."""
     params = make_params(seed, device, dtype=dtype)
-    h = normal(seed + 9, device, BATCH, INST, D_IN, dtype=dtype)
-    acts = normal(seed + 10, device, BATCH, INST, LATENT, dtype=dtype).relu()
+    h = normal(seed + 9, device, batch, INST, D_IN, dtype=dtype)
+    acts = normal(seed + 10, device, batch, INST, LATENT, dtype=dtype).relu()
     return h, acts, params["W_dec"], params["b_dec"], list(sizes)
 
 
 def test_matryoshka_loss__equals_the_reference(impl, ref, seed, device):
-    """It agrees with the reference for several lists of sizes, in both precisions."""
-    for dtype in (torch.float32, torch.float64):
+    """It agrees with the reference for several lists of sizes, both precisions, and one row."""
+    for dtype, batch in ((torch.float32, BATCH), (torch.float64, INST), (torch.float32, 1)):
         for sizes in ((2, 3, 6), (1, 5), (4,)):
-            args = nested_args(seed, device, dtype, sizes)
+            args = nested_args(seed, device, dtype, sizes, batch)
             with unchanged(*args[:4]):
                 out = impl.matryoshka_loss(*args)
             assert_same(out, ref.matryoshka_loss(*args), hint=f"sizes = {list(sizes)}")
@@ -567,6 +577,16 @@ def test_dual_encoder__reads_each_feature_alone(impl, seed, device):
     product = impl.dual_encoder(W).mT @ W
     expected = torch.eye(3, device=device, dtype=torch.float64).expand(INST, 3, 3)
     assert_same(product, expected, "inst feature feature", rtol=1e-5, atol=1e-9, what="E^T W")
+
+
+def test_dual_encoder__separates_close_features(impl, device):
+    """Two features at 2 degrees are still read apart: E^T W is the identity."""
+    angle = math.radians(2)
+    W = torch.tensor([[[1.0, math.cos(angle)], [0.0, math.sin(angle)], [0.0, 0.0]]], device=device)
+    W = W.double()
+    eye = torch.eye(2, device=device, dtype=torch.float64)[None]
+    product = impl.dual_encoder(W).mT @ W
+    assert_same(product, eye, "inst feature feature", rtol=1e-5, atol=1e-5, what="E^T W")
 
 
 def test_dual_encoder__stays_in_the_span(impl, seed, device):
@@ -631,6 +651,14 @@ def test_latent_value__by_hand(impl, device):
     assert_same(out, torch.tensor([0.4], device=device), "feature")
 
 
+def test_latent_value__works_for_small_norms(impl, device):
+    """Without a penalty the value is p s² / (3 d_in), for s = 1 and for s = 0.001."""
+    norm = torch.tensor([1.0, 1e-2, 1e-3], device=device, dtype=torch.float64)
+    expected = 0.3 * norm.square() / 6
+    out = impl.latent_value(norm, torch.full_like(norm, 0.3), 0.0, 2)
+    assert_same(out / norm.square(), expected / norm.square(), "feature", hint="λ = 0")
+
+
 def test_latent_value__is_0_for_weak_features(impl, device):
     """A feature whose largest magnitude is below t is worth nothing, and norm 0 gives no NaN."""
     norm = torch.tensor([0.0, 0.2, 0.5, 0.7], device=device)
@@ -664,6 +692,15 @@ def test_variance_unexplained__has_its_anchors(impl, seed, device):
     assert_same(impl.variance_unexplained(h, mean), zero + 1, "inst", hint=hint)
 
 
+def test_variance_unexplained__does_not_depend_on_units(impl, seed, device):
+    """Rows and reconstructions a hundred times smaller give the same share."""
+    h = normal(seed, device, BATCH, INST, D_IN)
+    h_hat = h + 0.5 * normal(seed + 1, device, BATCH, INST, D_IN)
+    once = impl.variance_unexplained(h, h_hat)
+    small = impl.variance_unexplained(h / 100, h_hat / 100)
+    assert_same(small, once, "inst", rtol=1e-5, atol=1e-6)
+
+
 def test_variance_unexplained__by_hand(impl, device):
     """Rows (0, 0) and (2, 4), one entry wrong by 1 and another by 2: 5 / (2 + 8) = 0.5."""
     h = torch.tensor([[[0.0, 0.0]], [[2.0, 4.0]]], device=device)
@@ -674,9 +711,9 @@ def test_variance_unexplained__by_hand(impl, device):
 
 
 def test_mean_l0__equals_the_reference(impl, ref, seed, device):
-    """It agrees with the reference for activations of any size, in both precisions."""
-    for dtype in (torch.float32, torch.float64):
-        acts = normal(seed, device, BATCH, INST, LATENT, dtype=dtype).relu() * 1e-3
+    """It agrees with the reference for activations of any size, both precisions, and one row."""
+    for dtype, batch in ((torch.float32, BATCH), (torch.float64, INST), (torch.float32, 1)):
+        acts = normal(seed, device, batch, INST, LATENT, dtype=dtype).relu() * 1e-3
         with unchanged(acts):
             out = impl.mean_l0(acts)
         assert_same(out, ref.mean_l0(acts), "inst")
@@ -685,7 +722,7 @@ def test_mean_l0__equals_the_reference(impl, ref, seed, device):
 def test_mean_l0__by_hand(impl, device):
     """Two rows with 2 and 1 active latents: 1.5; a silent instance: 0."""
     acts = torch.tensor(
-        [[[0.1, 0.0, 7.0], [0.0] * 3], [[0.0, 0.0, 1e-6], [0.0] * 3]], device=device
+        [[[0.1, 0.0, 7.0], [0.0] * 3], [[0.0, 0.0, 1e-20], [0.0] * 3]], device=device
     )
     assert_same(impl.mean_l0(acts), torch.tensor([1.5, 0.0], device=device), "inst")
 
