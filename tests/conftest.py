@@ -35,6 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--seeds", default=1, type=int, help="repeat tests that draw numbers over this many seeds"
     )
     parser.addoption("--claims-json", default=None, help="write what claims measured to this file")
+    parser.addoption("--claim-seeds", default="", help="run claims from these seeds: 7,8,9")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -154,6 +155,13 @@ def record_claim(request: pytest.FixtureRequest) -> Callable[..., None]:
         request.node.user_properties.append(("claim", entry))  # travels with the report (xdist)
 
     return record
+
+
+@pytest.fixture
+def claim_seeds(request: pytest.FixtureRequest) -> Callable[..., list[int]]:
+    """The seeds of a claim: its own, or those of `--claim-seeds`."""
+    given = request.config.getoption("--claim-seeds")
+    return lambda default: [int(s) for s in given.split(",")] if given else list(default)
 
 
 class ClaimsTable:

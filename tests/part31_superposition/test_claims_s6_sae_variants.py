@@ -1,28 +1,27 @@
-"""Claims of 3.1.6: what sparse autoencoders find, measured.
+"""Claims of 3.1.6: what the variants of the sparse autoencoder do, measured.
 
 `experiment_<name>(seed, device)` repeats the notebook's demo; the `result` fixture of the tests
-named after it is that run, or a learner's own when called from a notebook. Runs are cached: the
-claims look at the same ones.
+named after it is that run, or a learner's own when called from a notebook. A claim looks at
+several seeds, fixed before the first look. Seeds stand side by side on the instance axis: each has
+toy models of its own, and all see one stream of numbers. Runs are cached.
 """
 
 import functools
-import math
 from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
-from einops import einsum
+from torch import Tensor
 
 from part31_superposition import s5_sae_toy_models as s5
 from part31_superposition import s6_sae_variants as s6
-from utils.given.sae_variants import hole_share, tree_features
+from utils.given import sae_variants as given
 from utils.testing import generator, require
 from utils.toy import ToyConfig, TrainConfig, init_toy, train_toy_fast
 
 pytestmark = pytest.mark.claim
 
-SEEDS = [0, 1, 2]
 TOY = TrainConfig(4000, 1024, 5e-3, "cosine")
 
 
@@ -32,172 +31,178 @@ TOY = TrainConfig(4000, 1024, 5e-3, "cosine")
 def cached(run):
     """Keep each run; the same device counts as one, whether it comes as a name or an object."""
     kept = functools.lru_cache(run)
-    return lambda seed, device, *rest: kept(seed, str(device), *rest)
+    return lambda seeds, device, *rest: kept(tuple(seeds), str(device), *rest)
 
 
-@cached
-def pentagons(seed, device):
-    """Sixteen toy models, five features in two dimensions."""
-    gen = generator(seed, device)
-    start = init_toy(ToyConfig(16, 5, 2), gen, device)
-    return train_toy_fast(*start, 1.0, 0.025, TOY, gen).W
-
-
-@cached
-def twenty_in_eight(seed, device):
-    """Four toy models, twenty features in eight dimensions."""
-    gen = generator(seed, device)
-    start = init_toy(ToyConfig(4, 20, 8), gen, device)
-    return train_toy_fast(*start, 1.0, 0.05, TOY, gen).W
-
-
-@cached
-def experiment_unbiased(seed, device):
-    """Relative reconstruction bias of five architectures on the pentagons."""
-    five = {
-        "ReLU": s6.relu_sae(0.3),
-        "Gated": s6.gated_sae(0.3),
-        "JumpReLU": s6.jumprelu_sae(0.01),
-        "TopK": s6.plain_topk_sae(1),
-        "BatchTopK": s6.batch_topk_sae(0.125),
-    }
-    W, gammas = pentagons(seed, device), {}
-    for name, kind in five.items():
+def toy_models(seeds, device, config, probability):
+    """Toy models for each seed, as one stack."""
+    models = []
+    for seed in seeds:
         gen = generator(seed, device)
-        sample = partial(s5.hidden_activations, W, 0.025, 256)
-        params = s6.train_architecture(kind, sample, 5, TrainConfig(2000, 256, 0.02, "linear"), gen)
+        start = init_toy(config, gen, device)
+        models.append(train_toy_fast(*start, 1.0, probability, TOY, gen).W)
+    return torch.cat(models)
+
+
+@cached
+def pentagons(seeds, device):
+    """Sixteen toy models a seed, five features in two dimensions."""
+    return toy_models(seeds, device, ToyConfig(16, 5, 2), 0.025)
+
+
+@cached
+def twenty_in_eight(seeds, device):
+    """Four toy models a seed, twenty features in eight dimensions."""
+    return toy_models(seeds, device, ToyConfig(4, 20, 8), 0.05)
+
+
+@cached
+def unbiased(seeds, device):
+    """Relative reconstruction bias and share found of five architectures on the pentagons."""
+    W, gammas, shares = pentagons(seeds, device), {}, {}
+    for name, kind in s6.five_kinds().items():
+        gen = generator(seeds[0], device)
+        draw = partial(s5.hidden_activations, W, 0.025, 256)
+        settings = TrainConfig(2000, 256, 0.02, "linear")
+        params = s6.train_architecture(kind, draw, 5, settings, gen)
         h = s5.hidden_activations(W, 0.025, 20_000, gen)
         gammas[name] = s5.reconstruction_bias(h, s6.run_sae(kind, params, h)[1])
-    return {"gammas": gammas}
+        shares[name] = (s5.matched_cosines(W, params["W_dec"]) > 0.95).float().mean(dim=-1)
+    return {"gammas": gammas, "shares": shares}
 
 
 @cached
-def experiment_auxiliary(seed, device):
+def auxiliary(seeds, device):
     """TopK with independent encoders, with and without the auxiliary loss."""
-    W, dead_share = twenty_in_eight(seed, device), {}
+    W, dead_share, found_share = twenty_in_eight(seeds, device), {}, {}
     for k_aux in (0, 4):
-        kind = replace(s6.plain_topk_sae(2, k_aux), encoder="independent")
-        gen = generator(seed, device)
-        sample = partial(s5.hidden_activations, W, 0.05, 256)
+        kind = replace(s6.topk_sae(s6.topk_acts, 2, k_aux), encoder="independent")
+        gen = generator(seeds[0], device)
+        draw = partial(s5.hidden_activations, W, 0.05, 256)
         settings = TrainConfig(2000, 256, 0.03, "linear")
-        params = s6.train_architecture(kind, sample, 20, settings, gen)
+        params = s6.train_architecture(kind, draw, 20, settings, gen)
         acts, _ = s6.run_sae(kind, params, s5.hidden_activations(W, 0.05, 20_000, gen))
         dead_share[k_aux] = (acts == 0).all(dim=0).float().mean(dim=-1)
-    return {"W_twenty": W, "dead_share": dead_share}
+        found_share[k_aux] = (s5.matched_cosines(W, params["W_dec"]) > 0.95).float().mean(dim=-1)
+    return {"W_twenty": W, "dead_share": dead_share, "found_share": found_share}
 
 
 @cached
-def experiment_matryoshka(seed, device):
+def matryoshka(seeds, device):
     """Parents and children: a plain SAE, and one with nested reconstructions."""
-    gen = generator(seed, device)
-    W = torch.linalg.qr(torch.randn(4, 16, 16, generator=gen, device=device)).Q
-    into = "batch inst feature, inst d_in feature -> batch inst d_in"
-    holes, child_parent = {}, {}
-    for name, kind in {
-        "plain": s6.relu_sae(0.01),
-        "Matryoshka": s6.nested(s6.relu_sae(0.01), [4]),
-    }.items():
-        gen = generator(seed, device)
-        settings = TrainConfig(3000, 256, 0.01, "linear")
-        params = s6.train_architecture(
-            kind, lambda g: einsum(tree_features(256, 4, g), W, into), 16, settings, gen
-        )
-        x = tree_features(20_000, 4, gen)
-        acts, _ = s6.run_sae(kind, params, einsum(x, W, into))
-        cosines = s5.feature_cosines(W, params["W_dec"])
-        holes[name] = hole_share(x, acts, cosines)
-        best = cosines[:, 4:].argmax(dim=-1)
-        parents = torch.arange(12, device=device) // 3
-        child_parent[name] = torch.stack(
-            [c[parents, k] for c, k in zip(cosines, best, strict=True)]
-        )
-    return {"holes": holes, "child_parent": child_parent}
+    drawn = [torch.randn(4, 16, 16, generator=generator(s, device), device=device) for s in seeds]
+    W = torch.cat([torch.linalg.qr(each).Q for each in drawn])
+    plain = s6.relu_sae(0.01)
+    kinds = {"plain": plain, "Matryoshka": s6.nested(plain, [4])}
+    runs = {n: s6.study_tree(kind, W, generator(seeds[0], device)) for n, kind in kinds.items()}
+    names = ("holes", "child_parent", "cosines")
+    return {what: {n: run[k] for n, run in runs.items()} for k, what in enumerate(names)}
 
 
 @cached
-def experiment_tied(seed, device):
-    """Two features at an angle, tied and free; and the lean of free encoders in the pentagon."""
-    phi = torch.tensor([30.0, 40, 50, 60, 70, 80, 90], device=device)
-    angles = torch.stack([0 * phi, phi], dim=-1).repeat_interleave(4, 0).deg2rad()
-    W = torch.stack([angles.cos(), angles.sin()], dim=1)
-    off = {}
+def tied(seeds, device):
+    """Two features at an angle, tied and free; and SAEs in the pentagon from three starts."""
+    phi, n = torch.tensor([30.0, 40, 50, 60, 70, 80, 90], device=device), max(8, 4 * len(seeds))
+    W, off = given.two_features(phi, n), {}
     for encoder in ("tied", "transposed"):
-        gen = generator(seed, device)
+        gen = generator(seeds[0], device)
         resampler = s5.Resampler("loss", gen, until=1500)
-        start = s5.init_sae(28, 2, 2, encoder, gen)
+        start = s5.init_sae(len(W), 2, 2, encoder, gen)
         settings = TrainConfig(2500, 256, 0.02, "linear")
         params = s5.train_resampled(start, W, 0.1, 0.02, settings, resampler)
         worst = s5.matched_cosines(W, params["W_dec"]).amin(dim=-1).clamp(-1, 1).acos().rad2deg()
-        off[encoder] = worst.view(7, 4).median(dim=-1).values
-    tilt = s6.encoder_tilt(params).view(7, 8).median(dim=-1).values
-    tilt_pentagon, W = {}, pentagons(seed, device)
-    for encoder in ("transposed", "independent"):
-        gen = generator(seed, device)
-        start = s5.init_sae(16, 2, 5, encoder, gen)
+        off[encoder] = worst.view(7, -1).median(dim=-1).values
+    tilt = given.encoder_tilt(params).view(7, -1).median(dim=-1).values
+    tilt_pentagon, complete, W = {}, {}, pentagons(seeds, device)
+    for encoder in ("tied", "transposed", "independent"):
+        gen = generator(seeds[0], device)
+        start = s5.init_sae(len(W), 2, 5, encoder, gen)
         settings = TrainConfig(2500, 256, 0.03, "linear")
         params = s5.train_resampled(start, W, 0.025, 0.1, settings, s5.Resampler("none", gen))
-        tilt_pentagon[encoder] = s6.encoder_tilt(params).median()
-    return {"phi": phi, "tilt": tilt, "off": off, "tilt_pentagon": tilt_pentagon}
+        complete[encoder] = s5.n_recovered(W, params["W_dec"]) == 5
+        if encoder != "tied":
+            tilt_pentagon[encoder] = given.encoder_tilt(params).median()
+    pentagon = {"tilt_pentagon": tilt_pentagon, "complete": complete}
+    return {"phi": phi, "tilt": tilt, "off": off, **pentagon}
 
 
 @cached
-def experiment_unequal(seed, device):
-    """Unequal importance and frequency: shares found, by fifths in each order."""
-    gen = generator(seed, device)
-    importance = 10 ** (-3 * torch.rand(8, 20, generator=gen, device=device))
-    p_own = 10 ** (-2.3 + 1.3 * torch.rand(8, 20, generator=gen, device=device))
-    start = init_toy(ToyConfig(8, 20, 8), gen, device)
-    W = train_toy_fast(*start, importance, p_own, TOY, gen).W
+def unequal(seeds, device):
+    """Unequal importance and frequency: for each seed shares found, by fifths in each order."""
+    importances, rates, models = [], [], []
+    for seed in seeds:
+        gen = generator(seed, device)
+        importances.append(10 ** (-3 * torch.rand(8, 20, generator=gen, device=device)))
+        rates.append(10 ** (-2.3 + 1.3 * torch.rand(8, 20, generator=gen, device=device)))
+        start = init_toy(ToyConfig(8, 20, 8), gen, device)
+        models.append(train_toy_fast(*start, importances[-1], rates[-1], TOY, gen).W)
+    importance, p_own, W = torch.cat(importances), torch.cat(rates), torch.cat(models)
+    if len(seeds) > 1:
+        gen = generator(seeds[0], device)
     resampler = s5.Resampler("loss", gen, until=2000)
-    start = s5.init_sae(8, 8, 12, "transposed", gen)
+    start = s5.init_sae(len(W), 8, 12, "transposed", gen)
     settings = TrainConfig(3000, 256, 0.01, "linear")
     params = s5.train_resampled(start, W, p_own, 0.03, settings, resampler)
     found = (s5.matched_cosines(W, params["W_dec"]) > 0.9).float()
     norm = W.norm(dim=1)
     kept, value = norm > 0.5, s6.latent_value(norm, p_own, 0.03, 8)
-    found_by, dropped_by = {}, {}
     orders = {"importance": importance, "frequency": p_own, "norm": norm, "value": value}
-    for name, order in orders.items():
-        dropped = (~kept).float().flatten()[order.flatten().argsort()]
-        dropped_by[name] = torch.stack([part.mean() for part in dropped.chunk(5)])
-        in_order = found[kept][order[kept].argsort()]
-        found_by[name] = torch.stack([part.mean() for part in in_order.chunk(5)])
-    return {"found_by": found_by, "dropped_by": dropped_by}
+    runs = []
+    for part in torch.arange(len(W), device=device).split(8):
+        k = kept[part]
+        runs.append(
+            {
+                "dropped_by": {
+                    n: given.by_fifths((~k).float().flatten(), o[part].flatten())
+                    for n, o in orders.items()
+                },
+                "found_by": {
+                    n: given.by_fifths(found[part][k], o[part][k]) for n, o in orders.items()
+                },
+            }
+        )
+    return runs
 
 
 @cached
+def comparison(seeds, device):
+    """Every variant at several settings: (seed, setting, 3) numbers for each."""
+    W, table = twenty_in_eight(seeds, device), {}
+    for name, kinds in s6.variants(len(W), device).items():
+        stack = W.repeat(5, 1, 1) if len(kinds) == 1 else W
+        rows = torch.cat([s6.measured(kind, stack, seeds[0]) for kind in kinds])
+        table[name] = rows.view(-1, len(seeds), 4, 3).mean(dim=2).transpose(0, 1)
+    return table
+
+
+def experiment_unbiased(seed, device):
+    """The notebook's run."""
+    return {"gammas": unbiased([seed], device)["gammas"]}
+
+
+def experiment_auxiliary(seed, device):
+    """The notebook's run."""
+    return auxiliary([seed], device)
+
+
+def experiment_matryoshka(seed, device):
+    """The notebook's run."""
+    return matryoshka([seed], device)
+
+
+def experiment_tied(seed, device):
+    """The notebook's run."""
+    return tied([seed], device)
+
+
+def experiment_unequal(seed, device):
+    """The notebook's run."""
+    return unequal([seed], device)[0]
+
+
 def experiment_comparison(seed, device):
-    """Every variant at several settings: L0, variance unexplained, share recovered."""
-    l1_plain = torch.tensor([0.005, 0.01, 0.02, 0.04, 0.06], device=device)
-    l1_gate = torch.tensor([0.02, 0.03, 0.045, 0.06, 0.08], device=device)
-    l0_coeff = torch.tensor([0.001, 0.002, 0.004, 0.008, 0.016], device=device)
-    ks = (0.6, 0.9, 1.2, 1.6)
-    many = {
-        "ReLU": [s6.relu_sae(l1_plain.repeat_interleave(4))],
-        "tied ReLU": [s6.relu_sae(l1_plain.repeat_interleave(4), "tied")],
-        "Gated": [s6.gated_sae(l1_gate.repeat_interleave(4))],
-        "JumpReLU": [s6.jumprelu_sae(l0_coeff.repeat_interleave(4))],
-        "TopK": [s6.plain_topk_sae(k) for k in (1, 2, 3)],
-        "BatchTopK": [s6.batch_topk_sae(k) for k in ks],
-        "Matryoshka": [s6.nested(s6.batch_topk_sae(k), [5, 10]) for k in ks],
-    }
-    table = {}
-    for name, kinds in many.items():
-        rows = []
-        for kind in kinds:
-            W = twenty_in_eight(seed, device).repeat(5 if len(kinds) == 1 else 1, 1, 1)
-            gen = generator(seed, device)
-            sample = partial(s5.hidden_activations, W, 0.05, 256)
-            settings = TrainConfig(1600, 256, 0.01, "linear")
-            params = s6.train_architecture(kind, sample, 20, settings, gen)
-            h = s5.hidden_activations(W, 0.05, 10_000, gen)
-            acts, h_hat = s6.run_sae(kind, params, h)
-            share = s5.n_recovered(W, params["W_dec"]) / 20
-            fvu = s6.variance_unexplained(h, h_hat)
-            measures = torch.stack([s6.mean_l0(acts), fvu, share], dim=-1)
-            rows.append(measures.view(-1, 4, 3).mean(dim=1))
-        table[name] = torch.cat(rows)
-    return {"table": table}
+    """The notebook's run."""
+    return {"table": {name: rows[0] for name, rows in comparison([seed], device).items()}}
 
 
 # ------------------------------------------------- what a learner's own run must show (and ours do)
@@ -226,18 +231,17 @@ def test_matryoshka__has_fewer_holes(result):
 
 
 def test_tied__free_encoders_follow_the_dual_basis(result):
-    """A free encoder leans by 90° - φ (within 3°), and its decoder is within 3° of the truth."""
-    off = (result.tilt - (90 - result.phi)).abs().max()
-    require(off < 3, f"the lean is off by up to {off:.1f} degrees")
-    worst = result.off["transposed"].max()
-    require(worst < 3, f"a decoder row is off by {worst:.1f} degrees")
+    """At five angles or more a free encoder leans by 90° - φ, and its decoder is right (3°)."""
+    off = (result.tilt - (90 - result.phi)).abs()
+    require((off < 3).sum() >= 5, f"the lean is off by {[round(v, 1) for v in off.tolist()]}")
+    worst = result.off["transposed"]
+    require((worst < 3).sum() >= 5, f"decoder rows are off by {worst.tolist()} degrees")
 
 
 def test_tied__rows_turn_apart(result):
     """A tied SAE misses close features: at 30° its worst row is off by more than 40°."""
     close = result.off["tied"][int(result.phi.argmin())]
     require(close > 40, f"it is off by {close:.1f} degrees")
-    require(result.off["tied"][int(result.phi.argmax())] < 3, "at 90° it should be right")
 
 
 def test_tied__symmetry_keeps_free_encoders_in_the_pentagon(result):
@@ -271,93 +275,173 @@ def test_comparison__recovery_peaks(result):
 
 # ------------------------------------------------------------------------------ the numbered claims
 
+SEEDS = [100, 101, 102, 103]  # fixed before the first look
+
+
+def by_seed(values: Tensor, n_seed: int, digits: int = 3) -> list[float]:
+    """The mean of each seed's instances."""
+    return [round(v, digits) for v in values.view(n_seed, -1).float().mean(dim=1).tolist()]
+
 
 @pytest.mark.slow
-def test_reconstruction_bias__claim_11(device, record_claim):
+def test_reconstruction_bias__claim_11(device, record_claim, claim_seeds):
     """Claim 11, the cure: Gated, JumpReLU, TopK and BatchTopK have γ near 1, ReLU has not."""
-    runs = [experiment_unbiased(seed, device)["gammas"] for seed in SEEDS[:2]]
-    gammas = {name: [round(float(r[name].mean()), 3) for r in runs] for name in runs[0]}
+    seeds = claim_seeds(SEEDS)
+    run = unbiased(seeds, device)
+    gammas = {name: by_seed(gamma, len(seeds)) for name, gamma in run["gammas"].items()}
+    shares = {name: by_seed(share, len(seeds), 2) for name, share in run["shares"].items()}
     record_claim(
         number=11, paper="Rajamanoharan 2024a and 2024b, Gao 2024, Bussmann 2024",
-        claim="Gated, JumpReLU, TopK and BatchTopK remove the shrinkage",
-        measured=f"relative reconstruction bias {gammas}",
-        tolerance="ReLU below 0.95; others within 0.02 of 1", seeds=SEEDS[:2],
+        claim="Gated, JumpReLU, TopK and BatchTopK remove the shrinkage; TopK finds fewest",
+        measured=f"relative reconstruction bias {gammas}; share of features found {shares}",
+        tolerance="ReLU 0.6 to 0.7; others within 0.01 of 1; TopK's share below all others'",
+        seeds=seeds,
     )  # fmt: skip
-    assert max(gammas.pop("ReLU")) < 0.95
-    assert all(abs(g - 1) < 0.02 for values in gammas.values() for g in values)
+    assert min(gammas["ReLU"]) > 0.6 and max(gammas.pop("ReLU")) < 0.7
+    assert all(abs(g - 1) < 0.01 for values in gammas.values() for g in values)
+    means = {name: share.mean() for name, share in run["shares"].items()}
+    assert min(means, key=means.get) == "TopK"
 
 
-def test_matryoshka_loss__absorption(ref, device, record_claim):
-    """Nested reconstructions fill the holes, and children's latents drop their parent."""
-    runs = [experiment_matryoshka(seed, device) for seed in SEEDS[:2]]
-    holes = {n: [round(float(r["holes"][n].mean()), 3) for r in runs] for n in runs[0]["holes"]}
-    lean = {n: [round(float(r["child_parent"][n].mean()), 2) for r in runs] for n in holes}
+def test_dead_aux_loss__claim_11(device, record_claim, claim_seeds):
+    """Claim 11, dead latents of TopK: the auxiliary loss revives most, and more is found."""
+    seeds = claim_seeds(SEEDS)
+    run = auxiliary(seeds, device)
+    dead, found = (
+        {k: by_seed(v, len(seeds), 2) for k, v in run[what].items()}
+        for what in ("dead_share", "found_share")
+    )
+    record_claim(
+        number=11, paper="Gao 2024, the auxiliary loss",
+        claim="the auxiliary loss revives dead latents, and twice as many features are found",
+        measured=f"by k_aux: dead {dead}, found {found}",
+        tolerance="dead at most half as many; found at least 1.7 times as many", seeds=seeds,
+    )  # fmt: skip
+    assert max(dead[4]) <= min(dead[0]) / 2
+    assert min(found[4]) >= 1.7 * max(found[0])
+
+
+def test_matryoshka_loss__absorption(ref, device, record_claim, claim_seeds):
+    """Nested reconstructions fill the holes; but fewer features have a latent of their own."""
+    seeds = claim_seeds(SEEDS)
+    run = matryoshka(seeds, device)
+    holes, lean = (
+        {n: by_seed(v, len(seeds)) for n, v in run[what].items()}
+        for what in ("holes", "child_parent")
+    )
+    own = {n: cosines.amax(dim=-1) > 0.95 for n, cosines in run["cosines"].items()}
+    parents = {n: by_seed(4 * has[:, :4], len(seeds), 2) for n, has in own.items()}
+    children = {n: by_seed(12 * has[:, 4:], len(seeds), 2) for n, has in own.items()}
     record_claim(
         number=11, paper="Bussmann 2025; Chanin 2024",
-        claim="Matryoshka reduces absorption (four parents with three children each)",
-        measured=f"holes {holes}; cosine of a child's latent with its parent {lean}",
-        tolerance="both less than half", seeds=SEEDS[:2],
+        claim="Matryoshka reduces absorption (four parents with three children each), and loses "
+        "the parents' directions",
+        measured=f"holes {holes}; cosine of a child's latent with its parent {lean}; with a latent "
+        f"of their own, of 4 parents {parents}, of 12 children {children}",
+        tolerance="holes and cosines less than half; plain at least 3.5 parents and at most half a "
+        "child, Matryoshka at most half a parent", seeds=seeds,
     )  # fmt: skip
     assert ref.predict_child == "the child plus its parent"
     for values in (holes, lean):
         assert max(values["Matryoshka"]) < min(values["plain"]) / 2
+    assert min(parents["plain"]) >= 3.5 and max(children["plain"]) <= 0.5
+    assert max(parents["Matryoshka"]) <= 0.5
+    total = {n: has.sum() for n, has in own.items()}
+    assert total["Matryoshka"] < total["plain"]
 
 
-def test_dual_encoder__free_encoders_lean(ref, device, record_claim):
-    """Free encoders lean by 90° - φ; in the pentagon not at all."""
-    run = experiment_tied(0, device)
+def test_dual_encoder__free_encoders_lean(ref, device, record_claim, claim_seeds):
+    """Free encoders lean by 90° - φ; in the pentagon not at all; tied rows turn to about 88°."""
+    seeds = claim_seeds(SEEDS)
+    run = tied(seeds, device)
     lean = [round(v, 1) for v in run["tilt"].tolist()]
+    off = [round(v, 1) for v in run["off"]["tied"].tolist()]
     pentagon = run["tilt_pentagon"]["transposed"].item()
+    complete = {n: v.view(len(seeds), -1).sum(dim=1).tolist() for n, v in run["complete"].items()}
     record_claim(
         number=11, paper="found here",
-        claim="a free encoder is the dual basis: leans by 90° - φ; by symmetry not in a pentagon",
-        measured=f"lean {lean} for φ = 30° to 90°; tied decoder rows off by "
-        f"{[round(v, 1) for v in run['off']['tied'].tolist()]}; pentagon {pentagon:.2f}°",
-        tolerance="3°; pentagon below 1°", seeds=[0],
+        claim="a free encoder is the dual basis: leans by 90° - φ; by symmetry not in a pentagon, "
+        "where a start as a copy matters more than tying",
+        measured=f"lean {lean} for φ = 30° to 90°; worst tied decoder row off by {off}; pentagon: "
+        f"lean {pentagon:.2f}°, complete of 16 {complete}",
+        tolerance="lean 3°, pentagon below 1°; tied rows: 88° - φ within 3° up to 70°, 3° to 8° "
+        "at 80°; complete: copy above tied above independent", seeds=seeds,
     )  # fmt: skip
     assert ref.predict_tilt == "less than 1°" and pentagon < 1
-    expected = torch.tensor([60.0, 50, 40, 30, 20, 10, 0], device=device)
-    assert (run["tilt"] - expected).abs().max() < 3
+    assert (run["tilt"] - (90 - run["phi"])).abs().max() < 3
+    assert (run["off"]["tied"] - (88 - run["phi"])).abs()[:5].max() < 3
+    assert 3 < off[5] < 8
+    total = {name: sum(counts) for name, counts in complete.items()}
+    assert total["transposed"] > total["tied"] > total["independent"]
 
 
-def test_latent_value__orders_what_is_found(ref, device, record_claim):
+def test_latent_value__orders_what_is_found(ref, device, record_claim, claim_seeds):
     """The SAE finds frequent features; importance only decides what the toy model keeps."""
-    runs = [experiment_unequal(seed, device) for seed in SEEDS[:2]]
+    seeds = claim_seeds(SEEDS)
+    runs = unequal(seeds, device)
     found = {
         name: [[round(v, 2) for v in r["found_by"][name].tolist()] for r in runs]
-        for name in ("frequency", "importance", "value")
+        for name in ("frequency", "importance", "value", "norm")
     }
     dropped = [round(r["dropped_by"]["importance"][0].item(), 2) for r in runs]
     record_claim(
         number=11, paper="found here",
         claim="12 latents find the frequent ones of the represented features, not the important",
         measured=f"share found by fifths {found}; toy model drops {dropped} of the least important",
-        tolerance="most frequent at least 0.9, rarest at most 0.4", seeds=SEEDS[:2],
+        tolerance="most frequent at least 0.9, rarest at most 0.4; the spread over importance less "
+        "than half of that", seeds=seeds,
     )  # fmt: skip
     assert ref.predict_found == "the frequent ones"
     for run in runs:
         by = run["found_by"]["frequency"]
         assert by[-1] >= 0.9 and by[0] <= 0.4
         spread = run["found_by"]["importance"]
-        assert spread.max() - spread.min() < by[-1] - by[0]
+        assert spread.max() - spread.min() < (by[-1] - by[0]) / 2
+    assert min(dropped) >= 0.7
+
+
+def unexplained_at(rows: Tensor, l0: float) -> float:
+    """Variance unexplained at an L0 between two settings: a straight line in both logarithms."""
+    (x, y), at = rows[rows[:, 0].argsort(), :2].log().T, torch.tensor(l0).log()
+    k = int((x < at).sum())
+    assert 0 < k < len(x), f"no settings on both sides of L0 = {l0}"
+    share = (at - x[k - 1]) / (x[k] - x[k - 1])
+    return float((y[k - 1] + share * (y[k] - y[k - 1])).exp())
 
 
 @pytest.mark.slow
-def test_mean_l0__comparison(ref, device, record_claim):
-    """Better reconstruction is not better recovery: recovery peaks at the right sparsity."""
-    table = experiment_comparison(0, device)["table"]
+def test_mean_l0__comparison(ref, device, record_claim, claim_seeds):
+    """Better reconstruction is not better recovery; who explains most depends on L0."""
+    seeds = claim_seeds(SEEDS[:3])
+    table = {name: rows.cpu() for name, rows in comparison(seeds, device).items()}
     best = {
-        name: f"{rows[:, 2].max():.0%} at L0 {rows[rows[:, 2].argmax(), 0]:.2f}"
-        for name, rows in table.items()
+        name: [round(v, 2) for v in r[..., 2].amax(dim=1).tolist()] for name, r in table.items()
+    }
+    at_one = {
+        name: [round(unexplained_at(rows, 0.95), 3) for rows in table[name]]
+        for name in ("Gated", "JumpReLU", "BatchTopK", "ReLU")
+    }
+    at_two = {
+        name: [round(unexplained_at(rows, 2.0), 3) for rows in table[name]]
+        for name in ("Gated", "JumpReLU")
     }
     record_claim(
-        number=11, paper="found here", claim="features recovered, best setting of each variant",
-        measured=str(best), tolerance="ReLU and Gated at least 90 %, fewer at their lowest FVU",
-        seeds=[0],
+        number=11, paper="found here",
+        claim="Gated explains most at one active latent a row, JumpReLU at two; the best recovery "
+        "is elsewhere: ReLU and TopK find more than JumpReLU and BatchTopK",
+        measured=f"unexplained at L0 0.95 {at_one}, at 2 {at_two}; share recovered, best setting "
+        f"{best}",
+        tolerance="the orders hold for each seed; ReLU and Gated recover at least 0.9 at best and "
+        "0.2 less at their lowest FVU", seeds=seeds,
     )  # fmt: skip
     assert ref.predict_peak == "it has a peak in between"
-    for name in ("ReLU", "Gated"):
-        rows = table[name]
-        assert rows[:, 2].max() >= 0.9
-        assert rows[rows[:, 1].argmin(), 2] < rows[:, 2].max() - 0.2
-    assert math.isfinite(float(table["TopK"].sum()))
+    for k in range(len(seeds)):
+        for name in ("ReLU", "Gated"):
+            rows = table[name][k]
+            assert rows[:, 2].max() >= 0.9
+            assert rows[rows[:, 1].argmin(), 2] < rows[:, 2].max() - 0.2
+        assert at_one["Gated"][k] < min(at_one[n][k] for n in ("JumpReLU", "BatchTopK", "ReLU"))
+        assert at_two["JumpReLU"][k] < at_two["Gated"][k]
+        assert min(best["ReLU"][k], best["TopK"][k]) > max(
+            best["JumpReLU"][k], best["BatchTopK"][k]
+        )
