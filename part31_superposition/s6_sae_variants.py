@@ -60,8 +60,9 @@ from utils.toy import ToyConfig, TrainConfig, init_toy, train_toy_fast
 # | BatchTopK | $z$, if it is among the $k \cdot \text{batch}$ largest of the batch | nothing |
 
 # %% [markdown] tags=["task"]
-# All five will train on the pentagon of 3.1.5. The ReLU SAE has $\gamma$ well below 1. Which of the
-# other four will have $\gamma$ within 2 % of 1?
+# All five will train on the pentagon of 3.1.5. Then we measure $\gamma$, the number by which the
+# reconstructions should be divided to fit best (3.1.5.i2). The ReLU SAE has a $\gamma$ well below 1.
+# Which of the other four will be within 2 % of 1?
 #
 # - `"none"`
 # - `"TopK and BatchTopK only"`
@@ -118,9 +119,7 @@ def train_architecture(
 
 
 @torch.no_grad()
-def run_sae(
-    architecture: Architecture, params: Params, h: Float[Tensor, "batch inst d_in"]
-) -> tuple[Float[Tensor, "batch inst latent"], Float[Tensor, "batch inst d_in"]]:
+def run_sae(architecture: Architecture, params: Params, h: Tensor) -> Pair:
     """Activations and reconstruction."""
     acts = architecture.encode(params, h)[0]
     return acts, sae_decode(acts, params["W_dec"], params["b_dec"])
@@ -242,7 +241,7 @@ def gated_sae(l1_coeff: float | Tensor) -> Architecture:
 # Both depend on $\theta$ through a step, whose derivative is 0 or missing. But the *expected* loss over
 # many rows is smooth in $\theta$: moving $\theta$ a little changes the result for the few rows with $z$
 # near $\theta$. How many are there? Count them in a window of width $\varepsilon$ (the **bandwidth**)
-# and divide by $\varepsilon$. That is a kernel density estimate, with the rectangle kernel
+# and divide by $\varepsilon$: a kernel density estimate, with the rectangle kernel
 #
 # $$K(u) = 1 \text{ for } |u| < \tfrac12, \text{ else } 0 .$$
 #
@@ -319,9 +318,6 @@ def jumprelu(
 # %% [markdown] tags=["hint"]
 # The gradient of `z` is `upstream` where the latent is active. The window of the kernel matters for
 # `theta` only.
-
-# %% [markdown] tags=["hint"]
-# The gradient of `theta` is `upstream * rectangle((z - theta) / bandwidth) * (-theta / bandwidth)`.
 
 # %% [markdown] tags=["task"]
 # Write the step $H(z - \theta)$ in the same way. It counts active latents in the loss. Its gradient
@@ -493,8 +489,8 @@ def batch_topk_threshold(acts: Float[Tensor, "step batch inst latent"]) -> Float
 #
 # $$L_\text{aux} = L_2(e, \hat e), \qquad \hat e = f_\text{dead}\, W_\text{dec} .$$
 #
-# It is added to the loss with a small coefficient (1/32 in the paper). We take $e$ as a constant,
-# so that the living are not asked to help.
+# It is added to the loss with a small coefficient (1/32 in the paper). We take $e$ as a constant:
+# the living are not asked to help.
 
 # %% [markdown] tags=["task"]
 # Return $L_\text{aux}$: mean over `d_in` and batch, sum over instances.
@@ -950,11 +946,11 @@ if __name__ == "__main__":
     plots.curves(lines, "fifth of the represented features, lowest first", "share found").show()
 
 # %% [markdown]
-# **Two losses, two causes.** The toy model drops features of little *importance*: nine in ten of
-# the lowest fifth. Those are not in $h$, and no SAE can find them. Of what is in $h$, the SAE finds
-# the *frequent* features, nearly all of them, and the rare ones hardly ever. Importance makes no
-# difference to it. $v$ orders the features about as well as frequency alone, because norms differ
-# little. The longest are even found *less*: the toy model writes rare features a bit longer.
+# **Two losses, two causes.** (Numbers from four other seeds.) The toy model drops features of little
+# *importance*: 78 to 94 % of the lowest fifth. Those are not in $h$, and no SAE can find them. Of
+# what is in $h$, the SAE finds the *frequent* fifth (96 to 100 %), and about one in five of the
+# rarest. Importance gives no order. $v$ orders the features about as well as frequency alone, because
+# norms differ little. The longest are even found *least*: the toy model writes rare features longer.
 #
 # So a dictionary that is too small is not a random sample of what a model represents. It is a
 # census of common things.
@@ -1081,8 +1077,8 @@ if __name__ == "__main__":
 # 100 %, of JumpReLU and BatchTopK 78 to 90 %. TopK with $k = 1$ is among the best finders, and
 # leaves a fifth of the variance unexplained. So the order on the right is not the order on the left.
 #
-# The Matryoshka SAE falls fastest on the right, because these features contain nothing: their
-# order is arbitrary, and the small prefixes ask for mixtures. Its prior is for trees.
+# The Matryoshka SAE falls fastest on the right: these features contain nothing, and the small
+# prefixes ask for mixtures. Its prior is for trees.
 #
 # **One seed is one seed.** In this run TopK with $k = 1$ recovers 69 %, from the four other seeds 93
 # to 99 %. Look at the four models one by one: 0.95, 0.9, 0.9, and 0. TopK must name a latent for an
@@ -1098,11 +1094,9 @@ if __name__ == "__main__":
 #
 # - Say what each variant punishes, and which of them leave the size of an activation alone.
 # - Stop a gradient where it should not flow, and write a custom one where a step has none.
-# - Revive latents by an auxiliary task.
-# - Recognise absorption, and say what a Matryoshka SAE gives for it.
+# - Revive latents by an auxiliary task. Recognise absorption, and what Matryoshka gives for its cure.
 # - Say when tied weights cost nothing, and when they make the right answer impossible.
 # - Predict which features a small dictionary loses.
 # - Explain why low variance unexplained is no proof of recovered features.
 #
-# **Next:** 3.1.8 compares SAEs with what they must beat: PCA, ICA, sparse coding. Part 3.2 puts them
-# on a language model.
+# **Next:** 3.1.8 compares SAEs with what they must beat: PCA, ICA, sparse coding.

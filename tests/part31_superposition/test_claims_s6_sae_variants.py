@@ -388,15 +388,15 @@ def test_latent_value__orders_what_is_found(ref, device, record_claim, claim_see
         number=11, paper="found here",
         claim="12 latents find the frequent ones of the represented features, not the important",
         measured=f"share found by fifths {found}; toy model drops {dropped} of the least important",
-        tolerance="most frequent at least 0.9, rarest at most 0.4; the spread over importance less "
-        "than half of that", seeds=seeds,
+        tolerance="most frequent at least 0.9, rarest at most 0.4; the spread over importance "
+        "smaller by 0.2 or more; at least 0.7 dropped", seeds=seeds,
     )  # fmt: skip
     assert ref.predict_found == "the frequent ones"
     for run in runs:
         by = run["found_by"]["frequency"]
         assert by[-1] >= 0.9 and by[0] <= 0.4
         spread = run["found_by"]["importance"]
-        assert spread.max() - spread.min() < (by[-1] - by[0]) / 2
+        assert spread.max() - spread.min() < by[-1] - by[0] - 0.2
     assert min(dropped) >= 0.7
 
 
