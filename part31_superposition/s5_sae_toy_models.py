@@ -426,8 +426,8 @@ def dead_latents(window: Float[Tensor, "step batch inst latent"]) -> Bool[Tensor
 # Activations come out of a ReLU, so a 0 is exactly 0.
 
 # %% [markdown] tags=["task"]
-# **Simple resampling.** Give each dead latent a random unit direction. Its decoder row *and* its
-# encoder column become this direction, and its encoder bias becomes 0. Nothing else changes.
+# **Simple resampling.** Give each dead latent a random unit direction, all equally likely. Its decoder
+# row *and* its encoder column become this direction, its encoder bias 0. Nothing else changes.
 #
 # - Return a new dictionary. The tensors that you were given must not change.
 # - Each dead latent gets a direction of its own. A tied SAE (no `"W_enc"`) works too.

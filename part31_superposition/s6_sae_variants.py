@@ -564,8 +564,7 @@ def five_kinds() -> dict[str, Architecture]:
 # %% [markdown]
 # ## 5 · Do they shrink?
 #
-# Back to the pentagon. Every variant trains on it; then one feature is switched on with magnitude
-# $m$, and we look at how much of it comes out.
+# Every variant trains on the pentagon. Then one feature is on with magnitude $m$: what comes out?
 
 # %% tags=["demo"] reveals=["predict_unbiased"] experiment="unbiased" results=["gammas"]
 if __name__ == "__main__":
@@ -695,8 +694,7 @@ if __name__ == "__main__":
 # A **Matryoshka SAE** (Bussmann et al. 2025) asks that *prefixes* of the dictionary reconstruct,
 # too: here the first 4 latents alone, and all 16. With the sizes $\mathcal M$ the error becomes
 #
-# $$L_\mathcal{M} = \sum_{m \in \mathcal M} L_2\Big(h,\; \sum_{l < m} f_l\, w_l + b_\text{dec}\Big)
-# .$$
+# $$L_\mathcal{M} = \sum_{m \in \mathcal M} L_2\Big(h, \sum_{l < m} f_l w_l + b_\text{dec}\Big) .$$
 #
 # The first 4 have to serve dogs without a dog latent.
 
