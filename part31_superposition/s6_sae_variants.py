@@ -757,8 +757,8 @@ if __name__ == "__main__":
 # **What you see.** The holes are nearly gone, and so are the children's second entries.
 #
 # **What it costs.** Count the features that have a latent of their own (cosine above 0.95): fewer
-# than before. The plain SAE finds the four parents and no child. The Matryoshka SAE finds some
-# children and hardly ever a parent: over sixteen instances from other seeds 39 features against 63.
+# than before. The plain SAE finds the four parents, and hardly a child. The Matryoshka SAE finds some
+# children and hardly a parent: over sixteen instances from other seeds 39 features against 63.
 # Now the parents' latents lean towards their children (by a cosine of about 0.2 to each: it is the
 # best that four latents can do alone), and children lean away from their siblings. The Matryoshka
 # loss trades one distortion for another. Which one hurts depends on what you ask of the latents.

@@ -99,6 +99,15 @@ def init_sae__transposed_is_a_view(inst, d_in, latent, encoder, gen):
     return params
 
 
+def init_sae__reshaped(inst, d_in, latent, encoder, gen):
+    """You reshape the decoder where you mean its transpose. `reshape` keeps the order in memory, so
+    numbers of different latents get mixed: `.mT` swaps the two axes."""
+    params = _init(inst, d_in, latent, encoder, gen)
+    if encoder == "transposed":
+        params["W_enc"] = params["W_dec"].reshape(inst, d_in, latent).clone()
+    return params
+
+
 def init_sae__encoders_alike(inst, d_in, latent, encoder, gen):
     """All instances have the same independent encoder. Draw it for each instance, as the
     decoder."""
@@ -530,6 +539,13 @@ def sae_loss__l1_detached(h, h_hat, acts, l1_coeff):
     return (l2 + l1_coeff * l1.detach() + 0 * l1).mean(dim=0).sum()
 
 
+def sae_loss__axes_swapped(h, h_hat, acts, l1_coeff):
+    """You average over instances and sum over the batch. It is the other way round: `(batch, inst)`
+    has the batch first."""
+    l2, l1 = _terms(h, h_hat, acts)
+    return (l2 + l1_coeff * l1).mean(dim=1).sum()
+
+
 def sae_loss__one_row_only(h, h_hat, acts, l1_coeff):
     """Your loss looks at the first row of the batch. Average over all of them."""
     l2, l1 = _terms(h, h_hat, acts)
@@ -572,6 +588,13 @@ def remove_parallel__added(grad, W_dec):
     """You add the parallel component a second time. Subtract it."""
     unit = _unit(W_dec)
     return grad + (grad * unit).sum(dim=-1, keepdim=True) * unit
+
+
+def remove_parallel__mean_for_sum(grad, W_dec):
+    """Your dot product is a mean. A dot product is a *sum* over `d_in`; otherwise most of the
+    parallel part stays."""
+    unit = _unit(W_dec)
+    return grad - (grad * unit).mean(dim=-1, keepdim=True) * unit
 
 
 def remove_parallel__wrong_axis(grad, W_dec):
@@ -831,6 +854,25 @@ def resample_simple__not_normalised(params, dead, gen):
     return _simple(params, dead, gen, scale=lambda v: v)
 
 
+def resample_simple__directions_of_a_cube(params, dead, gen):
+    """You draw points in a cube and normalise them. A cube has more room in its corners than along
+    its axes, so diagonals are preferred. Normal numbers are round."""
+    return _simple(params, dead, gen, draw=lambda *s, **k: torch.rand(*s, **k) - 0.5)
+
+
+def resample_simple__encoder_reshaped(params, dead, gen):
+    """You reshape the directions for the encoder. `reshape` keeps the order in memory, so numbers
+    of different latents get mixed: `.mT` swaps the two axes."""
+    W_dec = params["W_dec"]
+    noise = torch.randn(W_dec.shape, generator=gen, device=W_dec.device).to(W_dec.dtype)
+    new = {**params, "W_dec": torch.where(dead[..., None], _unit(noise), W_dec)}
+    new["b_enc"] = params["b_enc"].masked_fill(dead, 0)
+    if "W_enc" in params:
+        turned = _unit(noise).reshape(params["W_enc"].shape)
+        new["W_enc"] = torch.where(dead[:, None], turned, params["W_enc"])
+    return new
+
+
 def resample_simple__positive_directions(params, dead, gen):
     """All new directions point into one quadrant. `torch.rand` has no negative numbers."""
     return _simple(params, dead, gen, draw=torch.rand)
@@ -986,6 +1028,13 @@ def resample_probabilities__zero_without_loss(l2):
     return l2.square() / l2.square().sum(dim=0).clamp(min=1e-30)
 
 
+def resample_probabilities__divided_by_the_mean(l2):
+    """You divide by the mean. Divide by the *sum* over the batch, so that the result sums to 1."""
+    squares = l2.square()
+    mean = squares.mean(dim=0)
+    return torch.where(mean > 0, squares / mean.clamp(min=1e-30), 1 / len(l2))
+
+
 def resample_probabilities__floor_too_large(l2):
     """Small losses do not count in your result: something is added to the sum, or the sum has a
     lower bound. Only where *all* losses are 0 is there anything to guard."""
@@ -1084,6 +1133,7 @@ def _to_rows(
             "all": norms.mean(dim=-1),
             "one": torch.ones_like(alive),
             "sum over all": alive / dead.shape[1],
+            "sum": torch.where(n_alive > 0, alive, 1.0),
             "every instance": (alive.sum() / n_alive.sum()).expand_as(alive),
             "nan": alive / n_alive,
         }[scale_by]
@@ -1149,6 +1199,28 @@ def resample_to_rows__all_latents(params, dead, h, rows, scale):
 def resample_to_rows__row_of_instance_0(params, dead, h, rows, scale):
     """You take the rows from instance 0 for every instance. Index both axes: `h[rows, inst]`."""
     return _to_rows(params, dead, h[:, :1].expand_as(h), rows, scale)
+
+
+def resample_to_rows__sum_of_norms(params, dead, h, rows, scale):
+    """You take the sum of the living norms. Divide by the number of the living."""
+    return _to_rows(params, dead, h, rows, scale, scale_by="sum")
+
+
+def resample_to_rows__centre_added(params, dead, h, rows, scale):
+    """You add `b_dec` to the row. A direction leads *from* `b_dec` to the row: subtract it."""
+    return _to_rows(params, dead, h + 2 * params["b_dec"], rows, scale)
+
+
+def resample_to_rows__pointing_away(params, dead, h, rows, scale):
+    """Your new latents point away from their rows: `b_dec - h` for `h - b_dec`."""
+    return _to_rows(params, dead, 2 * params["b_dec"] - h, rows, scale)
+
+
+def resample_to_rows__living_replaced(params, dead, h, rows, scale):
+    """You replace the living and leave the dead. `torch.where(mask, a, b)` takes `a` where the mask
+    is true."""
+    new = _to_rows(params, dead, h, rows, scale, mask=lambda d: ~d)
+    return {**new, "b_enc": params["b_enc"].masked_fill(dead, 0)}
 
 
 def resample_to_rows__centre_of_instance_0(params, dead, h, rows, scale):

@@ -67,6 +67,19 @@ def gated_encode__strength_on_top_of_gate(h, W_gate, b_gate, r_mag, b_mag, b_dec
     return (gate > 0) * (r_mag.exp() * gate + b_mag).relu(), gate
 
 
+def gated_encode__no_gate_bias(h, W_gate, b_gate, r_mag, b_mag, b_dec):
+    """`b_gate` does not appear in your gate. It decides how much evidence opens it."""
+    gate, strength = _gated(h, W_gate, b_gate, r_mag, b_mag, b_dec)
+    gate = gate - b_gate
+    return (gate > 0) * strength.relu(), gate + 0 * b_gate
+
+
+def gated_encode__no_strength_bias(h, W_gate, b_gate, r_mag, b_mag, b_dec):
+    """`b_mag` does not appear in your strength. It is added after the scaling."""
+    gate, strength = _gated(h, W_gate, b_gate, r_mag, 0 * b_mag, b_dec)
+    return (gate > 0) * strength.relu(), gate
+
+
 def gated_encode__one_bias_for_both(h, W_gate, b_gate, r_mag, b_mag, b_dec):
     """Both paths use `b_gate`. The strength has a bias of its own, `b_mag`."""
     gate, _ = _gated(h, W_gate, b_gate, r_mag, b_mag, b_dec)
@@ -127,6 +140,21 @@ def gated_loss__gate_frozen(h, acts, gate, W_dec, b_dec, l1_coeff):
     first = (h - einsum(acts, W_dec, DECODE) - b_dec).square().mean(-1)
     third = (h - (einsum(gate.relu(), W_dec, DECODE) + b_dec).detach()).square().mean(-1)
     return (first + l1_coeff * gate.relu().sum(-1) + third).mean(0).sum()
+
+
+def gated_loss__decoder_only_frozen_in_part(h, acts, gate, W_dec, b_dec, l1_coeff):
+    """You freeze `b_dec` in the third term, but not `W_dec`. Both are part of the decoder."""
+    return _gated_loss(h, acts, gate, W_dec, b_dec, l1_coeff, frozen=False)
+
+
+def gated_loss__no_penalty(h, acts, gate, W_dec, b_dec, l1_coeff):
+    """The penalty is missing. Without it nothing closes the gate."""
+    return _gated_loss(h, acts, gate, W_dec, b_dec, 0.0)
+
+
+def gated_loss__summed_over_the_batch(h, acts, gate, W_dec, b_dec, l1_coeff):
+    """You sum over the batch. Then a larger batch means a larger gradient: average it."""
+    return _gated_loss(h, acts, gate, W_dec, b_dec, l1_coeff) * len(h)
 
 
 def gated_loss__mean_over_instances(h, acts, gate, W_dec, b_dec, l1_coeff):
@@ -281,6 +309,19 @@ def jumprelu__window_twice_as_wide(z, theta, bandwidth):
     return _custom(z, theta, bandwidth, _jump, slopes)
 
 
+def jumprelu__gradient_everywhere(z, theta, bandwidth):
+    """θ gets a gradient from every row. Only rows near the threshold report: multiply by the
+    kernel."""
+    slopes = lambda z, t, near, up: (up * (z > t), -up * t / bandwidth)  # noqa: E731
+    return _custom(z, theta, bandwidth, _jump, slopes)
+
+
+def jumprelu__z_always_passes(z, theta, bandwidth):
+    """z gets a gradient where its latent is silent, too. Its derivative is H(z - θ)."""
+    slopes = lambda z, t, near, up: (up, -up * near * t / bandwidth)  # noqa: E731
+    return _custom(z, theta, bandwidth, _jump, slopes)
+
+
 def jumprelu__gradients_swapped(z, theta, bandwidth):
     """Your two gradients are in the wrong order: return that of `z` first, as `forward` takes
     them."""
@@ -364,6 +405,18 @@ def heaviside__window_twice_as_wide(z, theta, bandwidth):
     return _custom(z, theta, bandwidth, _step, slopes)
 
 
+def heaviside__gradient_everywhere(z, theta, bandwidth):
+    """θ gets a gradient from every row. Only rows near the threshold report: multiply by the
+    kernel."""
+    slopes = lambda z, t, near, up: (torch.zeros_like(z), -up / bandwidth)  # noqa: E731
+    return _custom(z, theta, bandwidth, _step, slopes)
+
+
+def heaviside__boolean(z, theta, bandwidth):
+    """You return booleans. Numbers are needed, in the dtype of z: they are added up in a loss."""
+    return z > theta
+
+
 def heaviside__returns_z(z, theta, bandwidth):
     """You return z where it is active. The step is 1 there: it counts."""
     slopes = lambda z, t, near, up: (torch.zeros_like(z), -up * near / bandwidth)  # noqa: E731
@@ -399,6 +452,16 @@ def jumprelu_loss__count_without_gradient(h, z, log_theta, W_dec, b_dec, l0_coef
     acts = right.jumprelu(z, log_theta.exp(), bandwidth)
     count = (acts > 0).to(z.dtype).sum(-1)
     return _jump_loss(h, z, log_theta.exp(), W_dec, b_dec, l0_coeff, bandwidth, count)
+
+
+def jumprelu_loss__no_penalty(h, z, log_theta, W_dec, b_dec, l0_coeff, bandwidth):
+    """The count is missing. Without it nothing raises a threshold."""
+    return _jump_loss(h, z, log_theta.exp(), W_dec, b_dec, 0.0, bandwidth)
+
+
+def jumprelu_loss__summed_over_the_batch(h, z, log_theta, W_dec, b_dec, l0_coeff, bandwidth):
+    """You sum over the batch. Then a larger batch means a larger gradient: average it."""
+    return _jump_loss(h, z, log_theta.exp(), W_dec, b_dec, l0_coeff, bandwidth) * len(h)
 
 
 def jumprelu_loss__mean_over_latents(h, z, log_theta, W_dec, b_dec, l0_coeff, bandwidth):
@@ -633,6 +696,12 @@ def batch_topk_threshold__over_all_instances(acts):
     return mean.expand(acts.shape[2]).clone()
 
 
+def batch_topk_threshold__sum_over_batches(acts):
+    """You add up the smallest activations. Divide by the number of batches that have one."""
+    lowest = _lowest(acts)
+    return lowest.masked_fill(lowest.isinf(), 0).sum(dim=0)
+
+
 def batch_topk_threshold__largest(acts):
     """You average the largest activation. The threshold is where the smallest survivor lies."""
     top = acts.amax(dim=(1, 3))
@@ -685,6 +754,11 @@ def dead_aux_loss__stops_at_a_living_instance(h, h_hat, z, dead, W_dec, k_aux):
     ones still count: `continue`, not `return` or `break`."""
     l2 = _aux((h - h_hat).detach(), z, dead, W_dec, k_aux)
     return (l2 * dead.any(-1).long().cumprod(0)).mean(0).sum()
+
+
+def dead_aux_loss__summed_over_the_batch(h, h_hat, z, dead, W_dec, k_aux):
+    """You sum over the batch. Then a larger batch means a larger gradient: average it."""
+    return _aux((h - h_hat).detach(), z, dead, W_dec, k_aux).sum()
 
 
 def dead_aux_loss__mean_over_instances(h, h_hat, z, dead, W_dec, k_aux):
@@ -756,8 +830,8 @@ def _nested(h, acts, W_dec, b_dec, sizes, part=lambda x, m: x[..., :m], bias=lam
 
 
 def matryoshka_loss__only_all(h, acts, W_dec, b_dec, sizes):
-    """You only reconstruct with the largest prefix. Every size in `sizes` gets a reconstruction of
-    its own."""
+    """Only the largest prefix counts in your result: does each pass overwrite the total? Every size
+    in `sizes` adds an error of its own."""
     return _nested(h, acts, W_dec, b_dec, [max(sizes)])
 
 
@@ -796,6 +870,11 @@ def matryoshka_loss__disjoint_blocks(h, acts, W_dec, b_dec, sizes):
         h_hat = einsum(acts[..., a:b], W_dec[:, a:b], DECODE) + b_dec
         total = total + (h - h_hat).square().mean(dim=(0, 2)).sum()
     return total
+
+
+def matryoshka_loss__first_size_only(h, acts, W_dec, b_dec, sizes):
+    """Your loop ends after the first size: is `return` inside it? Every size adds its error."""
+    return _nested(h, acts, W_dec, b_dec, sizes[:1])
 
 
 def matryoshka_loss__mean_over_instances(h, acts, W_dec, b_dec, sizes):
@@ -901,6 +980,17 @@ def latent_value__half_forgotten(norm, probability, l1_coeff, d_in):
     return _value(norm, probability, l1_coeff, d_in, t=l1_coeff * d_in)
 
 
+def latent_value__integral_of_a_line(norm, probability, l1_coeff, d_in):
+    """You integrate m - t. The saving is its *square*, whose integral is (s - t)³ / 3."""
+    t = l1_coeff * d_in / 2
+    return probability * (norm - t).relu() ** 2 / (2 * norm.clamp(min=1e-12) * d_in)
+
+
+def latent_value__third_forgotten(norm, probability, l1_coeff, d_in):
+    """The factor 1/3 of the integral is missing: ∫ (m - t)² dm = (s - t)³ / 3."""
+    return 3 * _value(norm, probability, l1_coeff, d_in)
+
+
 def latent_value__floor_too_large(norm, probability, l1_coeff, d_in):
     """Your guard changes small norms, too. Only a norm of exactly 0 is a problem: guard the
     division there, and leave 0.001 as it is."""
@@ -973,6 +1063,16 @@ def variance_unexplained__n_minus_1(h, h_hat):
     """You divide a mean over n rows by a variance over n - 1 (torch's default). Both are sums here,
     or both are means over n: `correction=0`."""
     return (h - h_hat).square().mean(dim=0).sum(dim=-1) / h.var(dim=0).sum(dim=-1)
+
+
+def variance_unexplained__not_divided(h, h_hat):
+    """You return the squared error itself. It means little without the data's variance: divide."""
+    return (h - h_hat).square().sum(dim=(0, 2))
+
+
+def variance_unexplained__inverse(h, h_hat):
+    """Your fraction is upside down: the error belongs on top."""
+    return 1 / right.variance_unexplained(h, h_hat)
 
 
 def variance_unexplained__standard_deviations(h, h_hat):
