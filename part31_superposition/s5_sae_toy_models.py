@@ -386,7 +386,7 @@ if __name__ == "__main__":
     print(f"silent on 20,000 rows: {int(silent.sum())} of {silent.numel()} latents")
 
 # %% [markdown]
-# **Grey rings** did not fire once in 20,000 rows: 16 of 80 here, 20 to 29 from ten other seeds. What
+# **Grey rings** did not fire once in 20,000 rows: 16 of 80 here, 21 to 30 from ten other seeds. What
 # happened to them?
 #
 # A ReLU that is never active has gradient 0, on its encoder, its bias and its decoder row. So
@@ -843,9 +843,9 @@ if __name__ == "__main__":
 # %% [markdown]
 # **Why.** With *exactly* equal weights the gradients are exactly equal, and on paper the two stay
 # together for ever. But that is a pencil on its tip. If one of them leans a little towards the
-# feature that nobody covers, it earns a little more there and leans more: the difference grows by
-# a constant factor. From one part in a million it takes about 500 steps in half of the instances,
-# in others thousands. (Even the computer's rounding is enough, where it treats two columns
+# feature that nobody covers, it earns a little more there and leans more: the difference feeds
+# itself. From one part in a million it takes 500 to 750 steps in half of the instances, and in
+# others thousands. (Even the computer's rounding is enough, where it treats two columns
 # differently.) A start that is *far* from equal saves this time. So it matters how newcomers begin.
 
 # %% [markdown] tags=["task"]

@@ -221,10 +221,10 @@ def test_predict_twins__claim_10(ref, device, record_claim, claim_seeds):
         number=10, paper="found here",
         claim="twins are an unstable balance: from a difference of one in a million they separate",
         measured=f"apart (more than 18°), of 16, after so many steps: {after}",
-        tolerance="at most 2 after 200 steps, at least 12 after 4,000", seeds=seeds,
+        tolerance="at most 2 after 200 steps, at least 10 after 4,000", seeds=seeds,
     )  # fmt: skip
     assert ref.predict_twins == "they separate"
-    assert max(after[200]) <= 2 and min(after[4000]) >= 12
+    assert max(after[200]) <= 2 and min(after[4000]) >= 10
 
 
 def test_init_sae__some_latents_die(device, record_claim, claim_seeds):
