@@ -1,4 +1,4 @@
-"""Tests of 3.1.6, one function per property, named test_<exercise>__<property>."""
+"""Tests of 3.1.7, one function per property, named test_<exercise>__<property>."""
 
 import itertools
 import math
@@ -285,7 +285,7 @@ def test_train_full_batch__equals_reference(impl, ref, seed, device):
     )
 
 
-# ------------------------------------------------------------------------------------- e1. polygon
+# -------------------------------------------------------------------------------------- d. polygon
 
 
 @pytest.mark.parametrize("k", [2, 3, 5, 6])
@@ -321,7 +321,7 @@ def test_polygon__equals_reference(impl, ref, seed, device):
         assert_same(impl.polygon(vectors), ref.polygon(vectors), rtol=1e-4)
 
 
-# ------------------------------------------------------------------------------------ d. loss_peak
+# ------------------------------------------------------------------------------------ e. loss_peak
 
 
 def test_loss_peak__by_hand(impl, device):
@@ -349,14 +349,19 @@ def test_loss_peak__equals_reference(impl, ref, seed, device):
 
 def test_predict_few__is_what_five_points_do(impl, ref):
     """with five training points something stands on a pentagon"""
-    require(impl.predict_few == ref.predict_few, "the experiment shows something else")
+    require(impl.predict_few == ref.predict_few, "compare the two pictures at T = 5")
 
 
 def test_predict_many__is_what_thousands_of_points_do(impl, ref):
     """with three thousand training points something stands on a pentagon"""
-    require(impl.predict_many == ref.predict_many, "the experiment shows something else")
+    require(impl.predict_many == ref.predict_many, "compare the two pictures at T = 3000")
+
+
+def test_predict_worst_at__is_where_the_curve_is_highest(impl, ref):
+    """the number of points with the worst loss on fresh points"""
+    require(impl.predict_worst_at == ref.predict_worst_at, "where is the test loss highest?")
 
 
 def test_predict_test_loss__is_what_the_test_loss_does(impl, ref):
-    """the test loss between few and many points"""
-    require(impl.predict_test_loss == ref.predict_test_loss, "the experiment shows something else")
+    """the worst loss on fresh points, against 1"""
+    require(impl.predict_test_loss == ref.predict_test_loss, "how high is the curve at its worst?")

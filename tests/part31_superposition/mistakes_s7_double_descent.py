@@ -1,4 +1,4 @@
-"""Wrong answers to 3.1.6, each with what a tutor would say."""
+"""Wrong answers to 3.1.7, each with what a tutor would say."""
 
 import math
 
@@ -313,7 +313,7 @@ def train_full_batch__new_optimizer_each_step(W, b, x, learning_rates, weight_de
     return W, b, torch.stack(losses)
 
 
-# ------------------------------------------------------------------------------------- e1. polygon
+# -------------------------------------------------------------------------------------- d. polygon
 
 
 def _corners(vectors, share=0.5):
@@ -366,7 +366,7 @@ def polygon__in_radians(vectors):
     return corners.shape[1], math.radians((gaps - 360 / corners.shape[1]).abs().max().item())
 
 
-# ------------------------------------------------------------------------------------ d. loss_peak
+# ------------------------------------------------------------------------------------ e. loss_peak
 
 
 def loss_peak__first_as_level(test_loss):
@@ -432,7 +432,25 @@ def predict_many__neither():
     return "neither"
 
 
-def predict_test_loss__falls():
-    """It would, if the model moved smoothly from points to features. But in between it still
-    tries to memorise, with large weights, and new points suffer for it."""
-    return "no, it falls steadily"
+def predict_worst_at__few():
+    """With so few points, what is memorised hardly touches new points: the model answers about 0 to
+    them, and that costs about 1. It gets worse than that."""
+    return "3 to 15"
+
+
+def predict_worst_at__many():
+    """With so many points single points can no longer be memorised, and features pay: the loss on
+    fresh points is below 1 there."""
+    return "400 to 3,000"
+
+
+def predict_test_loss__at_most_one():
+    """It would, if the model moved smoothly from points to features. But in between it still tries
+    to memorise, with large weights, and new points suffer for it."""
+    return "at most 1"
+
+
+def predict_test_loss__a_little():
+    """It is worse than that. To tell many points apart in a plane the weights must be large, and
+    new points get large wrong answers."""
+    return "above 1, at most 1.5"

@@ -11,7 +11,7 @@ import math
 import pytest
 import torch
 
-from part31_superposition.s7_dictionary_learning import (
+from part31_superposition.s8_dictionary_learning import (
     adam_update,
     cheapest_code,
     correlated_mask,
