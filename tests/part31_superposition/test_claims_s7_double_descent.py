@@ -85,7 +85,7 @@ def test_predict_test_loss__claim_9_the_peak(ref, record_claim, claim_seeds, dev
     seeds = claim_seeds(SEEDS)
     means = [experiment_double_descent(s, str(device))["test_losses"].mean(1).cpu() for s in seeds]
     peaks = [loss_peak(mean) for mean in means]
-    at = [f"T = {N_POINTS[where]} ({m.max():.2f})" for (where, _), m in zip(peaks, means)]
+    at = [f"T = {N_POINTS[int(mean.argmax())]} ({mean.max():.2f})" for mean in means]
     rise = [round(mean[N_POINTS.index(30)].item(), 2) for mean in means]
     ends = [round(mean[-1].item(), 3) for mean in means]
     ratios = [ratio for _, ratio in peaks]
