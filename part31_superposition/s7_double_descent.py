@@ -129,7 +129,8 @@ def point_loss(
 # each has $D = 2/T$: they share two dimensions fairly.
 
 # %% [markdown] tags=["task"]
-# Return the dimensionality of every data point. A point with $h_t = 0$ uses no room: its dimensionality is 0, not NaN.
+# Return the dimensionality of every data point. A point with $h_t = 0$ uses no room: its
+# dimensionality is 0, not NaN. Every other point counts, even one with a length of $10^{-5}$.
 
 
 # %% tags=["exercise"] exercise="3.1.7.b2" title="Dimensionality of a data point" difficulty=3 importance=4 minutes=15 skill="pairwise products"

@@ -67,6 +67,16 @@ def fixed_points__empty_rows_get_feature_zero(n_points, inst, feature, probabili
     return x / x.norm(dim=-1, keepdim=True)
 
 
+def fixed_points__empty_rows_shared_by_instances(n_points, inst, feature, probability, gen):
+    """The features of empty rows are drawn once per point and shared by all instances. Draw one for
+    every point *and* instance."""
+    x = sparse_features(n_points, inst, feature, probability, gen)
+    drawn = torch.randint(feature, (n_points, 1), generator=gen, device=gen.device)
+    single = torch.nn.functional.one_hot(drawn, feature).to(x.dtype)
+    x = torch.where((x == 0).all(dim=-1, keepdim=True), single, x)
+    return x / x.norm(dim=-1, keepdim=True)
+
+
 def fixed_points__same_points_in_every_instance(n_points, inst, feature, probability, gen):
     """Every instance got the same points. The instances are separate experiments: draw their points
     separately."""
@@ -169,6 +179,24 @@ def sample_dimensionality__not_squared(x, W):
     hat = h / h.norm(dim=-1, keepdim=True).clamp(min=1e-8)
     overlap = einsum(hat, h, "a inst hidden, b inst hidden -> a b inst")
     return h.norm(dim=-1) ** 2 / overlap.sum(dim=1).clamp(min=1e-12)
+
+
+def sample_dimensionality__length_not_squared(x, W):
+    """The length in the numerator is not squared. Without the square the value changes when all
+    vectors are stretched, and a dimensionality must not."""
+    h = _hidden(x, W)
+    hat = h / h.norm(dim=-1, keepdim=True).clamp(min=1e-8)
+    overlap = einsum(hat, h, "a inst hidden, b inst hidden -> a b inst")
+    return h.norm(dim=-1) / overlap.square().sum(dim=1).clamp(min=1e-12)
+
+
+def sample_dimensionality__floor_too_large(x, W):
+    """Your floor against 0/0 is larger than the lengths of short points, so it changes them. Take a
+    much smaller one."""
+    h = _hidden(x, W)
+    hat = h / h.norm(dim=-1, keepdim=True).clamp(min=1e-2)
+    overlap = einsum(hat, h, "a inst hidden, b inst hidden -> a b inst")
+    return h.norm(dim=-1) ** 2 / overlap.square().sum(dim=1).clamp(min=1e-4)
 
 
 def sample_dimensionality__zero_gives_nan(x, W):
@@ -347,7 +375,22 @@ def polygon__signed_deviation(vectors):
     large: take absolute values first."""
     corners = _corners(vectors)
     gaps = neighbour_angles(corners[None])[0]
-    return corners.shape[1], (gaps[0] - 360 / corners.shape[1]).item()
+    return corners.shape[1], (gaps - 360 / corners.shape[1]).max().item()
+
+
+def polygon__first_gap_only(vectors):
+    """You looked at one gap. The deviation is the largest over all gaps."""
+    corners = _corners(vectors)
+    gaps = neighbour_angles(corners[None])[0]
+    return corners.shape[1], (gaps[0] - 360 / corners.shape[1]).abs().item()
+
+
+def polygon__longer_than_half(vectors):
+    """You left out a vector of exactly half of the longest length. "At least half" includes it."""
+    length = vectors.norm(dim=0)
+    corners = vectors[:, length > length.max() / 2]
+    gaps = neighbour_angles(corners[None])[0]
+    return corners.shape[1], (gaps - 360 / corners.shape[1]).abs().max().item()
 
 
 def polygon__half_of_one(vectors):
