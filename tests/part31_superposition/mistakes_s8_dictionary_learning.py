@@ -72,6 +72,14 @@ def zipf_probability__no_check(n_feature, exponent, mean_l0):
     return _zipf(n_feature, exponent, mean_l0)
 
 
+def zipf_probability__one_refused(n_feature, exponent, mean_l0):
+    """You refuse a probability of exactly 1. That is allowed: the feature is always active."""
+    p = _zipf(n_feature, exponent, mean_l0)
+    if p.max() >= 1:
+        raise ValueError("a probability would be 1 or more")
+    return p
+
+
 def zipf_probability__mean_per_feature(n_feature, exponent, mean_l0):
     """The *mean* of your probabilities is `mean_l0`. It should be their sum: the expected number
     of active features."""
@@ -213,6 +221,14 @@ def dictionary_batch__uniform_noise(D, active, noise, gen):
     """Your noise comes from `rand`: it is never negative, so its mean is not 0. Use `randn`."""
     f = torch.where(active, 0.5 + _rand(gen, *active.shape), 0.0)
     return f @ D + noise * _rand(gen, len(f), D.shape[1]), f
+
+
+def dictionary_batch__noise_not_normal(D, active, noise, gen):
+    """Your noise has the right standard deviation, but it is uniform. Asked for is normal noise:
+    `torch.randn`."""
+    f = torch.where(active, 0.5 + _rand(gen, *active.shape), 0.0)
+    uniform = (_rand(gen, len(f), D.shape[1]) - 0.5) * math.sqrt(12)
+    return f @ D + noise * uniform, f
 
 
 def dictionary_batch__one_noise_per_row(D, active, noise, gen):
@@ -379,6 +395,24 @@ def ica_dictionary__unmixing(x, seed):
     """You return the rows of `components_`. They *un*mix: they say how to get the sources from x.
     A dictionary says how x is made of the sources: `mixing_`."""
     return _unit(_both(_ica(x, seed).components_, x))
+
+
+def ica_dictionary__columns_of_the_unmixing(x, seed):
+    """You return the columns of `components_`. It is the matrix that *un*mixes; transposed it is
+    still not the one that mixes. The directions are the columns of `mixing_`."""
+    return _unit(_both(_ica(x, seed).components_.T, x))
+
+
+def ica_dictionary__unmixing_not_unit(x, seed):
+    """You return `components_` as it is: rows that *un*mix, and of any length. A dictionary says how
+    x is made of the sources: the columns of `mixing_`, scaled to length 1."""
+    return _both(_ica(x, seed).components_, x)
+
+
+def ica_dictionary__unmixing_one_sign(x, seed):
+    """You return the rows of `components_`, in one sign. They *un*mix; the directions are the
+    columns of `mixing_`, and each needs its opposite beside it."""
+    return _unit(torch.as_tensor(_ica(x, seed).components_).to(x))
 
 
 def ica_dictionary__not_transposed(x, seed):
@@ -572,31 +606,95 @@ def best_rank_one__sign_flipped(error):
     return -direction, -codes
 
 
+def _svd(error):
+    U, S, Vh = torch.linalg.svd(error, full_matrices=False)
+    return Vh[0], U[:, 0] * S[0]
+
+
+def _eigh(error):
+    direction = torch.linalg.eigh(error.T @ error).eigenvectors[:, -1]
+    return direction, error @ direction
+
+
+def best_rank_one__sign_left_open(error):
+    """You take the sign that the decomposition happens to give. Choose it: if the codes sum to a
+    negative number, turn the direction *and* the codes round."""
+    return _svd(error)
+
+
+def best_rank_one__sign_left_open_eigh(error):
+    """You take the sign that `eigh` happens to give. Choose it: if the codes sum to a negative
+    number, turn the direction *and* the codes round."""
+    return _eigh(error)
+
+
+def best_rank_one__only_the_codes_flipped(error):
+    """You turn the codes round, but not the direction with them. Their product changed its sign."""
+    direction, codes = _svd(error)
+    return direction, -codes if codes.sum() < 0 else codes
+
+
+def best_rank_one__only_the_codes_flipped_eigh(error):
+    """You turn the codes round, but not the direction with them: their product changed its sign."""
+    direction, codes = _eigh(error)
+    return direction, -codes if codes.sum() < 0 else codes
+
+
 def best_rank_one__only_the_direction_flipped(error):
     """You turn the direction round, but not the codes with it. Their product changed its sign."""
-    direction = torch.linalg.svd(error, full_matrices=False).Vh[0]
-    codes = error @ direction
-    return (direction, -codes) if codes.sum() < 0 else (-direction, codes)
+    direction, codes = _svd(error)
+    return -direction if codes.sum() < 0 else direction, codes
+
+
+def best_rank_one__only_the_direction_flipped_eigh(error):
+    """You turn the direction round, but not the codes with it: their product changed its sign."""
+    direction, codes = _eigh(error)
+    return -direction if codes.sum() < 0 else direction, codes
+
+
+def best_rank_one__absolute_codes(error):
+    """You take the absolute value of each code. A few codes may well be negative; only their sum
+    should not be. Turn all of them round, or none."""
+    direction, codes = _first(error)
+    return direction, codes.abs()
+
+
+def best_rank_one__order_exchanged(error):
+    """You return the codes first. The direction comes first, then the codes."""
+    direction, codes = _first(error)
+    return codes, direction
+
+
+def best_rank_one__sign_of_the_first_code(error):
+    """You look at the first code only. The *sum* of the codes should not be negative."""
+    direction, codes = _first(error)
+    return (-direction, -codes) if codes[0] < 0 else (direction, codes)
 
 
 # ----------------------------------------------------------------------------------------- c4. ksvd
 
 
 def _ksvd(
-    x, D, k, n_iter, own=True, live=True, restart=True, mark=True, codes_too=True, worst=True
-):
-    D = D.clone()
+    x, D, k, n_iter, own=True, live=True, restart=True, mark=True, codes_too=True, worst=True,
+    least=2, source="data", stale=False, stop=False, recode=True,
+):  # fmt: skip
+    D, codes = D.clone(), None
     for _ in range(n_iter):
-        codes = _pursue(x, D, k)
+        codes = _pursue(x, D, k) if recode or codes is None else codes
         residual = x - codes @ D
+        first = residual.clone()
         for j in range(len(D)):
             rows = codes[:, j].nonzero()[:, 0]
-            if len(rows) < 2:
+            if len(rows) < least:
+                if stop:
+                    break
                 if restart:
-                    size = residual.square().sum(dim=1)
+                    size = (first if stale else residual).square().sum(dim=1)
                     at = size.argmax() if worst else size.argmin()
-                    D[j] = _unit(x[at])
-                    residual[at] = 0 if mark else residual[at]
+                    new = residual[at] if source == "residual" else x[at]
+                    D[j] = x[at] if source == "long" else _unit(new)
+                    if mark:
+                        residual[at], first[at] = 0, 0
                 continue
             error = residual[rows] + (codes[rows, j, None] * D[j] if own else 0)
             D[j], new = _first(error)
@@ -604,6 +702,42 @@ def _ksvd(
             if live:
                 residual[rows] = error - codes[rows, j, None] * D[j]
     return D
+
+
+def ksvd__restarts_at_the_residual(x, D, k, n_iter):
+    """An unused row starts again from what was *left* of the worst data row. Take the data row
+    itself, scaled to length 1: then it is explained by one direction."""
+    return _ksvd(x, D, k, n_iter, source="residual")
+
+
+def ksvd__restart_not_unit(x, D, k, n_iter):
+    """The data row that replaces an unused row is not scaled. Rows of the dictionary have length
+    1, or OMP chooses the long ones."""
+    return _ksvd(x, D, k, n_iter, source="long")
+
+
+def ksvd__used_once_is_kept(x, D, k, n_iter):
+    """A row that a single data row uses is kept in your code. It takes two data rows or more; else
+    start it again."""
+    return _ksvd(x, D, k, n_iter, least=1)
+
+
+def ksvd__worst_row_of_the_beginning(x, D, k, n_iter):
+    """You look for the worst data row in the residual from the beginning of the round. Rows before
+    this one have been updated since: use the residual as it is now."""
+    return _ksvd(x, D, k, n_iter, stale=True)
+
+
+def ksvd__stops_at_an_unused_row(x, D, k, n_iter):
+    """Your round ends at the first row without use (`break`). The rows behind it want their update,
+    too: `continue`."""
+    return _ksvd(x, D, k, n_iter, stop=True)
+
+
+def ksvd__codes_found_once(x, D, k, n_iter):
+    """You run OMP once, before the first round. New directions want new codes: run it at the
+    beginning of every round."""
+    return _ksvd(x, D, k, n_iter, recode=False)
 
 
 def ksvd__own_part_not_added(x, D, k, n_iter):
@@ -885,6 +1019,13 @@ def cheapest_code__neighbouring_pairs(x, D):
     return torch.stack(parts).min(dim=0).values
 
 
+def cheapest_code__rounding_too_generous(x, D):
+    """You allow codes much below -1e-6. Rounding is far smaller, and points out of reach become
+    possible."""
+    codes = _pair_codes(x, D)
+    return _cheapest(codes.sum(dim=1).masked_fill((codes < -1e-3).any(dim=1), torch.inf), x)
+
+
 def cheapest_code__rounding_ignored(x, D):
     """You demand codes of exactly 0 or more. Rounding makes a code of 0 slightly negative, and a
     point on a dictionary row then seems impossible. Allow -1e-6."""
@@ -910,6 +1051,23 @@ def square_costs__both_active_only(p):
     """You count only the rows in which both features are active. With one active feature the rival
     costs sqrt(2)/2 on average."""
     return torch.stack([p, 2 * math.sqrt(2) / 3 * p**2])
+
+
+def square_costs__one_active_only(p):
+    """You count only the rows in which exactly one feature is active. Both are active with
+    probability p^2, and that costs the rival sqrt(2) 2/3 on average."""
+    return torch.stack([p, math.sqrt(2) * p * (1 - p)])
+
+
+def square_costs__axes_of_one_feature(p):
+    """The axes cost p / 2 in your formula. That is one feature; there are two of them."""
+    return torch.stack([p / 2, math.sqrt(2) * p * (1 - p / 3)])
+
+
+def square_costs__one_active_costs_one(p):
+    """A single active feature costs the rival sqrt(2) times *its value*, and that is 1/2 on
+    average, not 1."""
+    return torch.stack([p, math.sqrt(2) * (2 / 3 * p**2 + 2 * p * (1 - p))])
 
 
 def square_costs__axes_squared(p):

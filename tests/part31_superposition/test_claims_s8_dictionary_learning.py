@@ -290,12 +290,12 @@ def test_correlated_mask__agrees_with_sae_lens(record_claim, claim_seeds):
             sampler = synthetic.ActivationGenerator(40, data.probability, correlation_matrix=law)
             theirs = sampler.sample(n) > 0
         draw = functools.partial(correlated_mask, data.probability, data.group, n=n, gen=gen)
-        for rho_of, found in [(rho, same), (rho - 0.05, less), (0.0, none)]:
+        for rho_of, found in [(rho, same), (0.2, less), (0.0, none)]:
             found.append(law_distance(theirs, draw(rho=rho_of)))
     record_claim(
         number=12, paper="sae_lens.synthetic", claim="our correlated activity has the same law",
         measured=f"largest difference of 820 frequencies and co-occurrences {min(same):.1f} to"
-        f" {max(same):.1f} standard errors; with correlation 0.25 for 0.3 {min(less):.1f} to"
+        f" {max(same):.1f} standard errors; with correlation 0.2 for 0.3 {min(less):.1f} to"
         f" {max(less):.1f}, with none {min(none):.0f} to {max(none):.0f}",
         tolerance="below 6 (chance: 1e-6 in all); another correlation above 6", seeds=seeds,
     )  # fmt: skip
