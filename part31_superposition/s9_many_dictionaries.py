@@ -224,7 +224,7 @@ if __name__ == "__main__":
 
 # %% [markdown] tags=["task"]
 # Return the AUC: over all pairs of a true and a false item, the share in which the true one scores
-# higher, ties counting ½. If one kind is missing there are no pairs: raise a `ValueError`.
+# higher, equal scores counting ½. If one kind is missing there are no pairs: raise a `ValueError`.
 
 
 # %% tags=["exercise"] exercise="3.1.9.b" title="Area under the ROC curve" difficulty=2 importance=3 minutes=10 skill="ranking statistics"

@@ -253,6 +253,33 @@ def warmup_cosine__cosine_not_shifted(step, n_steps, lr, n_warmup):
     return lr * min(1.0, (step + 1) / n_warmup) * math.cos(math.pi * step / n_steps)
 
 
+def warmup_cosine__cosine_after_the_warmup(step, n_steps, lr, n_warmup):
+    """Your cosine begins where the warm-up ends. It acts from the first step to the last, at the
+    same time as the warm-up."""
+    if step < n_warmup:
+        return lr * (step + 1) / n_warmup
+    return lr * (1 + math.cos(math.pi * (step - n_warmup) / (n_steps - n_warmup))) / 2
+
+
+def warmup_cosine__reaches_zero(step, n_steps, lr, n_warmup):
+    """Your rate is 0 at the last step, which wastes it. The cosine would be 0 at step n_steps, one
+    after the last."""
+    half = (1 + math.cos(math.pi * step / max(n_steps - 1, 1))) / 2
+    return lr * min(1.0, (step + 1) / n_warmup) * half
+
+
+def warmup_cosine__quarter_period(step, n_steps, lr, n_warmup):
+    """You use a quarter of a period. That is 0.71 half-way, not one half: take half a period,
+    shifted and scaled."""
+    warm = min(1.0, (step + 1) / n_warmup)
+    return lr * warm * math.cos(math.pi * step / n_steps / 2)
+
+
+def warmup_cosine__linear_decay(step, n_steps, lr, n_warmup):
+    """Your decay is a straight line. It is half a period of a cosine: flat at both ends."""
+    return lr * min(1.0, (step + 1) / n_warmup) * (1 - step / n_steps)
+
+
 def warmup_cosine__either_or(step, n_steps, lr, n_warmup):
     """You switch from warm-up to cosine. The two factors are multiplied at every step, also
     during the warm-up."""

@@ -404,7 +404,7 @@ def ica_dictionary__columns_of_the_unmixing(x, seed):
 
 
 def ica_dictionary__unmixing_not_unit(x, seed):
-    """You return `components_` as it is: rows that *un*mix, and of any length. A dictionary says how
+    """You return `components_` as it is: rows that *un*mix, of any length. A dictionary says how
     x is made of the sources: the columns of `mixing_`, scaled to length 1."""
     return _both(_ica(x, seed).components_, x)
 

@@ -115,6 +115,28 @@ def ensemble_gradient__first_hyper_for_all(loss, params, batch, hyper):
     return vmap(grad_and_value(loss), in_dims=(0, None, None))(params, batch, first)
 
 
+def ensemble_gradient__loss_of_the_mean(loss, params, batch, hyper):
+    """You differentiate the mean over the members and return one loss. Then each gradient is too
+    small by their number. Put `grad_and_value` inside, `vmap` outside."""
+
+    def mean(params):
+        return vmap(loss, in_dims=(0, None, 0))(params, batch, hyper).mean()
+
+    return grad_and_value(mean)(params)
+
+
+def ensemble_gradient__hyper_shared(loss, params, batch, hyper):
+    """You tell `vmap` that all members share `hyper`, so each gets the whole stack of it, and its
+    loss is no single number. `hyper` has the axis inst, too."""
+    return vmap(grad_and_value(loss), in_dims=(0, None, None))(params, batch, hyper)
+
+
+def ensemble_gradient__batch_has_no_axis(loss, params, batch, hyper):
+    """You tell `vmap` that the batch has the axis inst in front. Its first axis are the rows, and
+    all members see the whole batch: `None`."""
+    return vmap(grad_and_value(loss), in_dims=(0, 0, 0))(params, batch, hyper)
+
+
 def ensemble_gradient__gradient_of_the_mean(loss, params, batch, hyper):
     """Your gradients are those of the *mean* over members: each is too small by the number of
     members. A member should not notice how many others there are."""
@@ -181,6 +203,42 @@ def adam_update__no_bias_correction(theta, grad, mean, square, n, lr):
     steps have the wrong size."""
     mean, square = _moments(grad, mean, square)
     return theta - lr * mean / (square.sqrt() + 1e-8), mean, square
+
+
+def adam_update__square_not_corrected(theta, grad, mean, square, n, lr):
+    """The mean is corrected, the square is not. Divide it by 1 - 0.999^n before you take the
+    root."""
+    mean, square = _moments(grad, mean, square)
+    return theta - lr * (mean / (1 - 0.9**n)) / (square.sqrt() + 1e-8), mean, square
+
+
+def adam_update__mean_not_corrected(theta, grad, mean, square, n, lr):
+    """The square is corrected, the mean is not. Divide it by 1 - 0.9^n."""
+    mean, square = _moments(grad, mean, square)
+    return theta - lr * mean / ((square / (1 - 0.999**n)).sqrt() + 1e-8), mean, square
+
+
+def adam_update__epsilon_before_the_correction(theta, grad, mean, square, n, lr):
+    """You add epsilon to the root of the uncorrected square, so it is corrected along with it.
+    Correct first, take the root, then add epsilon."""
+    mean, square = _moments(grad, mean, square)
+    root = (square.sqrt() + 1e-8) / math.sqrt(1 - 0.999**n)
+    return theta - lr * (mean / (1 - 0.9**n)) / root, mean, square
+
+
+def adam_update__no_epsilon(theta, grad, mean, square, n, lr):
+    """There is no epsilon in the denominator. It keeps steps finite where the gradient was always
+    0, and small where it is tiny."""
+    mean, square = _moments(grad, mean, square)
+    return theta - lr * (mean / (1 - 0.9**n)) / (square / (1 - 0.999**n)).sqrt(), mean, square
+
+
+def adam_update__gradient_not_squared(theta, grad, mean, square, n, lr):
+    """The second average is that of the *squared* gradients. You average the gradients, and the
+    root of a negative number is NaN."""
+    mean, square = 0.9 * mean + 0.1 * grad, 0.999 * square + 0.001 * grad
+    step = (mean / (1 - 0.9**n)) / ((square / (1 - 0.999**n)).sqrt() + 1e-8)
+    return theta - lr * step, mean, square
 
 
 def adam_update__counts_from_zero(theta, grad, mean, square, n, lr):
@@ -266,6 +324,16 @@ def rank_auc__ties_lose(score, is_true):
     """Ties count nothing in your code. They count one half: a constant score knows nothing, and
     that is 0.5."""
     return _auc(score, is_true, 0.0)
+
+
+def rank_auc__near_ties(score, is_true):
+    """You treat scores as tied that are only near each other. Only equal scores are ties."""
+    true, false = score[is_true], score[~is_true]
+    if len(true) == 0 or len(false) == 0:
+        raise ValueError("both kinds are needed")
+    difference = true[:, None] - false[None]
+    tie = difference.abs() < 1e-4
+    return float(((difference > 0) & ~tie).double().mean() + 0.5 * tie.double().mean())
 
 
 def rank_auc__ties_win(score, is_true):
@@ -378,6 +446,30 @@ def noisy_relu_variance__density_not_normalised(z, sigma):
     return sigma**2 * (second - first.square())
 
 
+def noisy_relu_variance__density_too_narrow(z, sigma):
+    """The exponent of your density is -u^2. It is -u^2 / 2."""
+    u = z / sigma
+    Phi, phi = torch.special.ndtr(u), torch.exp(-u.square()) / math.sqrt(2 * math.pi)
+    first, second = u * Phi + phi, (u.square() + 1) * Phi + u * phi
+    return sigma**2 * (second - first.square())
+
+
+def noisy_relu_variance__times_sigma(z, sigma):
+    """You use u = z sigma. It is z *divided* by sigma: how many standard deviations z is above
+    0."""
+    first, second = _clipped(z * sigma, 1.0)
+    return sigma**2 * (second - first.square())
+
+
+def noisy_relu_variance__sign_in_the_second_moment(z, sigma):
+    """The second moment has + u phi(u), and you subtract it. For z far below 0 yours does not go to
+    0 as it should."""
+    u = z / sigma
+    Phi, phi = torch.special.ndtr(u), torch.exp(-u.square() / 2) / math.sqrt(2 * math.pi)
+    first, second = u * Phi + phi, (u.square() + 1) * Phi - u * phi
+    return sigma**2 * (second - first.square())
+
+
 def noisy_relu_variance__hard_step(z, sigma):
     """You return sigma^2 where z is positive, else 0. That is the limit far from 0. Near 0 the
     noise decides whether the latent is active, and the cost rises smoothly."""
@@ -431,6 +523,45 @@ def spike_slab_kl__log_std_as_log_variance(logit, mean, log_std, prior):
     """You treat `log_std` as the logarithm of the variance. s^2 = exp(2 log_std)."""
     q, spike, _ = _parts(logit, mean, log_std, prior)
     return spike + q * 0.5 * (mean.square() + log_std.exp() - 1 - log_std)
+
+
+def _slab_kl(logit, mean, log_std, prior, strength):
+    q, spike, _ = _parts(logit, mean, log_std, prior)
+    return spike + q * 0.5 * strength
+
+
+def spike_slab_kl__std_not_squared(logit, mean, log_std, prior):
+    """You use s where s^2 belongs. s^2 = exp(2 log_std)."""
+    strength = mean.square() + log_std.exp() - 1 - 2 * log_std
+    return _slab_kl(logit, mean, log_std, prior, strength)
+
+
+def spike_slab_kl__log_not_doubled(logit, mean, log_std, prior):
+    """You subtract ln s where ln s^2 belongs, which is twice as much."""
+    strength = mean.square() + (2 * log_std).exp() - 1 - log_std
+    return _slab_kl(logit, mean, log_std, prior, strength)
+
+
+def spike_slab_kl__log_added(logit, mean, log_std, prior):
+    """You add ln s^2. It is subtracted: a very narrow answer (ln s far below 0) says much, and
+    costs much."""
+    strength = mean.square() + (2 * log_std).exp() - 1 + 2 * log_std
+    return _slab_kl(logit, mean, log_std, prior, strength)
+
+
+def spike_slab_kl__mean_not_squared(logit, mean, log_std, prior):
+    """The mean of the slab is not squared in your formula."""
+    strength = mean + (2 * log_std).exp() - 1 - 2 * log_std
+    return _slab_kl(logit, mean, log_std, prior, strength)
+
+
+def spike_slab_kl__q_clamped(logit, mean, log_std, prior):
+    """You cut q off before 0 and 1. That avoids the NaN, but it changes the divergence of rare
+    latents. `logsigmoid` needs no cut."""
+    prior = torch.as_tensor(prior, dtype=logit.dtype, device=logit.device)
+    _, _, slab = _parts(logit, mean, log_std, prior)
+    q = logit.sigmoid().clamp(1e-3, 1 - 1e-3)
+    return q * (q / prior).log() + (1 - q) * ((1 - q) / (1 - prior)).log() + q * slab
 
 
 def spike_slab_kl__no_half(logit, mean, log_std, prior):
@@ -499,6 +630,19 @@ def self_similarity__with_itself(frames):
     return (directions * directions).sum(dim=-1)
 
 
+def self_similarity__summed_over_latents(frames):
+    """You sum the products over the latents. A cosine sums over the dimensions, the last axis."""
+    directions = _unit(frames)
+    return (directions[1:] * directions[:-1]).sum(dim=1)
+
+
+def self_similarity__normalised_over_latents(frames):
+    """You divide by lengths taken along the latents. A latent is a *row*: its length goes over the
+    last axis."""
+    directions = frames / frames.norm(dim=1, keepdim=True).clamp(min=1e-8)
+    return (directions[1:] * directions[:-1]).sum(dim=-1)
+
+
 def self_similarity__nan_for_dead(frames):
     """A row of zeros gives NaN. `unit` leaves zero rows alone."""
     directions = frames / frames.norm(dim=-1, keepdim=True)
@@ -540,6 +684,21 @@ def settled__whole_history(similarity, threshold, window):
     return (similarity > threshold).all(dim=0) & enough
 
 
+def settled__in_any_window(similarity, threshold, window):
+    """You accept `window` still steps in a row anywhere in the history. They must be the *last*
+    ones: a latent may move again."""
+    if len(similarity) < window:
+        return similarity.new_zeros(similarity.shape[1]).bool()
+    still = (similarity > threshold).unfold(0, window, 1)
+    return still.all(dim=-1).any(dim=0)
+
+
+def settled__counts_still_steps(similarity, threshold, window):
+    """You count the still steps of the whole history. It takes the *last* `window` steps, without a
+    gap."""
+    return (similarity > threshold).sum(dim=0) >= window
+
+
 def settled__mean(similarity, threshold, window):
     """You compare the mean of the window with the threshold. One jump can hide in a mean: ask for
     each step."""
@@ -578,23 +737,29 @@ def settled__moving(similarity, threshold, window):
 # --------------------------------------------------------------------------- e. participation_ratio
 
 
-def participation_ratio__inverse(D):
-    """Your ratio is upside down: 1 for an axis, but smaller for a spread row. It should count the
-    entries."""
-    squares = _unit(D).square()
-    return squares.square().sum(dim=1) / (squares.sum(dim=1) ** 2).clamp(min=1e-12)
-
-
 def participation_ratio__not_squared(D):
     """The sum of squares is not squared, so the ratio depends on the length of the row."""
     return D.square().sum(dim=1) / D.pow(4).sum(dim=1).clamp(min=1e-12)
 
 
-def participation_ratio__l1_over_l2(D):
-    """You divide the squared L1 norm by the squared L2 norm. That also counts entries, but it is
-    another measure: use squares and fourth powers."""
+def participation_ratio__weights_not_squared(D):
+    """You draw the entries with weights |d_i|. The lottery is weighted by their squares, d_i^2."""
     unit = _unit(D)
     return unit.abs().sum(dim=1) ** 2 / unit.square().sum(dim=1).clamp(min=1e-12)
+
+
+def participation_ratio__perplexity(D):
+    """You return the exponential of the entropy. It also counts entries, but asked for is one over
+    the probability of drawing the same entry twice."""
+    p = _unit(D).square()
+    found = torch.exp(-(p * p.clamp(min=1e-30).log()).sum(dim=1))
+    return torch.where(p.sum(dim=1) > 0, found, 0.0)
+
+
+def participation_ratio__probability(D):
+    """You return the probability of drawing the same entry twice. Asked for is one over it."""
+    p = _unit(D).square()
+    return p.square().sum(dim=1)
 
 
 def participation_ratio__signed(D):
@@ -620,6 +785,13 @@ def participation_ratio__floor_too_large(D):
     everything: scale to length 1 first."""
     squares = D.square()
     return squares.sum(dim=1) ** 2 / (squares.square().sum(dim=1) + 1e-6)
+
+
+def participation_ratio__floor_before_scaling(D):
+    """You clamp the fourth powers of rows that are not scaled. For short rows the floor is larger
+    than they are: scale to length 1 first."""
+    squares = D.square()
+    return squares.sum(dim=1) ** 2 / squares.square().sum(dim=1).clamp(min=1e-12)
 
 
 def participation_ratio__count_nonzero(D):

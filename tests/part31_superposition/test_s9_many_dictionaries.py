@@ -57,6 +57,14 @@ def test_pad_and_stack__a_real_row_of_zeros_is_real(impl, device):
     assert_same(mask, torch.tensor([[1.0, 1.0, 0.0]], device=device), "inst n_max", what="the mask")
 
 
+def test_pad_and_stack__a_single_dictionary_that_just_fits(impl, seed, device):
+    """One dictionary of exactly n_max rows is allowed, and nothing is padded."""
+    D = normal(generator(seed, device), 3, 5)
+    stack, mask = impl.pad_and_stack([D], 3)
+    assert_same(stack, D[None], PAD[0], what="the stack")
+    assert_same(mask, torch.ones(1, 3, device=device), PAD[1], what="the mask")
+
+
 def test_pad_and_stack__makes_copies(impl, seed, device):
     """The stack shares no memory with the dictionaries."""
     D = normal(generator(seed, device), 3, 2)
@@ -140,6 +148,17 @@ def test_ensemble_gradient__each_member_has_its_own(impl, ref, seed, device):
         for (name, value), grad in zip(own.items(), alone, strict=True):
             expected = torch.zeros_like(value).detach() if grad is None else grad
             assert_same(grads[name][i], expected, what=f"the gradient of {name}, member {i}")
+
+
+def test_ensemble_gradient__of_a_single_member(impl, ref, seed, device):
+    """A stack of one SAE, and a batch of one row."""
+    params, x, hyper = small_ensemble(seed, device)
+    params, hyper = ({k: v[1:2] for k, v in each.items()} for each in (params, hyper))
+    grads, losses = impl.ensemble_gradient(sae_loss, params, x[:1], hyper)
+    wanted, values = ref.ensemble_gradient(sae_loss, params, x[:1], hyper)
+    assert_same(losses, values, "inst", what="the losses")
+    for name, grad in wanted.items():
+        assert_same(grads[name], grad, what=f"the gradient of {name}")
 
 
 def test_ensemble_gradient__padding_gets_no_gradient(impl, ref, seed, device):
@@ -250,6 +269,13 @@ def test_rank_auc__ties_count_one_half(impl, device):
     assert_same(auc(impl, [0.5, 0.5, 0.1, 0.9], [True, False, False, False], device), 0.5)
 
 
+def test_rank_auc__near_is_not_a_tie(impl, device):
+    """Scores that differ by a millionth are in order; only equal ones are tied."""
+    assert_same(auc(impl, [0.5, 0.500001], [False, True], device), 1.0)
+    assert_same(auc(impl, [0.5, 0.500001], [True, False], device), 0.0)
+    assert_same(auc(impl, [1e-7, 2e-7, -1.0], [False, True, True], device), 0.5)
+
+
 def test_rank_auc__only_the_order_counts(impl, seed, device):
     """Any increasing function of the score leaves it alone."""
     g = generator(seed, device)
@@ -306,6 +332,8 @@ def test_noisy_relu_variance__scales(impl, seed, device):
     z = normal(generator(seed, device), 6, dtype=torch.float64)
     once, twice = impl.noisy_relu_variance(z, 0.7), impl.noisy_relu_variance(2 * z, 1.4)
     assert_same(twice, 4 * once, "entry")
+    small = impl.noisy_relu_variance(1e-3 * z, 0.7e-3)
+    assert_same(1e6 * small, once, "entry", what="a million times the variance at a thousandth")
 
 
 def test_noisy_relu_variance__is_the_variance_of_a_sample(impl, device):
@@ -367,6 +395,19 @@ def test_spike_slab_kl__extreme_logits_are_finite(impl, device):
         assert_same(impl.spike_slab_kl(logit, zero, zero, 0.1), expected, "entry")
 
 
+def test_spike_slab_kl__a_rare_latent_by_hand(impl, device):
+    """Nearly always off, against a prior of 1e-4: the limits are not cut off."""
+    logit, mean, log_std = slab(device, math.log(1e-5 / (1 - 1e-5)), 3.0, -2.0)
+    q, prior = 1e-5, 1e-4
+    spike = q * math.log(q / prior) + (1 - q) * math.log((1 - q) / (1 - prior))
+    expected = spike + q * 0.5 * (9 + math.exp(-4) - 1 + 4)
+    out = 1e5 * impl.spike_slab_kl(logit, mean, log_std, prior)
+    what = "100,000 times the divergence"
+    assert_same(
+        out, torch.full_like(logit, 1e5 * expected), "entry", rtol=1e-6, atol=1e-6, what=what
+    )
+
+
 def test_spike_slab_kl__is_never_negative(impl, seed, device):
     """A divergence is not negative."""
     g = generator(seed, device)
@@ -414,12 +455,12 @@ def test_self_similarity__a_latent_meets_only_itself(impl, device):
     assert_same(out, torch.zeros(1, 2, device=device), "step latent")
 
 
-def test_self_similarity__dead_rows_and_single_frames(impl, device):
-    """A row of zeros has similarity 0, not NaN; one frame has no neighbour."""
+def test_self_similarity__dead_rows_and_short_ones(impl, seed, device):
+    """A row of zeros has similarity 0, not NaN; a row of length 1e-4 counts like a long one."""
     frames = torch.zeros(2, 3, 4, device=device)
-    assert_same(impl.self_similarity(frames), torch.zeros(1, 3, device=device), "step latent")
-    shape = tuple(impl.self_similarity(frames[:1]).shape)
-    require(shape == (0, 3), f"with one frame the shape is {shape}, expected (0, 3)")
+    frames[:, 1] = 1e-4 * normal(generator(seed, device), 4)
+    expected = torch.tensor([[0.0, 1.0, 0.0]], device=device)
+    assert_same(impl.self_similarity(frames), expected, "step latent", rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -434,17 +475,18 @@ def test_self_similarity__equals_reference(impl, ref, seed, device, dtype):
 # -------------------------------------------------------------------------------------- d2. settled
 
 HISTORY = [
-    [0.99, 0.10, 0.99, 0.95, 0.20],
-    [0.99, 0.20, 0.10, 0.95, 0.99],
-    [0.10, 0.99, 0.99, 0.90, 0.99],
-    [0.99, 0.99, 0.99, 0.95, 0.99],
+    [0.99, 0.10, 0.99, 0.95, 0.20, 0.99],
+    [0.99, 0.20, 0.10, 0.95, 0.99, 0.10],
+    [0.10, 0.99, 0.99, 0.90, 0.99, 0.99],
+    [0.99, 0.99, 0.99, 0.95, 0.99, 0.10],
 ]
 
 
 def test_settled__looks_at_the_last_steps(impl, device):
     """Over the last two steps; over the last three; a value at the threshold is not above it."""
     history = torch.tensor(HISTORY, device=device)
-    two, three = [False, True, True, False, True], [False, False, False, False, True]
+    two = [False, True, True, False, True, False]
+    three = [False, False, False, False, True, False]
     for window, expected in [(2, two), (3, three)]:
         out = impl.settled(history, 0.9, window)
         hint = f"threshold 0.9, window {window}"
@@ -487,17 +529,24 @@ def test_participation_ratio__of_equal_entries_is_their_number(impl, device):
     assert_same(out, expected, "latent", rtol=1e-4, atol=1e-4)
 
 
+def test_participation_ratio__has_no_ceiling(impl, device):
+    """Four hundred equal entries have 400."""
+    D = torch.full((1, 400), 0.3, device=device)
+    expected = torch.tensor([400.0], device=device)
+    assert_same(impl.participation_ratio(D), expected, "latent", rtol=1e-4, atol=1e-2)
+
+
 def test_participation_ratio__by_hand(impl, device):
-    """Entries 1 and 2: (1 + 4)^2 / (1 + 16)."""
+    """Entries 1 and 2 are drawn with 1/5 and 4/5: the same one twice with 17/25."""
     out = impl.participation_ratio(torch.tensor([[1.0, 2.0, 0.0]], device=device))
     assert_same(out, torch.tensor([25 / 17], device=device), "latent", rtol=1e-4, atol=1e-5)
 
 
 def test_participation_ratio__ignores_length(impl, seed, device):
-    """Stretching a row changes nothing, by a thousand either way."""
+    """Stretching or shrinking a row changes nothing."""
     D = normal(generator(seed, device), 4, 6)
     once = impl.participation_ratio(D)
-    for factor in (1e-3, 1e3):
+    for factor in (1e-5, 1e3):
         out = impl.participation_ratio(factor * D)
         assert_same(out, once, "latent", rtol=1e-3, atol=1e-3, hint=f"the rows times {factor:g}")
 
