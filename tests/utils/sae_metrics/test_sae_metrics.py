@@ -128,10 +128,10 @@ def test_a_matching_is_not_greedy_and_unmatched_rows_count_as_zero():
     assert compare(truth, latents[1:]).one_to_one == pytest.approx(0.3)
 
 
-def test_similarity_equals_the_exercises_of_section_3_1_7():
+def test_similarity_equals_the_exercises_of_section_3_1_8():
     from utils.course import find_section
 
-    ref = find_section("3.1.7").reference()
+    ref = find_section("3.1.8").reference()
     truth, latents = randn(8, 5), randn(13, 5, seed=1)
     assert mmcs(truth, latents) == pytest.approx(ref.directed_mmcs(truth, latents).item())
     for a, b in ((truth, latents), (latents, truth)):
