@@ -532,7 +532,7 @@ def dead_aux_loss(
 
 
 # %% tags=["given"]
-def topk_sae(choose: Callable[..., Tensor], k: float, k_aux: int = 2) -> Architecture:
+def topk_sae(choose: Callable[..., Tensor], k: int | float, k_aux: int = 2) -> Architecture:
     """TopK or BatchTopK: `choose` is `topk_acts` or `batch_topk_acts`."""
     silence = given.Silence()
 
