@@ -531,8 +531,8 @@ def train__fresh_weights_each_step(W, b, importance, batches, learning_rates):
 
 
 def train__nothing_moves(W, b, importance, batches, learning_rates):
-    """W and b never move, so no gradient reaches the optimiser. Either your loss is computed from the
-    W and b that were given and not from its parameters, or the gradient is cleared between
+    """W and b never move, so no gradient reaches the optimiser. Either your loss is computed from
+    the W and b that were given and not from its parameters, or the gradient is cleared between
     `backward` and `step`."""
     losses = [_loss(x, W, b, importance).detach() for x in batches]
     return W.detach().clone(), b.detach().clone(), torch.stack(losses)
@@ -573,7 +573,8 @@ def train__importance_ignored(W, b, importance, batches, learning_rates):
 
 
 def train__losses_in_a_list(W, b, importance, batches, learning_rates):
-    """The losses are right, but they are a list. Stack them into one tensor with the axis `step`."""
+    """The losses are right, but they are a list. Stack them into one tensor, with the axis
+    `step`."""
     W, b, losses = _loop(W, b, importance, batches, learning_rates)
     return W, b, list(losses)
 
@@ -1394,8 +1395,8 @@ def predict_n_sparse__about_twenty():
 
 
 def predict_n_sparse__two_to_a_dimension():
-    """Two to a dimension, antipodal pairs, would be 40. But at p = 0.01 even *positive* interference
-    is rare enough to be worth it: think of the pentagon, with five in two dimensions."""
+    """Two to a dimension, antipodal pairs, would be 40. But at p = 0.01 even *positive*
+    interference is rare enough to be worth it: think of the pentagon, five in two dimensions."""
     return "21 to 40"
 
 

@@ -544,7 +544,7 @@ def test_train__takes_one_row_and_one_model(impl, seed, device, batch, inst):
 
 
 def test_train__uses_adams_own_defaults(impl, seed, device):
-    """With tiny gradients Adam's steps are as large as ever, and nothing else acts on the weights."""
+    """With tiny gradients Adam's steps are as large as ever, and nothing else moves the weights."""
     W, b, importance, batches, rates = train_args(seed, device, 3, torch.float64)
     args = W, b, 1e-6 * importance, batches, rates
     hint = "the importances are tiny: is Adam used with its defaults, without weight decay?"
