@@ -35,6 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--seeds", default=1, type=int, help="repeat tests that draw numbers over this many seeds"
     )
     parser.addoption("--claims-json", default=None, help="write what claims measured to this file")
+    parser.addoption("--claim-seeds", default="", help="run claims from these seeds: 5,6,7")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -140,6 +141,13 @@ def result(
         run: Callable = getattr(claims, f"experiment_{name}")
         measured_results[name] = SimpleNamespace(**run(0, request.config.getoption("--device")))
     return measured_results[name]
+
+
+@pytest.fixture
+def claim_seeds(request: pytest.FixtureRequest) -> Callable[[list[int]], list[int]]:
+    """The seeds of a claim: those it was given, fixed before the first look, or `--claim-seeds`."""
+    given = request.config.getoption("--claim-seeds")
+    return lambda default: [int(s) for s in given.split(",")] if given else list(default)
 
 
 @pytest.fixture

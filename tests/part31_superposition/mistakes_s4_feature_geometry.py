@@ -206,6 +206,20 @@ def regular_simplex__in_k_coordinates(k):
     return centred / centred.norm(dim=0)
 
 
+def regular_simplex__a_coordinate_dropped(k):
+    """You subtract the mean and leave out one coordinate. The vectors do lie in k - 1 dimensions,
+    but not in those of the first k - 1 axes, so this bends the angles: choose a basis of their
+    space."""
+    V = (torch.eye(k) - 1 / k)[:-1]
+    return V / V.norm(dim=0)
+
+
+def regular_simplex__a_coordinate_dropped_not_unit(k):
+    """You subtract the mean and leave out one coordinate. That bends the angles, and the lengths
+    are not 1 either: choose a basis of the space of the centred corners, then divide by norms."""
+    return (torch.eye(k) - 1 / k)[:-1]
+
+
 def regular_simplex__not_centred(k):
     """You took the standard basis without subtracting the mean: those vectors are orthogonal, and
     their sum is not zero."""
@@ -401,34 +415,28 @@ def nearest_fraction__zero_for_none(D, fractions, tolerance):
     return torch.where(nearest.values <= tolerance, nearest.indices, 0)
 
 
-def predict_common_fraction__one():
-    """A dimension of its own is a luxury. Here importances are equal: wherever features are sparse
-    enough to be told apart, two per dimension cost almost nothing more than one."""
-    return "1"
+def predict_near_a_fraction__most():
+    """The strip looks as if points gathered on the lines. But lines draw the eye. Where features
+    are sparse, D falls smoothly with p, and a value in between is near no line."""
+    return "more than three quarters"
 
 
-def predict_common_fraction__two_thirds():
-    """Triangles have their three corners at 120 degrees, so the overlap is negative, which the ReLU
-    removes. But they store three features in two dimensions where digons store four."""
-    return "2/3"
-
-
-def predict_common_fraction__two_fifths():
-    """Pentagons do occur, and you can count them. But they let positive overlaps through, which
-    pays only in a small range of p."""
-    return "2/5"
+def predict_near_a_fraction__many():
+    """The digons alone bring about a quarter. Then count the models with sparse features: there D
+    falls smoothly with p, and most of its values are near no fraction."""
+    return "half to three quarters"
 
 
 def predict_tetrahedra__some():
     """Four in three dimensions looks natural, and TMS draws the line 3/4 in its figure. But three
     digons store six features in the same three dimensions, at little more cost."""
-    return "some, fewer than in pentagons"
+    return "some, but fewer than in pentagons"
 
 
 def predict_tetrahedra__many():
     """A tetrahedron's overlaps are all negative, which the ReLU likes. But it stores only 4/3
     features per dimension. Part 7 computes what each shape pays."""
-    return "more than in pentagons"
+    return "as many as in pentagons, or more"
 
 
 # -------------------------------------------------------------------------- d1. interference_graph
@@ -816,10 +824,28 @@ def polytope_census__list_of_names(W, polytopes, threshold, min_norm, tolerance)
     return [right.name_polytope(W[:, labels == g], polytopes, tolerance) for g in groups]
 
 
-def predict_motion__slides():
+def predict_antiprisms__most():
+    """If a value of D proved a shape, this would be right. But pentagons whose neighbours are not
+    quite orthogonal come down from 2/5 to 3/8, and larger groups pass it, too."""
+    return "more than two thirds"
+
+
+def predict_antiprisms__half():
+    """Antiprisms are rarer than that: none, one or two in sixteen models. Most features with this D
+    are in pentagons that others push, or in larger groups."""
+    return "a third to two thirds"
+
+
+def predict_motion__most():
     """Seen from far away it might look smooth. But between two shapes lies a barrier: while the
     model sits in one, the gradient is almost zero, and when it has left, it moves fast."""
-    return "it slides"
+    return "more than half"
+
+
+def predict_motion__often():
+    """The changes are faster than that. While the model sits in a shape the gradient is almost
+    zero; once it has left, it arrives within a few snapshots."""
+    return "a tenth to a half"
 
 
 # --------------------------------------------------------------------------------- e1. count_jumps
@@ -1015,13 +1041,13 @@ def _apply_frame(W):
     return W @ (W.mT @ W)
 
 
-def _defect(W, rayleigh):
+def _defect(W, factor):
     F_W = _apply_frame(W)
     size = F_W.norm(dim=-2)
-    return (F_W - rayleigh * W).norm(dim=-2) / size.masked_fill(size == 0, 1)
+    return (F_W - factor * W).norm(dim=-2) / size.masked_fill(size == 0, 1)
 
 
-def _rayleigh(W):
+def _lambda(W):
     square = W.square().sum(-2, keepdim=True)
     return (W * _apply_frame(W)).sum(-2, keepdim=True) / square.masked_fill(square == 0, 1)
 
@@ -1029,8 +1055,8 @@ def _rayleigh(W):
 def frame_defect__nan_for_dropped(W):
     """A feature of norm 0 gives NaN: you divide 0 by 0. Its defect is 0."""
     F_W = _apply_frame(W)
-    rayleigh = (W * F_W).sum(-2, keepdim=True) / W.square().sum(-2, keepdim=True)
-    return (F_W - rayleigh * W).norm(dim=-2) / F_W.norm(dim=-2)
+    factor = (W * F_W).sum(-2, keepdim=True) / W.square().sum(-2, keepdim=True)
+    return (F_W - factor * W).norm(dim=-2) / F_W.norm(dim=-2)
 
 
 def frame_defect__not_divided_by_the_norm(W):
@@ -1049,7 +1075,7 @@ def frame_defect__one_lambda_for_all(W):
 def frame_defect__not_relative(W):
     """You return the length of the residual, which grows with W. Divide by the length of F W_i to
     get a sine."""
-    return (_apply_frame(W) - _rayleigh(W) * W).norm(dim=-2)
+    return (_apply_frame(W) - _lambda(W) * W).norm(dim=-2)
 
 
 def frame_defect__squared(W):
@@ -1064,6 +1090,14 @@ def frame_defect__cosine(W):
     return _over((W * F_W).sum(-2), size)
 
 
+def frame_defect__one_minus_cosine(W):
+    """You return one minus the cosine. It is 0 for an eigenvector, too, but the defect is the sine
+    of the angle: for a small angle t that is t, and yours is t^2 / 2."""
+    F_W = _apply_frame(W)
+    size = F_W.norm(dim=-2) * W.norm(dim=-2)
+    return torch.where(size > 0, 1 - _over((W * F_W).sum(-2), size), 0)
+
+
 def frame_defect__gram_for_frame(W):
     """You used the Gram matrix W^T W where the frame operator W W^T belongs, so you look at rows.
     F acts on the hidden space, where W_i lives."""
@@ -1074,14 +1108,14 @@ def frame_defect__divided_by_the_vector(W):
     """You divide by |W_i|. The sine of the angle between F W_i and W_i has |F W_i| below: the
     residual is a part of that vector."""
     F_W, norm = _apply_frame(W), W.norm(dim=-2)
-    return (F_W - _rayleigh(W) * W).norm(dim=-2) / norm.masked_fill(norm == 0, 1)
+    return (F_W - _lambda(W) * W).norm(dim=-2) / norm.masked_fill(norm == 0, 1)
 
 
 def frame_defect__constant_in_denominator(W):
     """A constant in your denominator makes the result depend on the scale of W. Treat the norm 0
     as a case of its own."""
     F_W = _apply_frame(W)
-    return (F_W - _rayleigh(W) * W).norm(dim=-2) / (F_W.norm(dim=-2) + 1e-3)
+    return (F_W - _lambda(W) * W).norm(dim=-2) / (F_W.norm(dim=-2) + 1e-3)
 
 
 # ------------------------------------------------------------------------- g. payoff_per_dimension
