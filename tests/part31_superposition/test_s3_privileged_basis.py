@@ -187,6 +187,18 @@ def test_basis_change_effect__by_hand(impl, device):
     assert_same(impl.basis_change_effect(x, W, b, T), expected, "inst")
 
 
+def test_basis_change_effect__an_output_that_falls_has_changed(impl, device):
+    """Where every output falls, the largest fall counts, and it counts as positive."""
+    W = torch.eye(2, device=device).expand(2, 2, 2)
+    T = 0.5 * W  # outputs become a quarter
+    x = torch.tensor([[[1.0, 2.0], [0.5, 1.0]], [[4.0, 1.0], [1.0, 1.0]]], device=device)
+    expected = torch.tensor([3.0, 0.75], device=device)
+    out = impl.basis_change_effect(x, W, torch.zeros(2, 2, device=device), T)
+    assert_same(out, expected, "inst", hint="every output falls to a quarter here")
+    positive = impl.basis_change_effect(x + 1, W, torch.zeros(2, 2, device=device), T)
+    assert_same(positive, torch.tensor([3.75, 1.5], device=device), "inst")
+
+
 def test_basis_change_effect__looks_at_the_largest_change(impl, seed, device):
     """Rows that repeat, and rows without features, do not dilute the result."""
     x, W, b = tied(seed, device, (5, 2, 3, 4))

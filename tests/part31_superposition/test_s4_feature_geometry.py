@@ -604,6 +604,16 @@ def test_name_polytope__leaking_into_other_dimensions_is_other(impl, device):
     require(found == "other", text)
 
 
+def test_name_polytope__a_common_direction_is_other(impl, device):
+    """An antiprism whose corners all lean the same way is "other": one eigenvalue is too large."""
+    leaning = torch.cat(
+        [math.sqrt(0.92) * antiprism(), torch.full((1, 8), math.sqrt(0.08)).double()]
+    )
+    found = impl.name_polytope(leaning.float().to(device), shapes(device), 0.15)
+    text = f"no entry is off by 0.15, but one eigenvalue by 0.64; it was called {found!r}"
+    require(found == "other", text)
+
+
 def test_name_polytope__the_first_match_wins(impl, device):
     """Where two entries of the catalogue match, the first one names the group."""
     polytopes = {"first": simplex(3).to(device), "second": polygon(3).to(device)}
@@ -735,6 +745,7 @@ def test_predict_motion__is_rare(impl, ref):
         ([0, 1, 2, 2, 0], 1, 3),
         ([1, 1, 0, 0, 0, -1, -1, 1, 1], 2, 2),
         ([4], 1, 0),
+        ([3, 3, -1, 3, 3, 1, 1, 1], 3, 0),
         ([-1, -1, -1], 2, 0),
         ([7, 7, 7, 7, -1, 7, 7, 7, 8, 8], 3, 0),
     ],
