@@ -5,18 +5,21 @@ function). Exit status 0 only where everything asked for passed.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markdown import Markdown
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn
+from rich.syntax import Syntax
 from rich.table import Table
 
-from utils.course import ROOT, CourseError, find_exercise, sections
+from utils.course import ROOT, CourseError, Exercise, find_exercise, sections
+from utils.files import DiskFull, write
 from utils.grading.batch import SectionReport, answer_file, check_section, find_target
+from utils.grading.learner import sections_for
 
 VERSION = (
     3  # the shape of the report: exercism's results v3, with an exercise level above the tests
@@ -42,26 +45,25 @@ def summary(reports: list[SectionReport]) -> dict:
     }
 
 
-def write_json(path: Path, data: dict) -> None:
-    """Write the report beside its place, then rename: a reader never sees half of it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(data, indent=1) + "\n")
-    part.replace(path)
+def shown(text: str) -> str:
+    """A learner's text as it can be printed: no markup, no half characters."""
+    return escape(text.encode("utf-8", errors="backslashreplace").decode())
 
 
 def _print_report(report: SectionReport) -> None:
     table = Table(title=f"{report.section.number} {report.section.title}", title_justify="left")
     for column in ("exercise", "function", "verdict", "what to look at"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for r in report.results:
         note = r["advice"] or (r["message"] if r["verdict"] not in ("PASS", "UNATTEMPTED") else "")
         first = next((t["title"] for t in r["tests"] if t["status"] != "PASS"), "")
         if first and r["verdict"] not in ("PASS", "UNATTEMPTED"):
             note = f"{first}\n{note}"
-        table.add_row(r["id"], r["function"], f"[{STYLE[r['verdict']]}]{r['verdict']}[/]", note)
+        verdict = f"[{STYLE[r['verdict']]}]{r['verdict']}[/]"
+        table.add_row(r["id"], r["function"], verdict, shown(note))
     console.print(table)
     for problem in report.problems:
-        console.print(f"[yellow]problem:[/] {problem}", soft_wrap=True)
+        console.print(f"[yellow]problem:[/] {shown(problem)}", soft_wrap=True)
 
 
 def _print_list() -> None:
@@ -78,27 +80,42 @@ def _print_list() -> None:
         console.print(table)
 
 
-def _print_hint(target: str | None, number: int) -> None:
+def _find(target: str | None, what: str) -> Exercise:
     if target is None:
-        raise CourseError("a hint belongs to an exercise: name one, such as 3.1.1.a")
-    exercise = find_exercise(target)
+        raise CourseError(f"{what} belongs to an exercise: name one, such as 3.1.1.a")
+    return find_exercise(target)
+
+
+def _print_hint(target: str | None, number: int) -> None:
+    exercise = _find(target, "a hint")
     if not 1 <= number <= len(exercise.hints):
         raise CourseError(f"{exercise.id} has hints 1 to {len(exercise.hints)}")
     console.print(
         f"{exercise.id} {exercise.name}: hint {number} of {len(exercise.hints)}", style="bold"
     )
     console.print(Markdown(exercise.hints[number - 1]))
+    if number == len(exercise.hints):
+        console.print(f"that was the last one; make solution EX={exercise.id} shows one way")
 
 
-def run(target: str | None, against: str, device: str, quiet: bool = False) -> list[SectionReport]:
-    """Check and print, section by section."""
+def _print_solution(target: str | None) -> None:
+    exercise = _find(target, "a solution")
+    console.print(Syntax(exercise.source, "python", background_color="default"))
+
+
+def run(
+    target: str | None,
+    against: str,
+    device: str,
+    quiet: bool = False,
+    json_file: Path | None = None,
+) -> list[SectionReport]:
+    """Check and print, section by section; the JSON is written before anything is printed."""
     chosen, only = find_target(target, sections())
     if target is None and against not in ("exercises", "solutions", "reference"):
-        from utils.grading.learner import section_for
-
         path = answer_file(chosen[0], against)
-        chosen = [section_for(path)] if path else chosen
-    reports = []
+        chosen = sections_for(path) if path else chosen
+    reports, full = [], None
     with Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -109,8 +126,15 @@ def run(target: str | None, against: str, device: str, quiet: bool = False) -> l
         for section in chosen:
             bar.update(job, description=f"checking {section.number} {section.title}")
             reports.append(check_section(section, against, only, device))
+            if json_file:
+                try:
+                    write(json_file, json.dumps(summary(reports), indent=1) + "\n")
+                except DiskFull as error:  # what was found is printed all the same
+                    full = error
             if not quiet:
                 _print_report(reports[-1])
+    if full:
+        raise full
     return reports
 
 
@@ -127,18 +151,26 @@ def _print_progress(reports: list[SectionReport]) -> None:
 def _watch(target: str | None, against: str, device: str) -> None:
     from watchfiles import watch
 
-    places = (
-        [ROOT / against] if against in ("exercises", "solutions") else [Path(against).resolve()]
-    )
-    run(target, against, device)
-    console.print(
-        f"watching {', '.join(p.name for p in places)}: save a file to check it, Ctrl-C ends"
-    )
-    for changes in watch(*places, raise_interrupt=False):
-        for name in sorted({p for _, p in changes if Path(p).suffix in (".ipynb", ".py")}):
-            changed = [s for s in sections() if s.notebook("exercises") == Path(name)]
-            if ".ipynb_checkpoints" not in name and (changed or against == name):
-                run(target or changed[0].path if changed else target, against, device)
+    if against == "reference":
+        raise CourseError("the reference does not change: watch exercises, or a file of yours")
+    own = against not in ("exercises", "solutions")
+    place = Path(against).resolve() if own else ROOT / against
+    if not (place.parent if own else place).is_dir():
+        raise CourseError(f"there is no folder {place.parent}")
+    if not own or place.exists():
+        run(target, against, device)
+    else:
+        console.print(f"{against} is not there yet: waiting for it")
+    console.print(f"watching {place.name}: save a file to check it, Ctrl-C ends")
+    # a file's folder: editors replace a file when they save it, and then it is another one
+    for changes in watch(place.parent if own else place, raise_interrupt=False):
+        names = sorted({p for _, p in changes if Path(p).suffix in (".ipynb", ".py")})
+        for name in map(Path, names):
+            if ".ipynb_checkpoints" in name.parts or not name.exists():
+                continue
+            changed = [s for s in sections() if not own and s.notebook(against) == name]
+            if changed or (own and name.resolve() == place):
+                run(target or (changed[0].path if changed else None), against, device)
 
 
 @app.command()
@@ -153,6 +185,7 @@ def main(
         Path | None, typer.Option("--json", help="write the report to this file")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps")] = "cpu",
+    solution: Annotated[bool, typer.Option(help="show the worked solution and stop")] = False,
     hint: Annotated[int, typer.Option(help="show this hint of the exercise and stop")] = 0,
     list_: Annotated[bool, typer.Option("--list", help="list all exercises and stop")] = False,
     progress: Annotated[bool, typer.Option(help="one line a section")] = False,
@@ -164,17 +197,17 @@ def main(
             return _print_list()
         if hint:
             return _print_hint(target, hint)
+        if solution:
+            return _print_solution(target)
         if watch:
             return _watch(target, against, device)
-        reports = run(target, against, device, quiet=progress)
-    except CourseError as error:
-        console.print(f"[red]{error}[/]", soft_wrap=True)
+        reports = run(target, against, device, progress, json_file)
+    except (CourseError, DiskFull) as error:
+        console.print(f"[red]{shown(str(error))}[/]", soft_wrap=True)
         raise typer.Exit(2) from None
     if progress:
         _print_progress(reports)
     report = summary(reports)
-    if json_file:
-        write_json(json_file, report)
     console.print(f"{report['passed']} of {report['total']} passed")
     raise typer.Exit(0 if report["status"] == "pass" else 1)
 

@@ -4,6 +4,7 @@ The child writes one line of JSON per exercise. If it dies or hangs, the exercis
 running gets the verdict and a new child goes on with the next.
 """
 
+import ast
 import json
 import os
 import subprocess
@@ -15,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from utils.course import ROOT, CourseError, Exercise, Section, find_section
+from utils.course import ROOT, CourseError, Exercise, Section, find_section, no_exercise
+from utils.grading.learner import blanks
 
 START_S = 120.0  # for a child to import torch and the section, on a slow disk
 EXERCISE_S = 90.0  # for all tests of one exercise
@@ -55,14 +57,19 @@ def _died(exercise: Exercise, verdict: str, message: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _why(code: int | None) -> tuple[str, str]:
-    if code is None:
+def _why(code: int | None, killed: bool) -> tuple[str, str]:
+    """(verdict, text) for a child that did not come to its end."""
+    if killed:
         return (
             "TIMEOUT",
             "the check did not end in time, not even when interrupted: is there an endless loop?",
         )
-    if code < 0:
-        names = {9: "it was killed, perhaps for using too much memory", 11: "a segmentation fault"}
+    if code is not None and code < 0:
+        names = {
+            9: "it was killed from outside, most likely because memory ran out",
+            11: "a segmentation fault",
+            15: "it was asked to end (SIGTERM)",
+        }
         return "ERROR", f"your code ended the process: {names.get(-code, f'signal {-code}')}"
     return "ERROR", f"your code ended the process (exit status {code})"
 
@@ -77,22 +84,32 @@ def _child(request: dict[str, Any], out: Path) -> subprocess.Popen[bytes]:
 
 
 def _lines(child: subprocess.Popen[bytes], out: Path) -> Iterator[dict[str, Any]]:
-    """The child's reports as they come; ends when it ends or is overdue (then it is killed)."""
+    """The child's reports as they come; ends when it ends, or with `killed` when it is overdue."""
     deadline, read = time.monotonic() + START_S, 0
     while True:
         ended = child.poll() is not None
-        lines = out.read_text().splitlines(keepends=True) if out.exists() else []
+        lines = out.read_bytes().splitlines(keepends=True) if out.exists() else []
         for line in lines[read:]:
-            if line.endswith("\n"):
+            if line.endswith(b"\n"):
                 read += 1
                 deadline = time.monotonic() + EXERCISE_S
-                yield json.loads(line)
+                yield _parsed(line)
         if ended:
             return
         if time.monotonic() > deadline:
             _kill(child)
+            yield {"killed": True}
             return
         time.sleep(0.02)
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    """One line of a child; empty where it is no report of ours: learners' code may write, too."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
@@ -110,16 +127,32 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
 def check_section(
     section: Section, against: str = "exercises", only: str | None = None, device: str = "cpu"
 ) -> SectionReport:
-    """Verdicts for a section's exercises (or only one) on the code that `against` names."""
+    """Verdicts for a section's exercises (or only one) on the code that `against` names.
+
+    A blank needs no child process: it is unattempted.
+    """
     path = answer_file(section, against)
     todo = [e for e in section.exercises if only in (None, e.id, e.name)]
-    report = SectionReport(section, str(path or section.source))
+    report, order = SectionReport(section, str(path or section.source)), [e.id for e in todo]
+    empty = blanks(path, section) if path else set()
+    for exercise in [e for e in todo if e.name in empty]:
+        report.results.append(_died(exercise, "UNATTEMPTED", "not written yet"))
+        report.results[-1]["expected"] = _count_tests(exercise, section)
+    todo = [e for e in todo if e.name not in empty]
     with tempfile.TemporaryDirectory() as folder:
         for attempt in range(len(todo) + 1):
             if not todo:
                 break
             todo = _one_child(report, path, todo, device, Path(folder) / f"{attempt}.jsonl")
+    report.results.sort(key=lambda r: order.index(r["id"]))
     return report
+
+
+def _count_tests(exercise: Exercise, section: Section) -> int:
+    """Test functions of an exercise, read from the file; cases of one test count once."""
+    tree = ast.parse(section.test_file().read_text())
+    names = [n.name for n in tree.body if isinstance(n, ast.FunctionDef)]
+    return sum(n.startswith(f"test_{exercise.name}__") for n in names)
 
 
 def _one_child(
@@ -131,24 +164,28 @@ def _one_child(
         "exercises": [e.id for e in todo], "memory_gb": MEMORY_GB,
     }  # fmt: skip
     child, running = _child(request, out), 0
+    loading, killed = "", False
     try:
-        timed_out = True
         for line in _lines(child, out):
+            loading = line.get("loading", loading)
+            killed = killed or "killed" in line
             if "problems" in line:
-                report.problems = line["problems"]
-            elif "done" in line:
-                timed_out = False
-            else:
+                report.problems, loading = line["problems"], ""
+            elif running < len(todo) and line.get("id") == todo[running].id:
                 report.results.append(line)
                 running += 1
-        timed_out = timed_out and child.returncode == -9 and running < len(todo)
     finally:
         _kill(child)
-    if running < len(todo):
-        verdict, message = _why(None if timed_out else child.returncode)
-        report.results.append(_died(todo[running], verdict, message))
-        running += 1
-    return todo[running:]
+    if running == len(todo):
+        return []
+    verdict, message = _why(child.returncode, killed)
+    if loading and not running:  # before the first exercise: no other child would come further
+        message = f"{loading}, while the definitions were read: {message}"
+        report.problems.append(message)
+        report.results += [_died(e, verdict, message) for e in todo]
+        return []
+    report.results.append(_died(todo[running], verdict, message))
+    return todo[running + 1 :]
 
 
 def check_all(
@@ -168,4 +205,6 @@ def find_target(
     for section in all_sections:
         if found := section.exercise(target):
             return [section], found.id
+    if any(target.startswith(s.number + ".") for s in all_sections):
+        raise CourseError(no_exercise(target))
     return [find_section(target)], None

@@ -1,11 +1,17 @@
 """Read what a learner wrote, in a notebook or .py file: definitions only, nothing is written.
 
-Executed are imports, functions, classes and constants, in their order; experiments, plots and
-magics are not. A cell that is broken is reported and the rest goes on.
+Executed are, in their order: imports, functions, classes, constants; a lambda, an alias, a
+`partial`, an instance of a class of the file; a prediction written as arithmetic; the same under
+`if` and `try`. Experiments, plots, loops and magics are not. A cell that is broken is reported and
+the rest goes on. A blank that stands below a written answer does not replace it.
 """
 
+import __future__
+
 import ast
+import builtins
 import contextlib
+import functools
 import json
 import linecache
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +26,10 @@ from IPython.core.inputtransformer2 import TransformerManager
 from utils.course import ROOT, CourseError, Section, find_section, sections
 from utils.grading.limits import OutOfTime, time_limit
 
+RUNS_ITS_CELL = ("%%time", "%%capture")
+# what a definition may call: these make a function or module out of others and do no work
+MAKERS = (functools.partial, functools.lru_cache, functools.cache, functools.wraps)
+ARITHMETIC = {"abs", "round", "min", "max", "sum", "float", "int", "str", "math", "len"}
 IMPORT_LIMIT_S = 60.0  # for everything that runs when the definitions are read
 
 
@@ -39,6 +49,8 @@ class Answers:
     broken: dict[str, str] = field(
         default_factory=dict
     )  # exercise -> why its cell could not be used
+    skipped: dict[str, str] = field(default_factory=dict)  # name -> the cell whose line was not run
+    flags: int = 0  # of the compiler: `from __future__ import annotations` holds for later cells
 
 
 def _decoded(path: Path) -> tuple[str, list[str]]:
@@ -96,13 +108,22 @@ def _notebook_cells(text: str) -> tuple[list[str], list[str]]:
         raw = json.loads(text)
         if not isinstance(raw, dict):
             raise TypeError("it is not a notebook")
+    except RecursionError:
+        problems.append("it is nested too deeply to be a notebook: restore it from a checkpoint")
+        raw = {"nbformat": 4, "cells": []}
     except (ValueError, TypeError) as error:
         problems.append(_damage(text, error))
         found = _salvaged_cells(text)
         if found:
             problems.append(f"{len(found)} whole cells could be read all the same")
         raw = {"nbformat": 4, "cells": found}
-    if raw.get("nbformat", 4) < 4:
+    version = raw.get("nbformat", 4)
+    if not isinstance(version, int):
+        problems.append(
+            f'its "nbformat" is {version!r}, not a number: open and save it in JupyterLab'
+        )
+        version = int(version) if str(version).isdigit() else 4
+    if version < 4:
         try:
             raw = nbformat.convert(nbformat.from_dict(raw), 4)
         except Exception as error:
@@ -118,28 +139,88 @@ def _notebook_cells(text: str) -> tuple[list[str], list[str]]:
 
 
 def _without_magics(code: str) -> str:
-    """IPython's magics and shell lines as plain calls, which are then not executed."""
+    """IPython's magics and shell lines as plain calls, which are then not executed.
+
+    A cell magic that runs its cell in the notebook's own names (`%%time`) is only left out.
+    """
+    first, _, rest = code.lstrip().partition("\n")
+    if first.split() and first.split()[0] in RUNS_ITS_CELL:
+        code = "\n" * (len(code) - len(code.lstrip()) + 1) + rest  # line numbers stay
     try:
         return TransformerManager().transform_cell(code)
     except SyntaxError:
         return code
 
 
-def _is_definition(node: ast.stmt) -> bool:
-    """Imports, functions, classes, constants (literals, or any value of a LONG upper-case name)."""
-    if isinstance(
-        node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef
-    ):
-        return True
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
-        return False
-    plain = all(isinstance(t, ast.Name) for t in targets)
+def _is_definition(node: ast.stmt, answers: "Answers") -> bool:
+    """Whether a statement only defines: see the top of this file."""
+    match node:
+        case ast.Import() | ast.ImportFrom() | ast.FunctionDef() | ast.ClassDef():
+            return True
+        case ast.AsyncFunctionDef() | ast.Pass():
+            return True
+        case ast.Try(body=body, orelse=other, finalbody=last):
+            inner = [*body, *other, *last, *(n for h in node.handlers for n in h.body)]
+            return all(_is_definition(n, answers) for n in inner)
+        case ast.If(body=body, orelse=other):
+            calls = any(isinstance(n, ast.Call) for n in ast.walk(node.test))
+            return not calls and all(_is_definition(n, answers) for n in [*body, *other])
+        case ast.Assign() | ast.AnnAssign() if node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = [n for t in targets for n in (t.elts if isinstance(t, ast.Tuple) else [t])]
+            if all(isinstance(n, ast.Name) for n in names):
+                return _defines(
+                    [n.id for n in names if isinstance(n, ast.Name)], node.value, answers
+                )
+    return False
+
+
+def _defines(names: list[str], value: ast.expr, answers: "Answers") -> bool:
+    """Whether `names = value` is a definition and no experiment."""
     # W and R are tensors of an experiment, BATCH is a constant
-    upper = plain and all(
-        t.id.isupper() and len(t.id) > 2 for t in targets if isinstance(t, ast.Name)
-    )
-    return plain and (upper or _is_literal(node.value))
+    if _is_literal(value) or all(n.isupper() and len(n) > 2 for n in names):
+        return True
+    if isinstance(value, ast.Lambda):
+        return True
+    asked = [answers.section.exercise(n) for n in names]
+    if all(e is not None and e.kind == "prediction" for e in asked):
+        used = {n.id for n in ast.walk(value) if isinstance(n, ast.Name)}
+        return used <= ARITHMETIC
+    called = _known(value.func, answers) if isinstance(value, ast.Call) else None
+    if isinstance(value, ast.Call) and called is not None:
+        parts = [*value.args, *(k.value for k in value.keywords)]
+        of_file = isinstance(called, type) and called.__name__ in answers.defined
+        return (called in MAKERS or of_file) and all(_is_simple(p, answers) for p in parts)
+    if isinstance(value, ast.Name | ast.Attribute):
+        return callable(_known(value, answers))
+    return False
+
+
+def _known(node: ast.expr, answers: "Answers") -> Any:
+    """What a name or dotted name stands for, or None."""
+    if isinstance(node, ast.Name):
+        return answers.names.get(node.id, getattr(builtins, node.id, None))
+    if isinstance(node, ast.Attribute):
+        return getattr(_known(node.value, answers), node.attr, None)
+    return None
+
+
+def _is_simple(node: ast.expr, answers: "Answers") -> bool:
+    """A literal, a lambda, or something that is already defined."""
+    return _is_literal(node) or isinstance(node, ast.Lambda) or _known(node, answers) is not None
+
+
+def _is_blank(node: ast.stmt) -> bool:
+    """A function whose body only raises NotImplementedError, or `name = ...`."""
+    if isinstance(node, ast.Assign):
+        return isinstance(node.value, ast.Constant) and node.value.value is Ellipsis
+    if isinstance(node, ast.ClassDef):
+        functions = [n for n in node.body if isinstance(n, ast.FunctionDef)]
+        return bool(functions) and any(_is_blank(n) for n in functions)
+    if not isinstance(node, ast.FunctionDef):
+        return False
+    last = node.body[-1]
+    return isinstance(last, ast.Raise) and "NotImplementedError" in ast.unparse(last)
 
 
 def _is_literal(value: ast.expr) -> bool:
@@ -153,8 +234,12 @@ def _names(node: ast.stmt) -> Iterator[str]:
     if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
         yield node.name
     for target in getattr(node, "targets", [getattr(node, "target", None)]):
-        if isinstance(target, ast.Name):
-            yield target.id
+        for name in target.elts if isinstance(target, ast.Tuple) else [target]:
+            if isinstance(name, ast.Name):
+                yield name.id
+    for inner in [*getattr(node, "body", []), *getattr(node, "orelse", [])]:
+        if isinstance(node, ast.If | ast.Try):
+            yield from _names(inner)
 
 
 def _syntax_problem(code: str, error: SyntaxError) -> str:
@@ -189,19 +274,55 @@ def _run_cell(answers: Answers, number: int, code: str) -> None:
         return
     file = f"<{answers.path.name}, cell {number}>"
     linecache.cache[file] = (len(code), None, _without_magics(code).splitlines(keepends=True), file)
-    for node in filter(_is_definition, tree.body):
-        try:
-            exec(compile(ast.Module([node], []), file, "exec"), answers.names)
-            answers.defined.update(_names(node))
-        except (Exception, SystemExit) as error:
-            text = f"{where}, line {node.lineno}: {type(error).__name__}: {error}"
+    for node in tree.body:
+        names = list(_names(node))
+        if not _is_definition(node, answers):
+            answers.skipped.update(dict.fromkeys(names, where))
+            continue
+        written = [n for n in names if n in answers.defined and answers.section.exercise(n)]
+        if written and _is_blank(node):
+            answers.problems.append(
+                f"{where}: the blank of {written[0]} stands below your answer and is left out"
+            )
+            continue
+        _run_statement(answers, node, file, where, names)
+
+
+def _run_statement(
+    answers: Answers, node: ast.stmt, file: str, where: str, names: list[str]
+) -> None:
+    """Execute one definition; what it raises is noted, for exercises of this section only."""
+    if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+        for alias in node.names:
+            answers.flags |= getattr(__future__, alias.name).compiler_flag
+    try:
+        code = compile(ast.Module([node], []), file, "exec", answers.flags, dont_inherit=True)
+        exec(code, answers.names)
+        answers.defined.update(names)
+        for name in names:
+            answers.broken.pop(name, None)
+    except (Exception, SystemExit) as error:
+        text = f"{where}, line {node.lineno}: {type(error).__name__}: {error}"
+        mine = [n for n in names if answers.section.exercise(n)]
+        if mine or not _of_another_section(names, answers.section):
             answers.problems.append(text)
-            answers.broken.update({n: text for n in _names(node) if answers.section.exercise(n)})
+        answers.broken.update(dict.fromkeys(mine, text))
+
+
+def _of_another_section(names: list[str], section: Section) -> bool:
+    """Whether one of these names is an exercise of another section (a file may hold several)."""
+    return any(s.exercise(n) for s in sections() if s.path != section.path for n in names)
 
 
 def code_cells(path: Path) -> tuple[list[str], list[str]]:
     """(code of every code cell, problems) of a notebook or a .py file."""
-    if not path.exists():
+    try:
+        there = path.exists()
+    except OSError:  # a symbolic link to itself
+        there = False
+    if not there and path.is_symlink():
+        raise CourseError(f"{path.name} is a link that leads nowhere: put the file itself here")
+    if not there:
         raise CourseError(f"there is no file {path}")
     text, problems = _decoded(path)
     if path.suffix == ".ipynb":
@@ -214,22 +335,41 @@ def code_cells(path: Path) -> tuple[list[str], list[str]]:
     return cells, problems + more
 
 
-def section_for(path: Path) -> Section:
-    """The section a learner's file belongs to: by its name, else by the functions it defines."""
+def sections_for(path: Path) -> list[Section]:
+    """The sections of a learner's file: by its name, else all whose functions it defines."""
     try:
-        return find_section(path.stem)
+        return [find_section(path.stem)]
     except CourseError:
         code = "\n".join(code_cells(path)[0])
-        score, best = max(
-            ((len(_exercises_in(code, s)), s) for s in sections()), key=lambda pair: pair[0]
-        )
-        if not score:
+        found = [s for s in sections() if _exercises_in(code, s)]
+        if not found:
             raise CourseError(f"{path.name} defines none of the course's exercises") from None
-        return best
+        return found
 
 
-def load_answers(path: Path, section: Section) -> Answers:
-    """Execute the definitions in `path`; names that it does not define are the reference's."""
+def blanks(path: Path, section: Section) -> set[str]:
+    """Exercises of which the file has the blank and nothing else: nothing of it need be run."""
+    blank, written = set(), set()
+    for code in code_cells(path)[0]:
+        try:
+            body = ast.parse(_without_magics(code)).body
+        except (SyntaxError, ValueError):
+            written |= set(_exercises_in(code, section))
+            continue
+        for node in body:
+            names = {n for n in _names(node) if section.exercise(n)}
+            blank |= names if _is_blank(node) else set()
+            written |= set() if _is_blank(node) else names
+    return blank - written
+
+
+def load_answers(
+    path: Path, section: Section, note: Callable[[str], object] = lambda where: None
+) -> Answers:
+    """Execute the definitions in `path`; names that it does not define are the reference's.
+
+    `note` is told which cell comes next, so that a process that dies in it can say where.
+    """
     names = {k: v for k, v in vars(section.reference()).items() if not k.startswith("__")}
     names["__name__"] = "learner"
     answers = Answers(path, section, names)
@@ -237,11 +377,13 @@ def load_answers(path: Path, section: Section) -> Answers:
     try:
         with time_limit(IMPORT_LIMIT_S):
             for number, code in enumerate(cells, 1):
+                note(f"code cell {number}")
                 _run_cell(answers, number, code)
     except OutOfTime:
         answers.problems.append(
             f"reading the definitions took over {IMPORT_LIMIT_S:.0f} s: what runs there?"
         )
+    _say_what_was_skipped(answers, cells)
     for exercise in section.exercises:
         if exercise.name not in answers.defined and exercise.kind == "prediction":
             names[exercise.name] = ...
@@ -252,6 +394,36 @@ def load_answers(path: Path, section: Section) -> Answers:
                 f" `make reset SECTION={section.number}` gives a fresh notebook and backs up yours"
             )
     return answers
+
+
+def _say_what_was_skipped(answers: Answers, cells: list[str]) -> None:
+    """Name lines that were not run, where an answer is one of them or needs one of them."""
+    skipped = {n: where for n, where in answers.skipped.items() if n not in answers.defined}
+    for name in filter(answers.section.exercise, skipped):
+        answers.broken[name] = (
+            f"{skipped[name]}: the line that makes {name} was not run, since it does more than"
+            " define something: write a `def`"
+        )
+    used = {n for n in skipped for code in cells if n in code and f"def {n}" not in code}
+    for name in sorted(used & _loaded_by_functions(cells)):
+        answers.problems.append(
+            f"{skipped[name]}: `{name} = …` was not run (only definitions are), but a function uses"
+            f" it: hand it over as an argument, or define it in the function"
+        )
+
+
+def _loaded_by_functions(cells: list[str]) -> set[str]:
+    """Global names that functions of the file read."""
+    found: set[str] = set()
+    for code in cells:
+        with contextlib.suppress(SyntaxError, ValueError):
+            for node in ast.parse(_without_magics(code)).body:
+                if isinstance(node, ast.FunctionDef):
+                    own = {n.arg for n in ast.walk(node) if isinstance(n, ast.arg)}
+                    names = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
+                    own |= {n.id for n in names if isinstance(n.ctx, ast.Store)}
+                    found |= {n.id for n in names} - own
+    return found
 
 
 def _explains(text: str) -> Callable[..., None]:

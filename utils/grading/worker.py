@@ -32,7 +32,11 @@ def main(request: dict[str, Any], out: Path) -> None:
         if request["file"] is None:
             names, broken = vars(reference), {}
         else:
-            answers = load_answers(Path(request["file"]), section)
+            answers = load_answers(
+                Path(request["file"]),
+                section,
+                lambda where: print(json.dumps({"loading": where}), file=report),
+            )
             names, broken = answers.names, answers.broken
             print(json.dumps({"problems": answers.problems}), file=report)
         for exercise in filter(None, map(section.exercise, request["exercises"])):
