@@ -68,8 +68,8 @@ saes: setup-dev ## train the language model's SAEs (hours; NLTK_DATA: a folder o
 browser: setup-dev ## drive JupyterLab in a headless Chromium
 	@$(RUN) pytest -m browser $(PYTEST_ARGS)
 
-stats: setup-dev ## repeat the exercises' tests from 20 seeds
-	@$(RUN) pytest --seeds 20 tests/part31_superposition $(PYTEST_ARGS)
+stats: setup-dev ## run the exercises' tests on the worked solutions from 30 unseen seeds
+	@$(RUN) tools.seeds $(EX) $(if $(SEEDS),--seeds $(SEEDS))
 
 mutants: setup-dev ## try the tests on wrong versions of the worked functions: EX=3.1.1
 	@$(RUN) tools.mutants $(EX)

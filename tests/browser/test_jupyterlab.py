@@ -28,7 +28,7 @@ from utils.grading.mistakes import mistakes_of, sentence
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 SECTION = find_section("3.1.1")
 EXERCISE = find_exercise("3.1.1.a")
-FORGOTTEN = sentence(mistakes_of(EXERCISE)["toy_forward__no_relu"])
+FORGOTTEN = sentence(mistakes_of(SECTION, EXERCISE)["toy_forward__no_relu"])
 TOKEN = "a-learner"
 FIGURE = """\
 import plotly.graph_objects as go
