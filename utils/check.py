@@ -127,16 +127,16 @@ def _print_progress(reports: list[SectionReport]) -> None:
 def _watch(target: str | None, against: str, device: str) -> None:
     from watchfiles import watch
 
-    places = (
-        [ROOT / against] if against in ("exercises", "solutions") else [Path(against).resolve()]
-    )
+    rooms = {"exercises": ["exercises", "work"], "solutions": ["solutions"]}
+    folders = [ROOT / room for room in rooms.get(against, [])]
+    places = [f for f in folders if f.exists()] or [Path(against).resolve()]
     run(target, against, device)
     console.print(
         f"watching {', '.join(p.name for p in places)}: save a file to check it, Ctrl-C ends"
     )
     for changes in watch(*places, raise_interrupt=False):
         for name in sorted({p for _, p in changes if Path(p).suffix in (".ipynb", ".py")}):
-            changed = [s for s in sections() if s.notebook("exercises") == Path(name)]
+            changed = [s for s in sections() if s.answers() == Path(name)]
             if ".ipynb_checkpoints" not in name and (changed or against == name):
                 run(target or changed[0].path if changed else target, against, device)
 

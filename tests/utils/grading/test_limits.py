@@ -40,7 +40,7 @@ def on_another_thread(work):
 
 def sleeps_and_swallows():
     while True:
-        try:
+        try:  # noqa: SIM105
             time.sleep(0.5)
         except:  # noqa: E722
             pass
@@ -67,7 +67,7 @@ def goes_on_from_finally():
         except BaseException as error:
             print(error)
         finally:
-            continue
+            continue  # noqa: B012
 
 
 STUBBORN = [
