@@ -6,13 +6,17 @@ N      ?= 1
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test build check watch progress hint solution script reset solutions claims bench artifacts saes doctor browser stats mutants lint setup setup-dev
+.PHONY: help lab work test build check watch progress hint solution script reset solutions claims bench artifacts saes doctor browser stats mutants lint setup setup-dev
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-lab: setup ## open JupyterLab on the exercises
-	@$(RUN) jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/exercises $(AS_ROOT) $(LAB_ARGS)
+lab: work ## open JupyterLab on your copies of the exercises, in work/
+	@$(RUN) jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/work/start.ipynb \
+	  --ContentsManager.pre_save_hook=tools.lab.as_shipped $(AS_ROOT) $(LAB_ARGS)
+
+work: setup ## make or renew the copies in work/ (for VS Code, or after a git pull)
+	@$(RUN) tools.work
 
 check: setup ## check your answers: everything, or EX=3.1.1.c, or a file with AGAINST=my.py
 	@$(RUN) utils.check $(if $(EX),"$(EX)") $(if $(AGAINST),--against "$(AGAINST)") || test $$? -eq 1

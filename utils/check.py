@@ -153,23 +153,25 @@ def _watch(target: str | None, against: str, device: str) -> None:
 
     if against == "reference":
         raise CourseError("the reference does not change: watch exercises, or a file of yours")
-    own = against not in ("exercises", "solutions")
-    place = Path(against).resolve() if own else ROOT / against
-    if not (place.parent if own else place).is_dir():
-        raise CourseError(f"there is no folder {place.parent}")
-    if not own or place.exists():
+    rooms = {"exercises": ["exercises", "work"], "solutions": ["solutions"]}
+    own = against not in rooms
+    file = Path(against).resolve()
+    # a file's folder: editors replace a file when they save it, and then it is another one
+    places = [file.parent] if own else [ROOT / r for r in rooms[against] if (ROOT / r).is_dir()]
+    if own and not file.parent.is_dir():
+        raise CourseError(f"there is no folder {file.parent}")
+    if not own or file.exists():
         run(target, against, device)
     else:
         console.print(f"{against} is not there yet: waiting for it")
-    console.print(f"watching {place.name}: save a file to check it, Ctrl-C ends")
-    # a file's folder: editors replace a file when they save it, and then it is another one
-    for changes in watch(place.parent if own else place, raise_interrupt=False):
-        names = sorted({p for _, p in changes if Path(p).suffix in (".ipynb", ".py")})
-        for name in map(Path, names):
+    watched = file.name if own else ", ".join(p.name for p in places)
+    console.print(f"watching {watched}: save a file to check it, Ctrl-C ends")
+    for changes in watch(*places, raise_interrupt=False):
+        for name in sorted({Path(p) for _, p in changes if Path(p).suffix in (".ipynb", ".py")}):
             if ".ipynb_checkpoints" in name.parts or not name.exists():
                 continue
-            changed = [s for s in sections() if not own and s.notebook(against) == name]
-            if changed or (own and name.resolve() == place):
+            changed = [s for s in sections() if not own and answer_file(s, against) == name]
+            if changed or (own and name.resolve() == file):
                 run(target or (changed[0].path if changed else None), against, device)
 
 

@@ -74,6 +74,11 @@ class Section:
         """The built notebook in `room`, "exercises" or "solutions"."""
         return ROOT / room / f"{self.path}.ipynb"
 
+    def answers(self) -> Path:
+        """The learner's notebook: the copy in work/, or in exercises/ where there is no copy."""
+        copy = self.notebook("work")
+        return copy if copy.exists() else self.notebook("exercises")
+
     def test_file(self, kind: str = "test") -> Path:
         """Its `test`, `test_claims` or `mistakes` file."""
         part, _, stem = self.path.rpartition("/")

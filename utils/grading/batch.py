@@ -39,7 +39,7 @@ def answer_file(section: Section, against: str) -> Path | None:
     if against == "reference":
         return None
     if against in ("exercises", "solutions"):
-        return section.notebook(against)
+        return section.answers() if against == "exercises" else section.notebook(against)
     path = Path(against).resolve()
     if not path.exists():
         raise CourseError(
