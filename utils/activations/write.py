@@ -5,6 +5,7 @@ Memory: one shard twice (as numbers and as the bytes of its file) and one forwar
 """
 
 import errno
+import inspect
 import json
 import re
 import shutil
@@ -52,6 +53,13 @@ def stop_layer(model: "TransformerBridge", hooks: Sequence[str]) -> int | None:
     return stop if stop < model.cfg.n_layers else None
 
 
+def _may_keep(model: "TransformerBridge") -> bool:
+    """Whether the model can leave out the logits of most positions, a third of its work."""
+    inner = getattr(model, "original_model", None)
+    known = inspect.signature(inner.forward).parameters if inner is not None else {}
+    return "logits_to_keep" in known
+
+
 @torch.no_grad()
 def capture(
     model: "TransformerBridge",
@@ -72,8 +80,12 @@ def capture(
 
     taps: list[Any] = [(name, lambda v, hook, n=name: keep(v, hook, n)) for name in hooks]
     ids = ids.to(next(model.parameters()).device)
+    stop = stop_layer(model, hooks)
+    few: dict[str, Any] = {}
+    if stop is None and all(name.startswith("blocks.") for name in hooks) and _may_keep(model):
+        few = {"logits_to_keep": 1}  # the whole model runs, and no hook needs its logits
     with torch.autocast(ids.device.type, torch.bfloat16, enabled=compute == "bfloat16"):
-        model.run_with_hooks(ids, fwd_hooks=taps, stop_at_layer=stop_layer(model, hooks))
+        model.run_with_hooks(ids, fwd_hooks=taps, stop_at_layer=stop, **few)
     for name, n in runs.items():
         if n != 1:
             raise StoreError(f"hook {name!r} ran {n} times in a forward pass, not once")

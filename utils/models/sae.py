@@ -116,10 +116,14 @@ def as_sae(sae: Any, hook_in: str | None = None, hook_out: str | None = None) ->
 
 
 def load_sae(folder: str | Path, device: str | torch.device = "cpu") -> Sae:
-    """The SAE of a folder in `sae_lens`' own format, in float32."""
+    """The SAE of a folder in `sae_lens`' own format (or its weights in 8 bits), in float32."""
     from sae_lens import SAE
 
-    return as_sae(SAE.load_from_disk(folder, device=str(device), dtype="float32"))
+    from utils.saes.packed import sae_lens_reader
+
+    return as_sae(
+        SAE.load_from_disk(folder, device=str(device), dtype="float32", converter=sae_lens_reader)
+    )
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,9 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
     Raises FloatingPointError, and leaves the old one, where a weight is NaN or infinite.
     """
-    if bad := not_finite(state["params"]):
-        raise FloatingPointError(
-            f"{bad} is not finite after step {state['n_steps']}: it is not written, and {path} is "
-            "left as it was"
-        )
+    require_finite(path, state)
     with whole(path) as part:
-        torch.save({"version": VERSION, **state}, part)
+        torch.save(state, part)
 
 
 def load_checkpoint(
@@ -44,6 +40,12 @@ def load_checkpoint(
     if not path.exists():
         return None
     state = torch.load(path, map_location=device, weights_only=True)
+    require_same(path, state, sae, train)
+    return state
+
+
+def require_same(path: Path, state: dict[str, Any], sae: SAEConfig, train: SAETrainConfig) -> None:
+    """Raise ValueError as `load_checkpoint` does."""
     changed = [] if state["version"] == VERSION else ["version"]
     for kind, cfg in (("sae", sae), ("train", train)):
         now = asdict(cfg)
@@ -59,7 +61,15 @@ def load_checkpoint(
         )
     if bad := not_finite(state["params"]):
         raise ValueError(f"{bad} in {path} is not finite: remove the file, and train again")
-    return state
+
+
+def require_finite(path: Path, state: Mapping[str, Any]) -> None:
+    """Raise FloatingPointError where a state is not fit to be written to `path`."""
+    if bad := not_finite(state["params"]):
+        raise FloatingPointError(
+            f"{bad} is not finite after step {state['n_steps']}: it is not written, and {path} is "
+            "left as it was"
+        )
 
 
 def not_finite(params: Mapping[str, Tensor]) -> str:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.torch import save_file
 
 from utils.files import whole, write
 from utils.models.sae import FOLDABLE
 from utils.saes.coder import Params, SparseCoder, decoder_norms
 from utils.saes.config import TOPK_FAMILY, Architecture, Kind, SAEConfig
+from utils.saes.packed import PACKED, SAE_CFG, WEIGHTS, read_weights, save_packed
 from utils.saes.train import needs_cut
 
 FORMAT = "6.54.12"  # of sae_lens: older numbers would be read by other rules
@@ -33,7 +33,6 @@ ALL_FIELDS = (
     *("architecture", "d_in", "d_sae", "dtype", "device", "metadata"),
     *("apply_b_dec_to_input", "normalize_activations", "reshape_activations"),
 )
-SAE_CFG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 
 
 def saved_class(cfg: SAEConfig) -> str:
@@ -86,12 +85,19 @@ def save_coder(
 ) -> None:
     """Write the coder to `folder`; `metadata` says where it belongs (hook_name, model_name, ...).
 
-    Each file is written whole, the config last.
+    Each file is written whole, the config last. `torch.int8` packs the weights (packed.py); they
+    are float32 again when they are read.
     """
-    weights = {n: v.to("cpu", dtype).contiguous() for n, v in sae_lens_weights(coder).items()}
-    text = json.dumps(_config(coder, dict(metadata or {}), dtype), indent=2) + "\n"
-    with whole(folder / WEIGHTS) as part:
-        save_file(weights, part)
+    packs = dtype == torch.int8
+    told = torch.float32 if packs else dtype
+    text = json.dumps(_config(coder, dict(metadata or {}), told), indent=2) + "\n"
+    weights = sae_lens_weights(coder)
+    if packs:
+        save_packed(weights, folder)
+    else:
+        with whole(folder / WEIGHTS) as part:
+            save_file({n: v.to("cpu", dtype).contiguous() for n, v in weights.items()}, part)
+    (folder / (WEIGHTS if packs else PACKED)).unlink(missing_ok=True)  # of an earlier save
     write(folder / SAE_CFG, text)
 
 
@@ -131,7 +137,7 @@ def load_coder(
     attention z, where the folder does not say how many there are.
     """
     config = json.loads((folder / SAE_CFG).read_text())
-    weights: dict[str, Tensor] = load_file(folder / WEIGHTS, device=str(device))
+    weights = read_weights(folder, device)
     kind, architecture = _require_readable(folder, config)
     metadata = config["metadata"]
     if config.get("reshape_activations", "none") == "hook_z":
@@ -152,7 +158,7 @@ def load_coder(
     )
     names = _param_names(cfg)
     if set(weights) != names:
-        raise ValueError(f"{folder / WEIGHTS} has {sorted(weights)}, expected {sorted(names)}")
+        raise ValueError(f"{folder} has tensors {sorted(weights)}, expected {sorted(names)}")
     params = {("encoder" if n == "W_enc" else n): w.float() for n, w in weights.items()}
     params["encoder"] = params["encoder"].T.contiguous()
     if kind == "sae" and not config.get("apply_b_dec_to_input", True):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from utils.progress import track
 from utils.saes.aux import Firing, add_dead_latents_loss
-from utils.saes.checkpoint import load_checkpoint, not_finite, save_checkpoint
+from utils.saes.checkpoint import VERSION, load_checkpoint, not_finite, save_checkpoint
 from utils.saes.coder import Params, SparseCoder, calibrate_cut
 from utils.saes.config import SAEConfig, SAETrainConfig
 from utils.saes.feed import Feed, Pair
@@ -145,6 +145,7 @@ class Trainer:
         """All that the next step depends on, for a checkpoint."""
         coder = self.coder
         return {
+            "version": VERSION,
             "sae": asdict(coder.cfg),
             "train": asdict(self.cfg),
             "n_steps": self.n_steps,

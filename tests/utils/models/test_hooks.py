@@ -302,6 +302,19 @@ def test_measures_refuse_them_too(kind, tokens, identity):
         mean_fisher(kind, rows, hook, torch.Generator())
 
 
+@both_kinds
+def test_capture_is_the_cache_whether_logits_are_kept_or_not(kind, tokens):
+    """the last block's hooks need the whole model, but not its logits"""
+    from utils.activations.write import capture
+
+    hooks = [f"blocks.{kind.cfg.n_layers - 1}.{site}" for site in ("mlp.hook_in", "hook_mlp_out")]
+    cache = kind.run_with_cache(tokens)[1]
+    for hook, value in capture(kind, tokens, hooks).items():
+        torch.testing.assert_close(value, cache[hook])
+    logits = capture(kind, tokens, ["unembed.hook_out", *hooks])["unembed.hook_out"]
+    assert logits.shape[:2] == tokens.shape
+
+
 def test_a_hook_of_the_caller_that_never_runs_is_an_error(model, tokens, identity):
     good = identity("blocks.0.hook_resid_post", 24)
     with pytest.raises(HookMissing, match="nothing passed through it"):

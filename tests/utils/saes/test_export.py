@@ -131,6 +131,43 @@ def test_saved__in_half_precision_loads(sae_lens, dtype, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("architecture", "kind"),
+    [("topk", "sae"), ("gated", "sae"), ("batchtopk", "sae"), ("batchtopk", "skip_transcoder")],
+)
+def test_saved__in_8_bits_is_within_half_a_step(sae_lens, architecture, kind, tmp_path):
+    """Every entry, by the scale of its latent; both loaders read the same."""
+    from utils.models.sae import load_sae
+    from utils.saes.packed import PACKED, pack, read_weights
+
+    hooks = {"hook_name": "blocks.0.mlp.hook_in", "hook_name_out": "blocks.0.hook_mlp_out"}
+    coder, x = coder_of(architecture, kind, "average_norm"), rows()
+    coder.params["W_dec"][7] = 0  # a row of zeros has no scale
+    save_coder(coder, tmp_path / "exact", hooks)
+    save_coder(coder, tmp_path / "a", hooks, torch.int8)
+    exact, packed = read_weights(tmp_path / "exact"), read_weights(tmp_path / "a")
+    assert exact.keys() == packed.keys()
+    for name, value in exact.items():
+        axis = 0 if name == "W_enc" else -1
+        step = value.abs().amax(dim=axis, keepdim=True) / 127 if value.ndim == 2 else 0
+        assert ((packed[name] - value).abs() <= step / 2 + 1e-7).all(), name
+        assert packed[name].dtype == torch.float32 and packed[name].is_contiguous()
+    mine, theirs = load_coder(tmp_path / "a"), load_sae(tmp_path / "a")
+    assert theirs.hook_out == hooks["hook_name_out"]
+    with torch.no_grad():
+        out = theirs.decode(theirs.encode(x), x)
+    torch.testing.assert_close(out, reconstruct(mine, x), **CLOSE)
+    error = (reconstruct(mine, x) - reconstruct(coder, x)).square().sum()
+    assert error < 0.01 * reconstruct(coder, x).square().sum()
+    assert {v.dtype for k, v in pack(exact).items() if k[:2] == "W_" and k[-5:] != "scale"} == {
+        torch.int8
+    }
+    with pytest.raises(FileNotFoundError):  # not silently whole numbers
+        sae_lens.SAE.load_from_disk(tmp_path / "a")
+    save_coder(coder, tmp_path / "a", hooks)
+    assert not (tmp_path / "a" / PACKED).exists()
+
+
 @pytest.mark.parametrize("architecture", ["topk", "gated"])
 def test_saved__what_sae_lens_has_no_class_for_is_refused(architecture, tmp_path):
     with pytest.raises(ValueError, match=f"no {architecture} transcoder"):
@@ -297,7 +334,7 @@ def test_load__refuses_tensors_that_it_does_not_know(tmp_path):
     file = tmp_path / "sae_weights.safetensors"
     weights = load_file(file)
     save_file({**weights, "scaling_factor": torch.ones(40)}, file)
-    with pytest.raises(ValueError, match=r"'scaling_factor'\], expected \['W_dec"):
+    with pytest.raises(ValueError, match=r"has tensors .*'scaling_factor'\], expected \['W_dec"):
         load_coder(tmp_path)
 
 
