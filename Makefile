@@ -3,10 +3,16 @@ PYTHON ?= python3
 SETUP   = $(PYTHON) -I -S tools/setup.py
 RUN     = .venv/bin/python -m
 N      ?= 1
+# a value for the shell as one word, whatever is in it; nothing where it is empty
+word    = $(if $(strip $(1)),'$(subst ','\'',$(1))')
+option  = $(if $(strip $(2)),$(1) $(call word,$(2)))
+CHECK   = $(RUN) utils.check $(call word,$(EX))
+# status 1 says "not all passed": no fault of make's. 2 and above are real failures
+PEOPLE  = || test $$? -eq 1
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test build check watch progress hint script reset solutions claims bench artifacts saes doctor browser stats lint setup setup-dev
+.PHONY: help lab test build check watch progress hint solution script reset solutions claims bench artifacts saes doctor browser stats lint setup setup-dev
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -15,22 +21,25 @@ lab: setup ## open JupyterLab on the exercises
 	@$(RUN) jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/exercises $(AS_ROOT) $(LAB_ARGS)
 
 check: setup ## check your answers: everything, or EX=3.1.1.c, or a file with AGAINST=my.py
-	@$(RUN) utils.check $(EX) $(if $(AGAINST),--against $(AGAINST))
+	@$(CHECK) $(call option,--against,$(AGAINST)) $(PEOPLE)
 
 watch: setup ## check again whenever you save
-	@$(RUN) utils.check $(EX) --watch $(if $(AGAINST),--against $(AGAINST))
+	@$(CHECK) --watch $(call option,--against,$(AGAINST))
 
 progress: setup ## show how far you are
-	@$(RUN) utils.check --progress
+	@$(RUN) utils.check --progress $(call option,--against,$(AGAINST)) $(PEOPLE)
 
 hint: setup ## show a hint: EX=3.1.1.c, the next one with N=2
-	@$(RUN) utils.check $(EX) --hint $(N)
+	@$(CHECK) $(call option,--hint,$(N))
+
+solution: setup ## show one way to write it: EX=3.1.1.c
+	@$(CHECK) --solution
 
 script: setup ## write a section as a Python file, for any editor: SECTION=3.1.1
-	@$(RUN) tools.script $(SECTION)
+	@$(RUN) tools.script $(call word,$(SECTION))
 
 reset: setup ## start a section again, with a backup: SECTION=3.1.1
-	@$(RUN) tools.reset $(SECTION)
+	@$(RUN) tools.reset $(call word,$(SECTION))
 
 doctor: ## explain this machine: what works, what doesn't, and the cure
 	@$(SETUP) --doctor
