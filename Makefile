@@ -4,9 +4,9 @@ SETUP   = $(PYTHON) -I -S tools/setup.py
 RUN     = .venv/bin/python -m
 N      ?= 1
 # a value for the shell as one word, whatever is in it; nothing where it is empty
-word    = $(if $(strip $(1)),'$(subst ','\'',$(1))')
-option  = $(if $(strip $(2)),$(1) $(call word,$(2)))
-CHECK   = $(RUN) utils.check $(call word,$(EX))
+quoted  = $(if $(strip $(1)),'$(subst ','\'',$(1))')
+option  = $(if $(strip $(2)),$(1) $(call quoted,$(2)))
+CHECK   = $(RUN) utils.check $(call quoted,$(EX))
 # status 1 says "not all passed": no fault of make's. 2 and above are real failures
 PEOPLE  = || test $$? -eq 1
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -36,10 +36,10 @@ solution: setup ## show one way to write it: EX=3.1.1.c
 	@$(CHECK) --solution
 
 script: setup ## write a section as a Python file, for any editor: SECTION=3.1.1
-	@$(RUN) tools.script $(call word,$(SECTION))
+	@$(RUN) tools.script $(call quoted,$(SECTION))
 
 reset: setup ## start a section again, with a backup: SECTION=3.1.1
-	@$(RUN) tools.reset $(call word,$(SECTION))
+	@$(RUN) tools.reset $(call quoted,$(SECTION))
 
 doctor: ## explain this machine: what works, what doesn't, and the cure
 	@$(SETUP) --doctor
