@@ -3,10 +3,16 @@ PYTHON ?= python3
 SETUP   = $(PYTHON) -I -S tools/setup.py
 RUN     = .venv/bin/python -m
 N      ?= 1
+# a value for the shell as one word, whatever is in it; nothing where it is empty
+quoted  = $(if $(strip $(1)),'$(subst ','\'',$(1))')
+option  = $(if $(strip $(2)),$(1) $(call quoted,$(2)))
+CHECK   = $(RUN) utils.check $(call quoted,$(EX))
+# status 1 says "not all passed": no fault of make's. 2 and above are real failures
+PEOPLE  = || test $$? -eq 1
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab work test build check watch progress hint solution script reset solutions claims bench artifacts saes doctor browser stats mutants lint setup setup-dev
+.PHONY: help lab test build check watch progress hint solution script reset solutions claims bench artifacts saes doctor browser stats lint setup setup-dev
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -19,25 +25,25 @@ work: setup ## make or renew the copies in work/ (for VS Code, or after a git pu
 	@$(RUN) tools.work
 
 check: setup ## check your answers: everything, or EX=3.1.1.c, or a file with AGAINST=my.py
-	@$(RUN) utils.check $(if $(EX),"$(EX)") $(if $(AGAINST),--against "$(AGAINST)") || test $$? -eq 1
+	@$(CHECK) $(call option,--against,$(AGAINST)) $(PEOPLE)
 
 watch: setup ## check again whenever you save
-	@$(RUN) utils.check $(if $(EX),"$(EX)") --watch $(if $(AGAINST),--against "$(AGAINST)")
+	@$(CHECK) --watch $(call option,--against,$(AGAINST))
 
 progress: setup ## show how far you are
-	@$(RUN) utils.check --progress || test $$? -eq 1
+	@$(RUN) utils.check --progress $(call option,--against,$(AGAINST)) $(PEOPLE)
 
 hint: setup ## show a hint: EX=3.1.1.c, the next one with N=2
-	@$(RUN) utils.check $(if $(EX),"$(EX)") --hint $(N)
+	@$(CHECK) $(call option,--hint,$(N))
 
-solution: setup ## show one worked solution: EX=3.1.1.c
-	@$(RUN) utils.check $(if $(EX),"$(EX)") --solution
+solution: setup ## show one way to write it: EX=3.1.1.c
+	@$(CHECK) --solution
 
 script: setup ## write a section as a Python file, for any editor: SECTION=3.1.1
-	@$(RUN) tools.script "$(SECTION)"
+	@$(RUN) tools.script $(call quoted,$(SECTION))
 
 reset: setup ## start a section again, with a backup: SECTION=3.1.1
-	@$(RUN) tools.reset "$(SECTION)"
+	@$(RUN) tools.reset $(call quoted,$(SECTION))
 
 doctor: ## explain this machine: what works, what doesn't, and the cure
 	@$(SETUP) --doctor
