@@ -12,7 +12,7 @@ PEOPLE  = || test $$? -eq 1
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test build check watch progress hint solution script reset solutions claims bench artifacts saes doctor browser stats lint setup setup-dev
+.PHONY: help lab test build check watch progress hint solution script reset solutions claims bench artifacts saes doctor browser stats mutants lint setup setup-dev
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -82,7 +82,7 @@ stats: setup-dev ## run the exercises' tests on the worked solutions from 30 uns
 	@$(RUN) tools.seeds $(EX) $(if $(SEEDS),--seeds $(SEEDS))
 
 mutants: setup-dev ## try the tests on wrong versions of the worked functions: EX=3.1.1
-	@$(RUN) tools.mutants $(EX)
+	@$(RUN) tools.mutants $(call quoted,$(EX))
 
 lint: setup-dev ## ruff and mypy
 	@$(RUN) ruff check . && $(RUN) ruff format --check . && $(RUN) mypy

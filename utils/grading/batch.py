@@ -56,7 +56,7 @@ def answer_file(section: Section, against: str) -> Path | None:
     if against == "reference":
         return None
     if against in ("exercises", "solutions"):
-        return section.notebook(against)
+        return section.answers() if against == "exercises" else section.notebook(against)
     path = Path(against)
     if not path.exists() and not path.is_symlink():
         raise CourseError(

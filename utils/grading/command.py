@@ -125,7 +125,8 @@ def watch(
     watched: dict[Path, str | None]
     if against in ("exercises", "solutions"):
         chosen, _ = find_target(target, sections())
-        watched = {s.notebook(against): target or s.number for s in chosen}
+        files = {s.number: answer_file(s, against) for s in chosen}
+        watched = {path: target or number for number, path in files.items() if path}
         _try(check, target)
     else:
         watched = {Path(against).absolute(): target}

@@ -20,10 +20,6 @@ from utils.grading.cells import Cell, read_cells
 from utils.grading.limits import OutOfTime, no_process_exit, time_limit
 from utils.grading.statements import Statement, needed, statements
 
-RUNS_ITS_CELL = ("%%time", "%%capture")
-# what a definition may call: these make a function or module out of others and do no work
-MAKERS = (functools.partial, functools.lru_cache, functools.cache, functools.wraps)
-ARITHMETIC = {"abs", "round", "min", "max", "sum", "float", "int", "str", "math", "len"}
 IMPORT_LIMIT_S = 60.0  # for everything that runs when the definitions are read
 VALUE_LIMIT_S = 5.0  # for one value that an answer needs: an experiment takes longer
 
