@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from utils.data.corpus import Rows, corpus_sample, rows_of
+from utils.data.corpus import Rows, corpus_sample, join, rows_of
 from utils.progress import track
 
 if TYPE_CHECKING:
@@ -23,22 +23,33 @@ Answer = Callable[[Tensor], Tensor]
 def sample_rows(loaded: "Loaded", n: int, seed: int) -> Rows:
     """`n` rows of text for this model, drawn at random: the course's sample, encoded for it.
 
-    The story models get fresh stories of their grammar.
+    The story models get fresh stories of their grammar, since they know no other words.
     """
     gen = torch.Generator().manual_seed(seed)
-    if loaded.name.startswith("tiny_story"):
-        from utils.data.stories.sample import story_rows
+    if loaded.name.startswith("tiny_"):
+        from utils.data.stories.sample import sample_tokens
 
-        return story_rows(loaded.tokenizer, n, seed)
+        ids = sample_tokens(n, int(loaded.model.cfg.n_ctx), gen)
+        return Rows(ids, torch.ones_like(ids, dtype=torch.bool), torch.arange(n))
     rows = _text_rows(loaded)
     chosen = torch.randperm(len(rows), generator=gen)[:n]
     return Rows(rows.ids[chosen], rows.mask[chosen], rows.document[chosen])
 
 
 def _text_rows(loaded: "Loaded") -> Rows:
-    """The shipped text; decoded and encoded again for another tokenizer than SmolLM2's."""
+    """The shipped text as rows; decoded and encoded again for another tokenizer than SmolLM2's."""
     documents, tokenizer = corpus_sample(), loaded.tokenizer
-    return rows_of(documents, tokenizer.bos_token_id, tokenizer.pad_token_id or 0, LENGTH)
+    if not loaded.name.startswith("SmolLM2"):
+        from transformers import AutoTokenizer
+
+        from utils.models import smollm2
+
+        ours = AutoTokenizer.from_pretrained(smollm2.checkpoint(), local_files_only=True)
+        texts = [ours.decode(documents.document(i)) for i in range(len(documents))]
+        pieces = [torch.tensor(tokenizer.encode(text, add_special_tokens=False)) for text in texts]
+        documents = join([(piece, 0) for piece in pieces], ("sample",))
+    pad = tokenizer.pad_token_id
+    return rows_of(documents, tokenizer.bos_token_id, 0 if pad is None else pad, LENGTH)
 
 
 @dataclass(frozen=True)
@@ -73,13 +84,16 @@ def measure(
             logits = clean
             if name != "clean":
 
-                def put(value: Tensor, hook: object, name: str = name, keep: Tensor = keep) -> Tensor:
+                def put(
+                    value: Tensor, hook: object, name: str = name, keep: Tensor = keep
+                ) -> Tensor:
                     where = keep.reshape(*keep.shape, *(1,) * (value.ndim - 2))
                     return torch.where(where, answers[name](value), value)
 
                 logits = model.run_with_hooks(batch, fwd_hooks=[(hook, put)])
             loss, count = loss_per_row(logits, batch, keep)
-            parts[name].append(Cost(loss, kl_per_row(clean[:, :-1], logits[:, :-1], keep[:, :-1] & keep[:, 1:]), count))
+            both = keep[:, :-1] & keep[:, 1:]  # the same predictions as the loss
+            parts[name].append(Cost(loss, kl_per_row(clean[:, :-1], logits[:, :-1], both), count))
     return {name: _joined(costs) for name, costs in parts.items()}
 
 

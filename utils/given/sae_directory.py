@@ -1,4 +1,4 @@
-"""Which SAEs there are: the directory that ships inside `sae_lens`, and the course's own, as rows."""
+"""Which SAEs there are, as rows: `sae_lens`' directory (it ships with the library), and ours."""
 
 import json
 import re
@@ -64,7 +64,9 @@ def _measured_l0(folder: Any) -> float | None:
     if not card.exists():
         return None
     metrics = json.loads(card.read_text())["metrics"]
-    return next((m["l0"] for name in ("speeches", "held_out") if "l0" in (m := metrics.get(name, {}))), None)
+    return next(
+        (m["l0"] for name in ("speeches", "held_out") if "l0" in (m := metrics.get(name, {}))), None
+    )
 
 
 def show_table(rows: Sequence[SaeRow], most: int = 12) -> None:
