@@ -807,15 +807,15 @@ def share_interval(
 # drawing them apart would lose that.
 
 # %% [markdown] tags=["task"]
-# In the picture to come the SAE is spliced in at every token but the first. The same predictions are
-# scored by the loss and by the divergence, both against an ablation with zeros. Which share is
-# larger?
+# The SAE is spliced in at every token but the first, on the 32 rows from before. It cannot know better
+# than the model. On how many of the predictions will the loss with the SAE be *lower* than the clean
+# loss?
 
 
-# %% tags=["predict"] exercise="3.2.1.P3" title="Loss or divergence" difficulty=3 importance=3 minutes=3 skill="what a metric cannot see" choices=["the loss recovered is larger", "the divergence recovered is larger", "they are equal within 0.001"]
-predict_metric = "the loss recovered is larger"
+# %% tags=["predict"] exercise="3.2.1.P3" title="By luck" difficulty=3 importance=3 minutes=3 skill="what a metric averages" choices=["on less than 5 % of them", "on 5 % to 20 %", "on more than 20 %"]
+predict_lucky = "on more than 20 %"
 
-# %% tags=["demo"] reveals=["predict_metric"] experiment="recovered" results=["ce", "kl", "ce_interval", "kl_interval"]
+# %% tags=["demo"] reveals=["predict_lucky"] experiment="recovered" results=["ce", "kl", "ce_interval", "kl_interval", "lucky"]
 if __name__ == "__main__":
     gen = torch.Generator().manual_seed(0)
     measured = measure(
@@ -833,11 +833,19 @@ if __name__ == "__main__":
     print(f"loss: clean {nats[0]:.3f}, with the SAE {nats[1]:.3f}, with zeros {nats[2]:.3f}")
     print(f"recovered of the loss {ce:.4f} ({ce_interval[0]:.4f} to {ce_interval[1]:.4f})")
     print(f"recovered of the divergence {kl:.4f} ({kl_interval[0]:.4f} to {kl_interval[1]:.4f})")
+    change = (ours.token_loss - clean.token_loss)[clean.counted]
+    lucky = float((change < 0).float().mean())
+    helped, harmed = change.clamp(max=0).mean(), change.clamp(min=0).mean()
+    print(
+        f"the SAE lowers the loss of {lucky:.0%} of the predictions: {helped:+.3f} and {harmed:+.3f}"
+    )
 
 # %% [markdown]
-# Why the difference? On a token that the model had predicted badly, the SAE may by chance help: the
-# loss goes *down* there and makes up for harm elsewhere. The divergence never goes below 0. It counts
-# every change as a loss.
+# On a third of the predictions the SAE helps, by luck: it moves probability about, and some of it
+# lands on the right token. The loss adds gains and losses up, so a part of the harm is hidden. On
+# another text the luck is another one. The divergence never goes below 0: every change counts as a
+# loss. On these rows both recovered shares agree within their intervals; on speeches, which
+# the cards in `artifacts/` report, the divergence says 0.971 and the loss 0.977.
 #
 # ## 6 · The first token
 
@@ -1033,26 +1041,27 @@ predict_worst = "the shuffled decoder"
 if __name__ == "__main__":
     gen = torch.Generator().manual_seed(1)
     x = model.run_with_cache(ids, names_filter=[sae.hook_in])[1][sae.hook_in]
-    tokens_x, b_dec = x[mask], sae.sae.b_dec
-    mean = tokens_x.mean(dim=0)
-    W_random = random_rows_like(sae.sae.W_dec, gen)
+    b_dec, mean = sae.sae.b_dec, x[mask].mean(dim=0)
+    # it reads along the random directions that it writes, with the SAE's own norms
+    W_random, norms_in = random_rows_like(sae.sae.W_dec, gen), sae.sae.W_enc.norm(dim=0)
+    W_in = (W_random / W_random.norm(dim=1, keepdim=True)).T * norms_in
     W_shuffled = shuffled_rows(sae.sae.W_dec, gen)
-    threshold = threshold_for_l0((tokens_x - b_dec) @ W_random.T, round(l0))
+    threshold = threshold_for_l0((x[mask] - b_dec) @ W_in, round(l0))
 
     def random_sae(v: Tensor) -> Tensor:
         """As many active latents as ours, with directions that mean nothing."""
-        z = (v - b_dec) @ W_random.T
-        return (z * (z > threshold)) @ W_random + b_dec
+        z = (v - b_dec) @ W_in
+        return jumprelu_latents(z, torch.full_like(b_enc, threshold)) @ W_random + b_dec
 
-    answers = {
-        "zeros": torch.zeros_like,
-        "SAE": lambda v: sae.decode(sae.encode(v), v),
+    b_enc = torch.zeros(len(W_random))
+    controls = {
         "identity": lambda v: v,
         "mean": lambda v: mean.expand_as(v),
         "random SAE": random_sae,
         "shuffled decoder": lambda v: sae.encode(v) @ W_shuffled + b_dec,
     }
-    measured = measure(model, ids, mask, sae.hook_out, answers, loss_per_row, kl_per_row)
+    measured |= measure(model, ids, mask, sae.hook_out, controls, loss_per_row, kl_per_row)
+    answers = {"zeros": torch.zeros_like, "SAE": lambda v: sae.decode(sae.encode(v), v), **controls}
     table = []
     for name, answer in answers.items():
         cost = measured[name].loss - measured["clean"].loss
@@ -1066,10 +1075,13 @@ if __name__ == "__main__":
 # The identity row checks the whole machine: 1, and nothing else, or something is wrong. The zeros row
 # is 0 by definition.
 #
-# The controls say what 0.98 is worth. Forgetting everything about the token but the mean recovers
-# part of the loss already. Whoever takes zeros as the anchor gives every SAE that part for free. A
-# control that is *worse* than zeros is no accident either: to write 40 wrong things into the residual
-# stream, at full strength, harms the model more than to write nothing.
+# The controls say what 0.98 is worth. Forgetting all about the token but the mean recovers 0.39 of the
+# loss, so whoever takes zeros as the anchor gives every SAE that part for free. The random SAE recovers
+# 0.6, although its explained variance is *below* that of the mean: among 4,608 random directions in
+# 576 dimensions there are always 40 that lie near the activation, and their sum points roughly its
+# way, at the wrong length, which the next norm divides away. Nothing in it means anything. The
+# shuffled decoder has better directions than the random one, and does worse than the mean: what
+# counts is that a latent writes what it reads.
 #
 # ## What you should be able to do now
 #

@@ -1352,15 +1352,16 @@ def predict_ratios__lower():
     return "lower by more than 0.01"
 
 
-def predict_metric__kl_larger():
-    """The divergence counts every change as harm. The loss forgives changes that happen to help."""
-    return "the divergence recovered is larger"
+def predict_lucky__hardly_ever():
+    """One would think so: the SAE only removes information. But it moves all probabilities a
+    little, and a token that the model found unlikely can become more likely by it."""
+    return "on less than 5 % of them"
 
 
-def predict_metric__equal():
-    """Close, but not equal: the difference is larger than the intervals are wide on 32 rows or
-    more."""
-    return "they are equal within 0.001"
+def predict_lucky__sometimes():
+    """More often than that: errors of the SAE are hardly related to what is right, so they help
+    nearly as often as they harm. What they do by harm is larger."""
+    return "on 5 % to 20 %"
 
 
 def predict_two_vectors__little():

@@ -1,7 +1,7 @@
 """Text for a model, and what several answers at one hook cost it, row by row."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import torch
@@ -59,6 +59,8 @@ class Cost:
     loss: Float[Tensor, " row"]  # nats
     kl: Float[Tensor, " row"]  # divergence from the clean run
     count: Int[Tensor, " row"]  # predictions
+    token_loss: Float[Tensor, "row pos"]  # of every token but the last, counted or not
+    counted: Bool[Tensor, "row pos"]
 
 
 @torch.no_grad()
@@ -93,9 +95,13 @@ def measure(
                 logits = model.run_with_hooks(batch, fwd_hooks=[(hook, put)])
             loss, count = loss_per_row(logits, batch, keep)
             both = keep[:, :-1] & keep[:, 1:]  # the same predictions as the loss
-            parts[name].append(Cost(loss, kl_per_row(clean[:, :-1], logits[:, :-1], both), count))
+            kl = kl_per_row(clean[:, :-1], logits[:, :-1], both)
+            nats = torch.nn.functional.cross_entropy(
+                logits[:, :-1].transpose(1, 2), batch[:, 1:], reduction="none"
+            )
+            parts[name].append(Cost(loss, kl, count, nats, both))
     return {name: _joined(costs) for name, costs in parts.items()}
 
 
 def _joined(costs: list[Cost]) -> Cost:
-    return Cost(*(torch.cat([getattr(c, name) for c in costs]) for name in ("loss", "kl", "count")))
+    return Cost(*(torch.cat([getattr(c, f.name) for c in costs]) for f in fields(Cost)))
