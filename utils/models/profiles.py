@@ -9,6 +9,7 @@
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -42,6 +43,15 @@ def profile(name: str | None = None) -> Profile:
         if chosen == known:
             return known
     raise ValueError(f"there is no profile {chosen!r}: choose {', '.join(PROFILES)}")
+
+
+def describe(loaded: Loaded, saes: Sequence[Sae]) -> str:
+    """What a notebook works with: the profile, the model, and each SAE's place and size."""
+    lines = [f"profile {profile()}: {loaded.name}, {loaded.n_layers} layers, on {loaded.device}"]
+    for sae in saes:
+        where = sae.hook_in if not sae.is_transcoder else f"{sae.hook_in} to {sae.hook_out}"
+        lines.append(f"{sae.kind} SAE at {where}: {sae.n_latents:,} latents")
+    return "\n".join(lines)
 
 
 def artifacts() -> Path:
