@@ -34,7 +34,7 @@ progress: setup ## show how far you are
 	@$(RUN) utils.check --progress $(call option,--against,$(AGAINST)) $(PEOPLE)
 
 hint: setup ## show a hint: EX=3.1.1.c, the next one with N=2
-	@$(CHECK) $(call option,--hint,$(N))
+	@$(CHECK) --hint $(call quoted,$(or $(strip $(N)),1))
 
 solution: setup ## show one way to write it: EX=3.1.1.c
 	@$(CHECK) --solution

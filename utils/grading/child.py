@@ -22,6 +22,7 @@ START_S = 120.0  # for a child to import torch and the section, on a slow disk
 READ_S = 120.0  # for one statement of the learner's file; the child itself gives up earlier
 EXERCISE_S = 90.0  # for all tests of one exercise
 LINE = 4_000_000  # bytes; a report is a few thousand
+COMMAND = (sys.executable, "-m", "utils.grading.worker")
 MUCH_GB = 1.5  # torch and the course take a third of that
 
 
@@ -36,7 +37,7 @@ class Child:
         env = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
         self.grown_before = _peak_of_children()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "utils.grading.worker"],
+            COMMAND,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=env, start_new_session=True,
         )  # fmt: skip
