@@ -32,6 +32,14 @@ class CheckFailed(AssertionError):
     """A property that does not hold; its text is written for the learner."""
 
 
+class GradientLost(CheckFailed):
+    """No gradient reaches some arguments; `grads` has those that there are, else None."""
+
+    def __init__(self, message: str, grads: list[Tensor | None]) -> None:
+        super().__init__(message)
+        self.grads = grads
+
+
 def fail(message: str) -> None:
     """Fail the test with this text."""
     __tracebackhide__ = True
@@ -258,7 +266,8 @@ def plain_vjp(
     grads = torch.autograd.grad(outs, [leaves[i] for i in wrt], ups, allow_unused=True)
     for i, grad in zip(wrt, grads, strict=True):
         if grad is None:
-            fail(f"no gradient reaches argument {i + 1}: is it used, and never detached?")
+            says = f"no gradient reaches argument {i + 1}: is it used, and never detached?"
+            raise GradientLost(says, list(grads))
     return [g for g in grads if g is not None]
 
 

@@ -19,7 +19,7 @@ from utils.grading.implementation import ATOL, RTOL, Behaviour, Call, frozen, sa
 Pair = tuple[Tensor, Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """One call: what the learner's function did and what the reference does."""
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from utils.testing import AWAITED, Judge, plain_vjp
+from utils.testing import AWAITED, GradientLost, Judge, plain_vjp
 
 RTOL, ATOL = 1e-4, 1e-6  # two programs for the same wrong formula differ by rounding only
 ADDRESS = re.compile(r"0x[0-9a-f]+")
@@ -90,6 +90,7 @@ def observe(
     except Exception as error:
         did = Behaviour(
             frozen(outs[0]) if outs else None,
+            frozen(error.grads) if isinstance(error, GradientLost) else None,
             error=type(error),
             text=ADDRESS.sub("0x", str(error)),
             problem=judge(error) if judge else None,

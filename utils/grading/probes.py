@@ -59,7 +59,7 @@ def _wanted(case: Case) -> list[str]:
 def detached(wrong: Sequence[Case], _cases: Sequence[Case]) -> str | None:
     """Right values without their gradient, or with a part of it only."""
     lost: set[str] = set()
-    cut = partly = False
+    cut = False
     for case in wrong:
         if not right_values(case) or case.right.error:
             return None
@@ -70,18 +70,10 @@ def detached(wrong: Sequence[Case], _cases: Sequence[Case]) -> str | None:
                 return None
             cut = True
         elif case.did.grads is None:
-            grown = [t.requires_grad for t in _tensors(case.did.out)]
-            cut, partly = cut or not all(grown) or not grown, partly or (all(grown) and bool(grown))
-            lost |= {*_wanted(case)} if all(grown) else set()
+            cut = True
         else:
-            partly = True
-            lost |= {
-                name
-                for name, m, r in zip(
-                    _wanted(case), case.did.grads, case.right.grads or (), strict=False
-                )
-                if not same(m, r)
-            }
+            named = zip(_wanted(case), case.did.grads, case.right.grads or (), strict=False)
+            lost |= {name for name, m, r in named if not same(m, r)}
     if cut:
         return (
             "The values are right, but no gradient flows back through your result. Look for"
@@ -91,7 +83,7 @@ def detached(wrong: Sequence[Case], _cases: Sequence[Case]) -> str | None:
     return (
         f"The values are right, but the gradient by {_quoted(sorted(lost))} is not. Is one of the"
         " places where it is used detached, copied into a new tensor, or rounded?"
-        if partly and lost
+        if lost
         else None
     )
 
