@@ -17,6 +17,7 @@ from utils.sae_metrics import (
     mmcs,
     recovered,
     standard_error,
+    together,
 )
 
 
@@ -324,3 +325,32 @@ def test_a_misspelt_hook_is_an_error(model, rows):
 
     with pytest.raises(HookMissing):
         in_model(model, rows, Linear("blocks.1.hook_resid_pots", "blocks.1.hook_resid_pots"))
+
+
+def test_together__one_sae_costs_what_it_costs_alone(model, rows):
+    alone, both = (
+        in_model(model, rows, Linear(scale=0.5)),
+        together(model, rows, [Linear(scale=0.5)]),
+    )
+    for name, value in both.numbers().items():
+        assert value == pytest.approx(getattr(alone, name)), name
+
+
+def test_together__identities_cost_nothing_and_zeros_recover_nothing(model, rows):
+    hooks = ["blocks.0.hook_mlp_out", MLP_OUT, "blocks.2.hook_mlp_out"]
+    none = together(model, rows, [Linear(hook, hook) for hook in hooks])
+    assert none.loss_sae == pytest.approx(none.loss_clean) and none.kl_recovered == pytest.approx(1)
+    zeros = together(model, rows, [Linear(hook, hook, 0.0) for hook in hooks])
+    assert zeros.loss_sae == pytest.approx(zeros.loss_ablated) and zeros.kl_sae > 0
+    one = together(model, rows, [Linear(hooks[1], hooks[1], 0.0)])
+    assert zeros.kl_sae != pytest.approx(one.kl_sae)
+
+
+def test_together__an_sae_further_up_reads_what_lies_below(model, rows):
+    """The MLP itself, above a transcoder that writes zeros: the same as zeros below alone."""
+    below = "blocks.0.hook_mlp_out"
+    mlp = model.blocks[1].mlp.original_component
+    both = together(model, rows, [Linear(below, below, 0.0), Linear(MLP_IN, MLP_OUT, 1.0, mlp)])
+    alone = together(model, rows, [Linear(below, below, 0.0)])
+    assert both.loss_sae == pytest.approx(alone.loss_sae, rel=1e-5)
+    assert both.loss_ablated != pytest.approx(alone.loss_ablated)
