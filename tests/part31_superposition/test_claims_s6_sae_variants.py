@@ -321,6 +321,29 @@ def test_dead_aux_loss__claim_11(device, record_claim, claim_seeds):
     assert min(found[4]) >= 1.7 * max(found[0])
 
 
+def test_topk_acts__names_a_latent_for_nothing(device, record_claim, claim_seeds):
+    """TopK with k = 1 keeps one latent for rows in which no feature is on."""
+    seeds = claim_seeds(SEEDS[:3])
+    W, gen = twenty_in_eight(seeds, device), generator(seeds[0], device)
+    kind, settings = s6.topk_sae(s6.topk_acts, 1), TrainConfig(1600, 256, 0.01, "linear")
+    draw = partial(s5.hidden_activations, W, 0.05, 256)
+    params = s6.train_architecture(kind, draw, 20, settings, gen)
+    h = s5.hidden_activations(W, 0.05, 10_000, gen)
+    on, empty = s6.run_sae(kind, params, h)[0] > 0, (h == 0).all(dim=-1)
+    often = on.float().mean(dim=0)
+    top = on.gather(2, often.argmax(dim=-1).expand(len(h), -1)[..., None])[..., 0]
+    share = (top & empty).sum(dim=0) / empty.sum(dim=0)
+    record_claim(
+        number=11, paper="found here",
+        claim="TopK with k = 1 names one and the same latent for every empty row",
+        measured=f"share of the empty rows on which the most frequent latent is on, least of "
+        f"{len(W)} models: {share.min():.3f}; its frequency {often.amax(dim=-1).min():.2f} to "
+        f"{often.max():.2f}",
+        tolerance="at least 0.95 of the empty rows", seeds=seeds,
+    )  # fmt: skip
+    assert share.min() >= 0.95
+
+
 def test_matryoshka_loss__absorption(ref, device, record_claim, claim_seeds):
     """Nested reconstructions fill the holes; but fewer features have a latent of their own."""
     seeds = claim_seeds(SEEDS)
