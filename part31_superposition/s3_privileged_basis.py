@@ -1044,8 +1044,8 @@ if __name__ == "__main__":
 #
 # **What the maps do not show.** Each cell is the best of three starts of one run. Over five seeds
 # the fraction of a single cell moved by up to 0.6 near the border, and a count by up to three
-# features. What stays: pure for $p \ge 0.5$, mixed at $p = 0.02$, and at $p = 0.2$ more pure neurons
-# with decay 0.7 (0.82 in the mean) than with equal importances (0.22).
+# features. What stays: pure for $p \ge 0.5$, mixed at $p = 0.02$, and at $p = 0.2$ more pure
+# neurons with decay 0.7 (0.82 in the mean) than with equal importances (0.22).
 #
 # ## What you should be able to do now
 #
