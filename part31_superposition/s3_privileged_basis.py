@@ -204,8 +204,8 @@ def tied_gain(W: Float[Tensor, "inst hidden feature"]) -> Float[Tensor, "inst hi
 
 
 # %% [markdown] tags=["task"]
-# Return the monosemanticity $\mu$ of every neuron. A dead neuron, whose gains are all 0, serves
-# nothing: its score is 0, not NaN.
+# Return the monosemanticity $\mu$ of every neuron. A dead neuron, whose gains are all exactly 0,
+# serves nothing: its score is 0, not NaN. Any other neuron has a score, however small its gains.
 
 
 # %% tags=["exercise"] exercise="3.1.3.b2" title="Monosemanticity" difficulty=1 importance=5 minutes=6 skill="a normalised score"
@@ -714,7 +714,7 @@ if __name__ == "__main__":
 # to 8, against 15 or 16 from small ones, over five seeds), and many end one-sided. One reading:
 # large random weights already mix all features, and training only adjusts the mixture. From small
 # weights each neuron first has to choose what it serves. (Chizat et al. 2019 call training *lazy*
-# when the weights hardly move, and show that the scale at the start decides it.) TMS does not
+# when the weights hardly move, and show that it comes from a choice of scale.) TMS does not
 # discuss this for its model. Take it as a warning: "the network does not do X" may mean "this
 # training did not find X".
 #
@@ -767,8 +767,7 @@ def path_gain(
 # The **strong** feature (read with 2) pushes the output of the **weak** one with a gain of 4. The
 # weak one pushes back with only $\tfrac14$.
 #
-# A push of $\tfrac14$ does little harm. A push of 4 is a disaster, and needs an answer. First find
-# the pairs.
+# A push of $\tfrac14$ does little harm. A push of 4 is another matter. First find the pairs.
 
 # %% [markdown] tags=["task"]
 # Mark the asymmetric pairs in path gains. Return a mask with axes `inst hidden strong weak`. It is
@@ -985,8 +984,8 @@ def untied_gain(
 #
 # $$N_k = \frac{\big(\sum_i g_{ki}\big)^2}{\sum_i g_{ki}^2} .$$
 #
-# For $q$ equal gains it is $q$, and small gains hardly count. A dead neuron has 0. Return $N_k$ for
-# every neuron.
+# For $q$ equal gains it is $q$, and gains much smaller than the others hardly count. A dead neuron
+# (all gains exactly 0) has 0. Return $N_k$ for every neuron.
 
 
 # %% tags=["exercise"] exercise="3.1.3.f1" title="Features per neuron" difficulty=2 importance=3 minutes=8 skill="the participation ratio"
@@ -1045,8 +1044,8 @@ if __name__ == "__main__":
 #
 # **What the maps do not show.** Each cell is the best of three starts of one run. Over five seeds
 # the fraction of a single cell moved by up to 0.6 near the border, and a count by up to three
-# features. What stays: pure for $p \ge 0.5$, mixed at $p = 0.02$, and at $p = 0.2$ more pure neurons
-# with decay 0.7 (0.82 in the mean) than with equal importances (0.22).
+# features. What stays: pure for $p \ge 0.5$, mixed at $p = 0.02$, and at $p = 0.2$ more pure
+# neurons with decay 0.7 (0.82 in the mean) than with equal importances (0.22).
 #
 # ## What you should be able to do now
 #

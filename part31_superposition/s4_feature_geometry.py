@@ -731,9 +731,10 @@ predict_motion = "less than a tenth"
 
 # %% [markdown]
 # TMS reports jumps: a feature rests at one value, then changes to another within few steps, as
-# electrons change energy levels. To count jumps we read a feature's path as a sequence of levels. `nearest_fraction` turns $D$
-# into an index, or −1 on the way between two levels. But a path that merely passes $1/2$ on its
-# way up has not *rested* there. So a level counts only when it is held for a while.
+# electrons change energy levels. To count jumps we read a feature's path as a sequence of levels.
+# `nearest_fraction` turns $D$ into an index, or −1 on the way between two levels. But a path that
+# merely passes $1/2$ on its way up has not *rested* there. So a level counts only when it is held
+# for a while.
 
 # %% [markdown] tags=["task"]
 # `level` is the sequence of one feature: an index for each frame, or −1 for "at no level". Return
@@ -848,8 +849,8 @@ if __name__ == "__main__":
 # ## 6 · Can the sum be more than m?
 #
 # In part 2 every $\sum_i D_i$ was close to 20, the number of dimensions, and none was above. Can it
-# be 21? (TMS observes the sum where features are "packed efficiently in some sense". Let us say in
-# which.) Write the dimensionality with the frame operator $F = W W^\top$:
+# be 21? (TMS observes that the shares add up to $m$ when features are "packed efficiently", in some
+# sense. Let us say in which.) Write the dimensionality with the frame operator $F = W W^\top$:
 #
 # $$D_i = \frac{\|W_i\|^4}{\sum_j (W_i \cdot W_j)^2} = \frac{\|W_i\|^4}{W_i^\top F\, W_i} .$$
 #
@@ -1049,10 +1050,11 @@ if __name__ == "__main__":
 # **What you see.** The curves explain the census.
 #
 # - From the dense end to $p \approx 0.6$ nothing pays much more than 1. Triangle and tetrahedron
-#   lead here, by one or two percent before the digon. That is their only chance, and the trained models do not
-#   take it: there, many short features share what is left, which no shape of our list describes.
-# - From $p \approx 0.6$ to $0.22$ the **digon** pays most, by a clear margin: 1.60 against 1.52
-#   for the pentagon at $p = 0.31$. This is the sticky range.
+#   lead here, one or two percent before the digon. That is their only chance, and the trained
+#   models do not take it: there, many short features share what is left, which no shape of our
+#   list describes.
+# - From $p \approx 0.6$ to about $0.25$ the **digon** pays most: 1.60 against 1.52 for the
+#   pentagon at $p = 0.31$. This is the sticky range.
 # - Around $p = 0.24$ the digon, the thirteen lines and the pentagon are within one percent of
 #   each other. No wonder that trained models mix them there.
 # - Then comes the **pentagon**, and from $p \approx 0.18$ on the **square antiprism**.
