@@ -490,7 +490,7 @@ def ksvd(
 # Which of PCA, ICA, NMF and K-SVD find at least half of the 40 features? Where a number of rows can
 # be chosen, it is 60.
 
-# %% tags=["predict"] exercise="3.1.8.P2" title="The baselines" difficulty=2 importance=4 minutes=2 skill="what a method assumes" choices=["none of them", "only K-SVD", "ICA and K-SVD", "all but PCA"]
+# %% tags=["predict"] exercise="3.1.8.P2" title="The baselines" difficulty=2 importance=4 minutes=2 skill="what a method assumes" choices=["none of them", "only K-SVD", "K-SVD and others", "others, but not K-SVD"]
 predict_half_found = "only K-SVD"
 
 # %% tags=["demo"] reveals=["predict_half_found"] experiment="baselines" results=["baseline_counts"]

@@ -1124,16 +1124,16 @@ def predict_half_found__none():
     return "none of them"
 
 
-def predict_half_found__ica():
-    """ICA does better than you may think: its sources are not orthogonal, and sparse sources are
-    very non-Gaussian. But it has 20 directions at most, and it does not get all of them right."""
-    return "ICA and K-SVD"
+def predict_half_found__ksvd_and_others():
+    """ICA does better than you may think: sparse sources are very non-Gaussian. But it has 20
+    directions at most, and half of 40 would be all of them. NMF and PCA find next to nothing."""
+    return "K-SVD and others"
 
 
-def predict_half_found__all_but_pca():
-    """ICA is limited to 20 directions, and NMF looks for parts with fixed signs, which our
-    directions are not."""
-    return "all but PCA"
+def predict_half_found__others():
+    """K-SVD looks for exactly what made the data: sums of a few directions from an overcomplete
+    dictionary. The others assume something that is not true here."""
+    return "others, but not K-SVD"
 
 
 def predict_gap__small():

@@ -830,13 +830,13 @@ def predict_sparse_winner__ksvd():
 def predict_stable_true__nearly_all():
     """Stable means: the same answer twice. It may be the same wrong answer twice, if the question
     is wrong. With k = 1 in a world of five active features it is."""
-    return "nearly all"
+    return "more than 80 %"
 
 
 def predict_stable_true__half():
     """Still too many. With one direction per row, K-SVD must find the centres of *combinations* of
     features, and these it finds again and again."""
-    return "about half"
+    return "20 to 80 %"
 
 
 def predict_noise_road__none():
@@ -848,7 +848,7 @@ def predict_noise_road__none():
 def predict_noise_road__as_many():
     """Noise does make the codes sparse. But the reconstruction suffers from the noise, too, and
     fewer features come out than with L1."""
-    return "as many as L1"
+    return "as many as L1, or more"
 
 
 def predict_frozen__as_before():

@@ -161,10 +161,10 @@ def test_league__the_sae_wins_where_more_features_are_active(result):
 
 
 def test_stability__stable_is_true_for_saes_only(result):
-    """Most stable latents of the SAEs are true; of K-SVD's with k = 1 at most one in four is."""
+    """Most stable latents of the SAEs are true; of K-SVD's with k = 1 less than one in five is."""
     sparse, dense, other = result.stable_share
     require(min(sparse, dense) > 0.5, f"of the SAEs' stable latents {sparse:.0%}, {dense:.0%}")
-    require(other < 0.25, f"{other:.0%} of K-SVD's stable rows are true")
+    require(other < 0.2, f"{other:.0%} of K-SVD's stable rows are true")
 
 
 def test_sweep__has_its_peak_in_between(result):
@@ -309,11 +309,11 @@ def test_predict_stable_true__claim_12_stable_need_not_be_true(
             for name, s, a in zip(("SAE, 3 active", "SAE, 5 active", "K-SVD with k = 1, 5 active"),
                                   shares, aucs, strict=True)
         ) + f" (stable: {span(stable[2])} of 60)",
-        tolerance="SAE: above 0.5, AUC above 0.8; K-SVD: at least 25 stable, below 0.25 true",
+        tolerance="SAE: above 0.5, AUC above 0.8; K-SVD: at least 25 stable, below 0.2 true",
         seeds=seeds,
     )  # fmt: skip
-    assert ref.predict_stable_true == "hardly any"
-    assert min(shares[0] + shares[1]) > 0.5 and max(shares[2]) < 0.25
+    assert ref.predict_stable_true == "less than 20 %"
+    assert min(shares[0] + shares[1]) > 0.5 and max(shares[2]) < 0.2
     assert min(aucs[0] + aucs[1]) > 0.8 and min(stable[2]) >= 25
 
 
