@@ -35,9 +35,10 @@ FIGURE = """\
 import plotly.graph_objects as go
 
 go.Figure(go.Scatter(y=[1, 3, 2]), {"title": {"text": "drawn without a network"}}).show()"""
-KERNEL_IS_IDLE = """() => {
+KERNEL_IS_IDLE = """path => {
     const panel = window.jupyterapp?.shell.currentWidget;
-    return panel?.sessionContext?.session?.kernel?.status === 'idle';
+    const idle = panel?.sessionContext?.session?.kernel?.status === 'idle';
+    return idle && panel.context.path === path && panel.context.isReady;
 }"""
 QUIET = """
     --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
@@ -156,8 +157,9 @@ class Lab:
 
     def open(self, room: str) -> None:
         """Open a notebook and wait for its kernel."""
-        self.page.goto(f"{self.server}/lab/tree/{room}/{SECTION.stem}.ipynb?token={TOKEN}")
-        self.page.wait_for_function(KERNEL_IS_IDLE, timeout=120_000)
+        path = f"{room}/{SECTION.stem}.ipynb"
+        self.page.goto(f"{self.server}/lab/tree/{path}?token={TOKEN}")
+        self.page.wait_for_function(KERNEL_IS_IDLE, arg=path, timeout=120_000)
         self.page.evaluate("window.jupyterapp.shell.collapseLeft()")  # room for the notebook
 
     def save(self) -> None:
