@@ -1063,12 +1063,12 @@ if __name__ == "__main__":
     measured |= measure(model, ids, mask, sae.hook_out, controls, loss_per_row, kl_per_row)
     answers = {"zeros": torch.zeros_like, "SAE": lambda v: sae.decode(sae.encode(v), v), **controls}
     table = []
-    for name, answer in answers.items():
+    for name, respond in answers.items():
         cost = measured[name].loss - measured["clean"].loss
         against = measured["zeros"].loss - measured["clean"].loss
         share = float(1 - cost.sum() / against.sum())
         low, high = share_interval(cost, against, 1000, gen)
-        table.append((name, explained_variance(x, answer(x), mask), share, low, high))
+        table.append((name, explained_variance(x, respond(x), mask), share, low, high))
     display(plots.control_table(table))
 
 # %% [markdown]

@@ -137,7 +137,10 @@ FORMS = {  # name: (the learner's code cells, the exercise, the verdict)
         "PASS",
     ),
     "a module under another name": (
-        [f"import torch as t\ndef toy_forward(x, W, b):\n    return {FORWARD.replace('torch', 't')}"],
+        [
+            "import torch as t\n"
+            f"def toy_forward(x, W, b):\n    return {FORWARD.replace('torch', 't')}"
+        ],
         "toy_forward",
         "PASS",
     ),
