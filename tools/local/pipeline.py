@@ -39,7 +39,7 @@ class Amounts:
     held: int = 1024  # rows of each held-out text whose activations are kept
     in_model: int = 256  # rows of speeches through the whole model, three times
     # attention costs so little loss that on 256 rows the share recovered has a standard error of
-    # 0.014, as much as the bar is about
+    # 0.014: too much to say whether it is above its bar
     in_model_attention: int = 1024
     in_model_others: int = 32  # rows of each other text
     sample: int = 4  # rows that ship with the course for the tests
