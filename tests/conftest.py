@@ -22,6 +22,7 @@ from utils.grading.implementation import Implementation
 from utils.grading.learner import Answers, isolated, load_answers
 from utils.grading.mistakes import load_file
 from utils.grading.run import DEVICE, IMPL, RESULT
+from utils.testing import SHIFT
 
 REAL_LOOK_UP = socket.getaddrinfo
 
@@ -74,7 +75,7 @@ def near(function: Callable) -> Callable:
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
     """Where a test's random numbers begin; `--seeds 20` runs it from 20 of them."""
-    return getattr(request, "param", 0)
+    return getattr(request, "param", 0) + SHIFT.get()
 
 
 def section_of(request: pytest.FixtureRequest) -> Section:

@@ -304,10 +304,10 @@ def try_exercise(exercise: Exercise, section: Section, named: bool, console: Con
             continue
         answers = {**names, exercise.name: wrong}
         if named:
-            result = run_exercise(exercise, answers, seconds=LIMIT_S)
+            result = run_exercise(exercise, answers, seconds=LIMIT_S, section=section)
             passed, told = result.verdict == "PASS", result.advice or ""
         else:
-            outcomes = run_tests(exercise, answers, seconds=LIMIT_S).outcomes
+            outcomes = run_tests(section, exercise, answers, seconds=LIMIT_S).outcomes
             passed, told = bool(outcomes) and all(t.status == "PASS" for t in outcomes), ""
         count["versions"] += 1
         count["passed"] += passed

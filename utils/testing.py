@@ -6,7 +6,9 @@ proven (binomial tails, Hoeffding), with the false-alarm rate as an argument.
 """
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -19,8 +21,23 @@ FALSE_ALARM = (
 )
 
 
+SHIFT: ContextVar[int] = ContextVar("shift", default=0)  # added to every seed of a test
+DRAWS: ContextVar[list[int] | None] = ContextVar("draws", default=None)  # notes who draws
+# while `assert_raises` waits for an error: what is wrong with the one that came (or nothing)
+Judge = Callable[[BaseException], str]
+AWAITED: ContextVar[Judge | None] = ContextVar("awaited", default=None)
+
+
 class CheckFailed(AssertionError):
     """A property that does not hold; its text is written for the learner."""
+
+
+class GradientLost(CheckFailed):
+    """No gradient reaches some arguments; `grads` has those that there are, else None."""
+
+    def __init__(self, message: str, grads: list[Tensor | None]) -> None:
+        super().__init__(message)
+        self.grads = grads
 
 
 def fail(message: str) -> None:
@@ -37,8 +54,43 @@ def require(condition: object, message: str) -> None:
 
 
 def generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A fresh generator on `device`, seeded."""
-    return torch.Generator(device=device).manual_seed(seed)
+    """A fresh generator on `device`, seeded; a check with other numbers shifts the seed."""
+    draws = DRAWS.get()
+    if draws is not None:
+        draws.append(seed)
+    return torch.Generator(device=device).manual_seed(seed + SHIFT.get())
+
+
+@contextlib.contextmanager
+def shifted(seed: int) -> Iterator[list[int]]:
+    """In the block every `generator` starts elsewhere; yields the seeds that were asked for."""
+    draws: list[int] = []
+    here, there = SHIFT.set(seed), DRAWS.set(draws)
+    try:
+        yield draws
+    finally:
+        SHIFT.reset(here)
+        DRAWS.reset(there)
+
+
+def away_from_kinks(
+    draw: Callable[[torch.Generator], Any],
+    kinks: Callable[..., Tensor | Sequence[Tensor]],
+    gen: torch.Generator,
+    margin: float = 1e-3,
+) -> Any:
+    """The first `args = draw(gen)` for which every number in `kinks(*args)` is `margin` from 0.
+
+    A ReLU, an absolute value or a threshold has no derivative where its argument is exactly 0:
+    right programs differ there. `kinks` returns those arguments, for example `W @ x`.
+    """
+    for _ in range(100):
+        args = draw(gen)
+        found = kinks(*args) if isinstance(args, tuple) else kinks(args)
+        tensors = [found] if isinstance(found, Tensor) else list(found)
+        if all(bool((t.detach().abs() > margin).all()) for t in tensors):
+            return args
+    raise ValueError(f"100 draws and always a number within {margin} of 0: draw fewer, or no zeros")
 
 
 def describe(value: Any) -> str:
@@ -69,6 +121,7 @@ def first_index(mask: Tensor, axes: str = "") -> str:
 
 
 def _shape(value: Tensor, axes: str) -> str:
+    """`(batch=1, inst=2)`, or `(1, 2)` where the axes have no names or not as many."""
     names = axes.split()
     if len(names) != value.ndim:
         return str(tuple(value.shape))
@@ -91,11 +144,8 @@ def _same_tensor(
     if not isinstance(actual, Tensor):
         fail(f"{what} is {describe(actual)}; a {describe(expected)} was expected{tail}")
     if actual.shape != expected.shape:
-        named = "x".join(axes.split()) if axes else "shape"
-        fail(
-            f"{what} has the wrong shape: yours {tuple(actual.shape)},"
-            f" expected {_shape(expected, axes)} ({named}){tail}"
-        )
+        mine, asked = tuple(actual.shape), _shape(expected, axes)
+        fail(f"{what} has the wrong shape: yours {mine}, expected {asked}{tail}")
     if actual.dtype != expected.dtype:
         fail(f"{what} is {actual.dtype}, expected {expected.dtype}: keep the input's dtype{tail}")
     if actual.device != expected.device:
@@ -193,24 +243,31 @@ def plain_vjp(
     args: Sequence[Any],
     upstream: Tensor | Sequence[Tensor],
     wrt: Sequence[int],
+    seen: Callable[[Any], None] = lambda out: None,
 ) -> list[Tensor]:
-    """`vjp` for a function in this process."""
+    """`vjp` for a function in this process; `seen` is told what the function returned."""
     __tracebackhide__ = True
     leaves = [a.detach().clone().requires_grad_() if i in wrt else a for i, a in enumerate(args)]
     out = fn(*leaves)
+    seen(out)
     outs = list(out) if isinstance(out, list | tuple) else [out]
     ups = [upstream] if isinstance(upstream, Tensor) else list(upstream)
-    if not all(isinstance(o, Tensor) and o.requires_grad for o in outs):
+    if not all(isinstance(o, Tensor) for o in outs):
+        fail(f"the result is {describe(out)}; a tensor that carries a gradient was expected")
+    if not all(o.requires_grad for o in outs):
         fail(
             "no gradient flows back from the result: was something detached, or taken out of torch?"
         )
     for o, u in zip(outs, ups, strict=True):
         if o.shape != u.shape:
             fail(f"the result has shape {tuple(o.shape)}, expected {tuple(u.shape)}")
+        if o.dtype != u.dtype:
+            fail(f"the result is {o.dtype}, expected {u.dtype}: keep the input's dtype")
     grads = torch.autograd.grad(outs, [leaves[i] for i in wrt], ups, allow_unused=True)
     for i, grad in zip(wrt, grads, strict=True):
         if grad is None:
-            fail(f"no gradient reaches argument {i + 1}: is it used, and never detached?")
+            says = f"no gradient reaches argument {i + 1}: is it used, and never detached?"
+            raise GradientLost(says, list(grads))
     return [g for g in grads if g is not None]
 
 
@@ -228,17 +285,55 @@ def unchanged(*tensors: Tensor) -> Iterator[None]:
             )
 
 
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
+Promise = str | float | tuple[str | float, ...]  # a tuple: one of these is enough
+
+
+def _names(text: str, promise: Promise) -> bool:
+    """Whether an error's text names a word (whole, any case) or a number (in any notation)."""
+    if isinstance(promise, tuple):
+        return any(_names(text, one) for one in promise)
+    if isinstance(promise, str) and not re.fullmatch(NUMBER, promise, re.IGNORECASE):
+        return bool(re.search(rf"(?<!\w){re.escape(promise)}(?!\w)", text, re.IGNORECASE))
+    number, found = float(promise), re.findall(rf"(?<![\w.]){NUMBER}", text, re.IGNORECASE)
+    return any(abs(float(word) - number) <= 1e-4 * max(1.0, abs(number)) for word in found)
+
+
 def assert_raises(
-    error: type[Exception], fn: Callable[..., Any], *args: Any, match: str = "", **kwargs: Any
+    error: type[Exception],
+    fn: Callable[..., Any],
+    *args: Any,
+    match: str = "",
+    names: Sequence[Promise] = (),
+    **kwargs: Any,
 ) -> None:
-    """`fn(*args)` must raise `error`, with `match` (case-insensitive) in its text."""
+    """`fn(*args)` must raise `error`; its text must hold `match` and name all of `names`.
+
+    `names` is what the statement promises: a parameter's name (a whole word, any case), an
+    offending value (`"0.7"` or 0.7: 0.70 and tensor(0.7000) are the same), or a tuple of which
+    one is enough: `names=(("p", "probability"), "0.7")`. Wordings are the learner's own.
+    """
     __tracebackhide__ = True
+
+    def judge(caught: BaseException) -> str:
+        text = str(caught)
+        if not isinstance(caught, error):
+            return f"{type(caught).__name__} was raised instead of {error.__name__}"
+        missing = [n for n in names if not _names(text, n)]
+        wanted = [" or ".join(map(str, n)) if isinstance(n, tuple) else str(n) for n in missing]
+        if match.lower() not in text.lower():
+            wanted.append(repr(match))
+        return f"the error's text is {text!r}; it should name {', '.join(wanted)}" if wanted else ""
+
+    waiting = AWAITED.set(judge)
     try:
         fn(*args, **kwargs)
     except error as caught:
-        if match.lower() not in str(caught).lower():
-            fail(f"the error's text is {str(caught)!r}; it should name {match!r}")
+        if problem := judge(caught):
+            fail(problem)
         return
+    finally:
+        AWAITED.reset(waiting)
     fail(f"no {error.__name__} was raised for a value that is not allowed")
 
 

@@ -1,21 +1,21 @@
 """From an exception to a few lines that a learner can use: their own line, no traceback."""
 
 import linecache
-import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from utils.grading.implementation import Call
+from utils.grading.axes import shapes_of
+from utils.grading.implementation import Call, Undefined
 from utils.grading.learner import BrokenCell
 from utils.grading.limits import OutOfTime
 from utils.testing import CheckFailed, describe
 
-# what Python says where arguments and parameters do not fit
-WRONG_CALL = re.compile(r"\(\) (takes|missing|got an unexpected|got multiple)")
+# what torch and einops raise where shapes do not fit together
+SHAPE_ERRORS = (RuntimeError, ValueError, IndexError)
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,31 @@ def shortened(text: str, lines: int = 4, width: int = 300) -> str:
     return "\n".join(kept[:lines] + (["…"] if len(kept) > lines else []))
 
 
+def _shapes(error: BaseException, where: _Line, call: Call, fn: Callable[..., Any]) -> str:
+    """The shapes that met in a line of the learner's that torch could not execute."""
+    deliberate = where.text.startswith(("raise ", "assert "))
+    if deliberate or not isinstance(error, SHAPE_ERRORS):
+        return ""
+    shapes = shapes_of(fn, call.args, call.kwargs)
+    product = "@" in where.text or "matmul" in where.text
+    batched = any(getattr(a, "ndim", 0) > 2 for a in call.args)
+    advice = (
+        "\n`@` multiplies the last two axes and pairs all others from the right, whatever they"
+        " mean: name them in an `einsum`."
+    )
+    return (f"\nHere {shapes}." if shapes else "") + (advice if product and batched else "")
+
+
 def explain_error(
-    error: BaseException, home: Mapping[str, Any], calls: list[Call]
+    error: BaseException,
+    home: Mapping[str, Any],
+    calls: list[Call],
+    reference: Callable[..., Any] | None = None,
 ) -> tuple[str, str]:
-    """(status, text) of an exception, with the learner's own line and no traceback."""
+    """(status, text) of an exception, with the learner's own line and no traceback.
+
+    `reference` lends its annotations: the names of the axes.
+    """
     if isinstance(error, OutOfTime):
         return (
             "TIMEOUT",
@@ -66,16 +87,17 @@ def explain_error(
         return "ERROR", "your code called exit(): return a value instead"
     if where:
         at = f"your code raised an error in line {where.number} of {where.function}"
-        return "ERROR", f"{at}:\n    {where.text}\n{what}"
+        shapes = _shapes(error, where, calls[-1], reference) if calls and reference else ""
+        return "ERROR", f"{at}:\n    {where.text}\n{what}{shapes}"
     if isinstance(error, AssertionError):
         return "FAIL", shortened(str(error)) or "the property does not hold"
-    if isinstance(error, NameError) and "is not defined: was its cell" in str(error):
+    if isinstance(error, Undefined):
         return "ERROR", str(error)
     did = calls[-1].did if calls else None
-    if did and did.error is TypeError and WRONG_CALL.search(str(error)):
+    if did and not did.entered:
         return "ERROR", (
             "your function does not take the arguments that the exercise gives it: keep its "
             f"parameters, their names and their order\n{what}"
         )
-    returned = f" Your function returned {describe(did.result)}." if did and not did.error else ""
+    returned = f" Your function returned {describe(did.out)}." if did and not did.error else ""
     return "ERROR", f"the test could not use what came back.{returned}\n{what}"

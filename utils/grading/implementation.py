@@ -5,6 +5,8 @@ mistakes.
 """
 
 import copy
+import re
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from utils.testing import plain_vjp
+from utils.testing import AWAITED, GradientLost, Judge, plain_vjp
 
 RTOL, ATOL = 1e-4, 1e-6  # two programs for the same wrong formula differ by rounding only
+ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 
 def frozen(value: Any) -> Any:
@@ -38,10 +41,14 @@ def frozen(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What one call did: its result or the type of its error, and its arguments afterwards."""
+    """What one call did: what came back, or the error, and its arguments afterwards."""
 
-    result: Any = None
+    out: Any = None  # what the function returned, also in a vector-Jacobian product that failed
+    grads: Any = None  # of a vector-Jacobian product
     error: type[BaseException] | None = None
+    text: str = ""  # of the error, without addresses of objects
+    problem: str | None = None  # where a test waits for an error: what is wrong with this one
+    entered: bool = True  # False where the arguments did not fit the function's parameters
     args_after: Any = None
 
 
@@ -53,12 +60,13 @@ class Call:
     kwargs: dict[str, Any]
     upstream: Any  # of a vector-Jacobian product; None for a plain call
     wrt: tuple[int, ...]
+    judge: Judge | None  # the test waits for an error, and says what is wrong with one
     did: Behaviour
 
     def replay(self, fn: Callable[..., Any]) -> Behaviour:
         """What `fn` does on the same call."""
         args, kwargs = frozen(self.args), frozen(self.kwargs)
-        return observe(fn, args, kwargs, self.upstream, self.wrt)[1]
+        return observe(fn, args, kwargs, self.upstream, self.wrt, self.judge)[1]
 
 
 def observe(
@@ -67,16 +75,36 @@ def observe(
     kwargs: Mapping[str, Any],
     upstream: Any,
     wrt: Sequence[int],
+    judge: Judge | None = None,
 ) -> tuple[Any, Behaviour, Exception | None]:
     """Call `fn`; return its value, the behaviour to compare, and the error it raised, if any."""
+    __tracebackhide__ = True
+    outs: list[Any] = []
+    grads = None
     try:
         if upstream is None:
             out = fn(*args, **kwargs)
+            outs.append(out)
         else:
-            out = plain_vjp(fn, args, upstream, wrt)
+            out = grads = plain_vjp(fn, args, upstream, wrt, outs.append)
     except Exception as error:
-        return None, Behaviour(error=type(error), args_after=frozen(list(args))), error
-    return out, Behaviour(result=frozen(out), args_after=frozen(list(args))), None
+        did = Behaviour(
+            frozen(outs[0]) if outs else None,
+            frozen(error.grads) if isinstance(error, GradientLost) else None,
+            error=type(error),
+            text=ADDRESS.sub("0x", str(error)),
+            problem=judge(error) if judge else None,
+            entered=not (isinstance(error, TypeError) and _raised_here(error)),
+            args_after=frozen(list(args)),
+        )
+        return None, did, error
+    return out, Behaviour(frozen(outs[0]), frozen(grads), args_after=frozen(list(args))), None
+
+
+def _raised_here(error: BaseException) -> bool:
+    """Whether the error came from the call itself: no line of the called function has run."""
+    frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return frames[-1] in (__file__, plain_vjp.__code__.co_filename)
 
 
 class Recorded:
@@ -98,12 +126,16 @@ class Recorded:
 
     def _record(self, args: tuple, kwargs: dict, upstream: Any, wrt: tuple[int, ...]) -> Any:
         __tracebackhide__ = True
-        before, named = frozen(args), frozen(kwargs)
-        out, did, error = observe(self.fn, args, kwargs, upstream, wrt)
-        self.calls.append(Call(before, named, upstream, wrt, did))
+        before, named, judge = frozen(args), frozen(kwargs), AWAITED.get()
+        out, did, error = observe(self.fn, args, kwargs, upstream, wrt, judge)
+        self.calls.append(Call(before, named, upstream, wrt, judge, did))
         if error is not None:
             raise error
         return out
+
+
+class Undefined(NameError):
+    """A name that a test needs and the learner's code lacks."""
 
 
 class Implementation:
@@ -117,21 +149,37 @@ class Implementation:
         if name.startswith("__"):
             raise AttributeError(name)
         if name not in self._names:
-            raise NameError(f"{name} is not defined: was its cell deleted or not run?")
+            raise Undefined(f"{name} is not defined: was its cell deleted or not run?")
         value = self._names[name]
         return Recorded(value, self.calls) if name == self._recorded and callable(value) else value
 
 
+def _state(module: torch.nn.Module) -> dict[str, Any]:
+    """What a call may have changed in a module: its parameters, and hooks that it left behind."""
+    hooks = {name: len(m._forward_hooks) for name, m in module.named_modules()}
+    return {"weights": dict(module.state_dict()), "hooks": hooks}
+
+
 def same(a: Any, b: Any) -> bool:
-    """Whether two observed values are the same up to rounding (and need gradients alike)."""
+    """Whether two observed values are the same up to rounding (and need gradients alike).
+
+    Errors are the same with the same type and text. Where a test waits for an error, wordings
+    are free: two that it accepts are the same, and two of one type that it does not accept.
+    """
     if isinstance(a, Behaviour) and isinstance(b, Behaviour):
-        if a.error or b.error:
-            return a.error is b.error
-        return same(a.result, b.result) and same(a.args_after, b.args_after)
+        if a.error is not b.error or a.entered is not b.entered:
+            return False
+        if a.error and a.problem is not None and b.problem is not None:
+            return (a.problem == "") is (b.problem == "")
+        return a.text == b.text and all(
+            same(getattr(a, part), getattr(b, part)) for part in ("out", "grads", "args_after")
+        )
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         alike = a.shape == b.shape and a.dtype == b.dtype and a.requires_grad == b.requires_grad
-        return alike and torch.allclose(
-            a.detach(), b.detach().to(a.device), RTOL, ATOL, equal_nan=True
+        return (
+            alike
+            and a.device == b.device
+            and torch.allclose(a.detach(), b.detach(), RTOL, ATOL, equal_nan=True)
         )
     if isinstance(a, torch.Generator) and isinstance(b, torch.Generator):
         return True  # how many numbers were drawn does not matter
@@ -140,7 +188,10 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
     if isinstance(a, int | float) and isinstance(b, int | float):
-        return type(a) is type(b) and (abs(a - b) <= ATOL + RTOL * abs(b) or (a != a and b != b))
+        near = a == b or abs(a - b) <= ATOL + RTOL * abs(b) or (a != a and b != b)
+        return type(a) is type(b) and near  # infinities are equal, and have no difference
+    if isinstance(a, torch.nn.Module) and isinstance(b, torch.nn.Module):
+        return type(a) is type(b) and same(_state(a), _state(b))
     try:
         return type(a) is type(b) and bool(a == b)
     except Exception:

@@ -1,19 +1,25 @@
 """The known mistakes of an exercise, and which of them a learner's code behaves like."""
 
-import contextlib
 import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
-from utils.course import CourseError, Exercise, Section, find_section
-from utils.grading.implementation import Call, same
-from utils.grading.limits import OutOfTime, no_process_exit, time_limit
-from utils.grading.results import TestOutcome
+from utils.course import CourseError, Exercise, Section
+from utils.grading.evidence import Case, agrees
+from utils.grading.implementation import same
+from utils.grading.law import same_law, without_generator
+from utils.grading.probes import probed
+from utils.grading.substitutes import as_if
 
-REPLAY_S = 10.0  # for all calls of one exercise through one mistake
+
+class Named(NamedTuple):
+    """A mistake, `toy_forward__no_relu` or `general:detached`, and its sentence."""
+
+    name: str
+    advice: str
 
 
 def load_file(section: Section, kind: str) -> ModuleType | None:
@@ -31,9 +37,9 @@ def load_file(section: Section, kind: str) -> ModuleType | None:
     return sys.modules[name]
 
 
-def mistakes_of(exercise: Exercise) -> dict[str, Callable[..., Any]]:
+def mistakes_of(section: Section, exercise: Exercise) -> dict[str, Callable[..., Any]]:
     """Name -> function, for every known mistake of an exercise, in the order of the file."""
-    module = load_file(find_section(exercise.section), "mistakes")
+    module = load_file(section, "mistakes")
     prefix = f"{exercise.name}__"
     return {n: f for n, f in vars(module).items() if n.startswith(prefix)} if module else {}
 
@@ -43,53 +49,63 @@ def sentence(fn: Callable[..., Any]) -> str:
     return " ".join((inspect.getdoc(fn) or "").split())
 
 
-def _matches(mistake: Callable[..., Any], reference: Callable[..., Any], calls: list[Call]) -> bool:
-    """Whether the learner did what `mistake` does on all `calls`, and not always what is right."""
-    differs = False
-    for call in calls:
-        if not same(call.did, call.replay(mistake)):
-            return False
-        differs = differs or not same(call.did, call.replay(reference))
-    return differs
+def _everywhere(mistake: Callable[..., Any], cases: Sequence[Case]) -> bool:
+    """Whether the learner did what `mistake` does on all calls, types and gradients included."""
+    return all(same(case.did, case.call.replay(mistake)) for case in cases)
+
+
+def _in_values(mistake: Callable[..., Any], cases: Sequence[Case]) -> bool:
+    """Whether the learner's values are the mistake's on every call that should return something.
+
+    A second fault (no error for a bad argument, another type, a cut gradient) may lie on top.
+    """
+    regular = [c for c in cases if not c.right.error]
+    returned = [c for c in regular if c.value is not None]
+    if len(returned) < max(2, len(regular) / 2):
+        return False
+    replays = [(case, case.call.replay(mistake)) for case in returned]
+    return all(agrees(case, did) for case, did in replays)
 
 
 def name_mistake(
-    exercise: Exercise,
-    outcomes: Sequence[TestOutcome],
-    rerun: Callable[[Callable[..., Any]], Sequence[TestOutcome]],
-) -> str | None:
-    """The known mistake that behaves as the code under test did, or None.
+    fn: Callable[..., Any],
+    right: Callable[..., Any],
+    mistakes: dict[str, Callable[..., Any]],
+    cases: Sequence[Case],
+) -> Named | None:
+    """What `fn` does wrong, where that is certain, or None.
 
-    First one that agrees on every recorded call, then one that agrees on all calls of the first
-    failing test. Random functions may draw in their own order, so for them also the only one that
-    fails exactly the same tests (`rerun` gives the outcomes of another function).
+    First the exercise's own mistake that does the same on every call; then a general fault that
+    explains every call; then the only own mistake with the same values on every call; then an
+    argument that is as if it were another; and for random functions the only one with the same law.
     """
-    mistakes = mistakes_of(exercise)
-    right = getattr(find_section(exercise.section).reference(), exercise.name)
-    calls = [c for t in outcomes for c in t.calls]
-    failed = [t for t in outcomes if t.status != "PASS"]
-    failing = next((list(t.calls) for t in failed if t.status != "TIMEOUT"), [])
-    for group in (calls, failing):
-        for name, mistake in mistakes.items():
-            with contextlib.suppress(OutOfTime), no_process_exit(), time_limit(REPLAY_S):
-                if group and _matches(mistake, right, group):
-                    return name
-    if "gen" not in inspect.signature(right).parameters:
+    wrong = [case for case in cases if case.differs]
+    if not wrong:
         return None
-    mine = {t.name for t in failed}
-    alike = [
-        name
-        for name, mistake in mistakes.items()
-        if {t.name for t in rerun(mistake) if t.status != "PASS"} == mine
-    ]
-    return alike[0] if len(alike) == 1 else None
+    for name, mistake in mistakes.items():
+        if _everywhere(mistake, cases):
+            return Named(name, sentence(mistake))
+    if found := probed(cases, right):
+        return Named(*found)
+    alike = [name for name, mistake in mistakes.items() if _in_values(mistake, cases)]
+    shown = [c for c in wrong if not c.right.error and c.value is not None]
+    if len(alike) == 1 and any(not agrees(c, c.right) for c in shown):
+        return Named(alike[0], sentence(mistakes[alike[0]]))
+    if said := as_if(wrong, cases):
+        return Named("general:argument", said)
+    if "gen" in inspect.signature(right).parameters:
+        if law := same_law(fn, right, mistakes, cases):
+            return Named(law, sentence(mistakes[law]))
+        if said := without_generator(fn, right, cases):
+            return Named("general:generator", said)
+    return None
 
 
-def named_prediction(exercise: Exercise, value: object) -> str | None:
+def named_prediction(mistakes: dict[str, Callable[..., Any]], value: object) -> Named | None:
     """The mistake whose value (within 5 % for numbers) the learner predicted."""
-    for name, wrong in mistakes_of(exercise).items():
+    for name, wrong in mistakes.items():
         guess = wrong()
         near = isinstance(guess, int | float) and isinstance(value, int | float)
         if guess == value or (near and abs(guess - value) <= 0.05 * abs(guess)):
-            return name
+            return Named(name, sentence(wrong))
     return None

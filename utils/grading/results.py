@@ -29,10 +29,11 @@ class Result:
     expected: int  # tests that exist
     run: int  # tests that came to an end
     message: str = ""
-    mistake: str | None = None  # the name of the known mistake
+    mistake: str | None = None  # `toy_forward__no_relu`, or a general one: `general:detached`
     advice: str = ""  # its sentence
     tests: tuple[TestOutcome, ...] = field(default=(), repr=False)
     printed: str = ""
+    seed: int | None = None  # of the random numbers that it failed on; None: the course's own
 
     @property
     def first_failure(self) -> TestOutcome | None:
@@ -53,6 +54,7 @@ class Result:
             "first_failure": first.name if first else None,
             "mistake": self.mistake,
             "advice": self.advice,
+            "seed": self.seed,
             "tests": [
                 {"name": t.name, "title": t.title, "status": t.status, "message": t.message}
                 for t in self.tests

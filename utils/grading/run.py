@@ -7,25 +7,33 @@ The notebook's `check`, the command line and the repository's own tests all come
 import contextlib
 import inspect
 import io
+import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from numbers import Real
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from utils.course import ROOT, Exercise, Section, find_section
+from utils.grading.evidence import gather
 from utils.grading.explain import explain_error, shortened
-from utils.grading.implementation import Implementation
+from utils.grading.implementation import Call, Implementation
 from utils.grading.limits import no_process_exit, time_limit
-from utils.grading.mistakes import mistakes_of, name_mistake, named_prediction, sentence
+from utils.grading.mistakes import Named, mistakes_of, name_mistake, named_prediction
 from utils.grading.results import Result, TestOutcome
+from utils.testing import shifted
 
 IMPL = pytest.StashKey[Implementation]()
 RESULT = pytest.StashKey[SimpleNamespace]()
 DEVICE = pytest.StashKey[str]()
 LIMIT_S = 10.0  # per test; a right answer takes milliseconds, a slow laptop gets a wide margin
 AFTER_TIMEOUT_S = 1.0  # for the exercise's other tests, once one has run out of time
+NAMING_S = 10.0  # to find out which mistake it is
+SEEDS = range(100_000, 1_000_000)  # where other random numbers begin; the course's own begin at 0
 
 QUIET = [
     "-q",
@@ -59,7 +67,12 @@ class _Session:
 
     def __init__(self, prefix: str, device: str, seconds: float) -> None:
         self.prefix, self.device, self.seconds = prefix, device, seconds
+        self.only: set[str] | None = None
         self.impl: Implementation | None = None
+        self.reference: Callable[..., Any] | None = None
+        self.draws: list[int] = []  # the seeds that the tests have asked for
+        self.drawn = 0  # how many of them before this test
+        self.drawing: set[str] = set()  # tests that draw numbers
         self.result: SimpleNamespace | None = None
         self.home: Mapping[str, Any] = {}
         self.expected = 0
@@ -75,7 +88,12 @@ class _Session:
             config.stash[RESULT] = self.result
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items[:] = [i for i in items if getattr(i, "originalname", i.name).startswith(self.prefix)]
+        items[:] = [
+            i
+            for i in items
+            if getattr(i, "originalname", i.name).startswith(self.prefix)
+            and (self.only is None or i.name in self.only)
+        ]
         self.expected = len(items)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -111,7 +129,10 @@ class _Session:
         )
         status, message = "PASS", ""
         if call.excinfo:
-            status, message = explain_error(call.excinfo.value, self.home, calls)
+            status, message = explain_error(call.excinfo.value, self.home, calls, self.reference)
+        if len(self.draws) > self.drawn or "seed" in getattr(item, "fixturenames", ()):
+            self.drawing.add(item.name)
+        self.drawn = len(self.draws)
         self.outcomes.append(TestOutcome(item.name, title, status, message, tuple(calls)))
 
 
@@ -134,14 +155,26 @@ def _run_session(file: str, session: _Session) -> None:
 
 
 def run_tests(
-    exercise: Exercise, names: Mapping[str, Any], device: str = "cpu", seconds: float = LIMIT_S
+    section: Section,
+    exercise: Exercise,
+    names: Mapping[str, Any],
+    device: str = "cpu",
+    seconds: float = LIMIT_S,
+    seed: int = 0,
+    only: set[str] | None = None,
 ) -> _Session:
-    """Run an exercise's tests on `names` and return the raw session."""
+    """Run an exercise's tests (or `only` some) on `names`; return the raw session.
+
+    `seed` moves every random number of the tests; 0 are those that the repository is tested on.
+    """
     session = _Session(f"test_{exercise.name}__", device, seconds)
-    session.impl = Implementation(names, exercise.name)
+    session.impl, session.only = Implementation(names, exercise.name), only
+    if exercise.kind == "function":
+        session.reference = getattr(section.reference(), exercise.name)
     target = names.get(exercise.name)
     session.home = getattr(inspect.unwrap(target), "__globals__", {}) if callable(target) else {}
-    _run_session(str(find_section(exercise.section).test_file()), session)
+    with shifted(seed) as session.draws:
+        _run_session(str(section.test_file()), session)
     return session
 
 
@@ -162,28 +195,9 @@ def not_written(*_args: object, **_kwargs: object) -> None:
     raise NotImplementedError
 
 
-def _is_reference(exercise: Exercise, value: object) -> bool:
-    reference = find_section(exercise.section).reference()
-    return exercise.kind == "function" and value is getattr(reference, exercise.name)
-
-
-def run_exercise(
-    exercise: Exercise, names: Mapping[str, Any], device: str = "cpu", seconds: float = LIMIT_S
-) -> Result:
-    """Test `names[exercise.name]`; on failure look for the known mistake.
-
-    `names` holds what the learner defined; what they did not write should be the reference's.
-    """
-    reference = find_section(exercise.section).reference()
-    mine = names.get(exercise.name, getattr(reference, exercise.name))
-    if mine is Ellipsis or (_is_reference(exercise, mine) and names is not vars(reference)):
-        session = run_tests(exercise, {**names, exercise.name: not_written}, device, seconds)
-        return Result(exercise, "UNATTEMPTED", session.expected, 0, "not written yet")
-    if exercise.kind == "prediction" and (problem := bad_prediction(exercise, mine)):
-        return Result(exercise, "ERROR", 0, 0, problem)
-    session = run_tests(exercise, names, device, seconds)
-    verdict = _verdict(session)
-    outcomes, printed = tuple(session.outcomes), "".join(session.printed)
+def _result(exercise: Exercise, session: _Session, seed: int | None) -> Result:
+    """What a session found, before anybody asks why."""
+    outcomes = tuple(session.outcomes)
     first = next((t for t in outcomes if t.status != "PASS"), None)
     message = first.message if first else ""
     if session.problems:
@@ -192,44 +206,128 @@ def run_exercise(
         message = f"only {len(outcomes)} of {session.expected} tests came to an end (interrupted?)"
     elif not outcomes:
         message = "this exercise has no tests: that is a defect of the course"
-    mistake = None
-    if verdict in ("FAIL", "ERROR") and outcomes:
-        mistake = _known_mistake(exercise, mine, session, names)
-    advice = sentence(mistakes_of(exercise)[mistake]) if mistake else ""
+    if first and seed:
+        again = f"check({exercise.name}, seed={seed})"
+        message += f"\nIt fails with seed {seed}: rerun with {again}"
+    printed = "".join(session.printed)
     return Result(
-        exercise,
-        verdict,
-        session.expected,
-        len(outcomes),
-        message,
-        mistake,
-        advice,
-        outcomes,
-        printed,
+        exercise, _verdict(session), session.expected, len(outcomes), message,
+        tests=outcomes, printed=printed, seed=seed or None,
+    )  # fmt: skip
+
+
+def _merged(own: Result, other: Result) -> Result:
+    """All tests once: those of the second run in the place of the first's."""
+    found = {t.name: t for t in other.tests}
+    tests = tuple(found.get(t.name, t) for t in own.tests)
+    return replace(
+        other, expected=own.expected, run=own.run, tests=tests, printed=own.printed + other.printed
     )
 
 
-def _known_mistake(
-    exercise: Exercise, mine: object, session: _Session, names: Mapping[str, Any]
-) -> str | None:
+def run_exercise(
+    exercise: Exercise,
+    names: Mapping[str, Any],
+    device: str = "cpu",
+    seconds: float = LIMIT_S,
+    *,
+    seed: int | None = None,
+    section: Section | None = None,
+) -> Result:
+    """Test `names[exercise.name]`; on failure look for the mistake.
+
+    `names` holds what the learner defined; what they did not write should be the reference's.
+    What passes on the course's own random numbers is tried once more on others, which nobody has
+    seen. With a `seed` there is one run, on its numbers: 0 for the course's own, or the one that
+    a verdict named.
+    """
+    section = section or find_section(exercise.section)
+    reference = section.reference()
+    right = getattr(reference, exercise.name)
+    mine = names.get(exercise.name, right)
+    untouched = exercise.kind == "function" and mine is right and names is not vars(reference)
+    if mine is Ellipsis or untouched:
+        blank = {**names, exercise.name: not_written}
+        session = run_tests(section, exercise, blank, device, seconds, seed or 0)
+        return Result(exercise, "UNATTEMPTED", session.expected, 0, "not written yet")
     if exercise.kind == "prediction":
-        return named_prediction(exercise, mine)
+        if problem := bad_prediction(exercise, mine):
+            return Result(exercise, "ERROR", 0, 0, problem)
+        mine, seed = plain_value(mine), 0  # its tests ask what the course's own run shows
+        names = {**names, exercise.name: mine}
+    session = run_tests(section, exercise, names, device, seconds, seed or 0)
+    result = _result(exercise, session, seed)
+    if result.verdict == "PASS" and seed is None and exercise.kind == "function":
+        other = secrets.choice(SEEDS)
+        if session.drawing:
+            session = run_tests(section, exercise, names, device, seconds, other, session.drawing)
+            again = _result(exercise, session, other)
+            result = result if again.verdict == "PASS" else _merged(result, again)
+    if result.verdict not in ("FAIL", "ERROR") or result.run != result.expected:
+        return result
+    named = _mistake(section, exercise, mine, session, result.seed or 0)
+    return replace(result, mistake=named.name, advice=named.advice) if named else result
 
-    def rerun(wrong: Callable[..., Any]) -> list[TestOutcome]:
-        return run_tests(exercise, {**names, exercise.name: wrong}, session.device).outcomes
 
-    return name_mistake(exercise, session.outcomes, rerun)
+def _mistake(
+    section: Section, exercise: Exercise, mine: Any, session: _Session, seed: int
+) -> Named | None:
+    """Which mistake explains what the session saw; None also where the search itself fails.
+
+    The learner's function runs again here, outside of pytest: whatever it throws (`sys.exit`, a
+    skip, an object that no comparison survives), the verdict stands without a name.
+    """
+    with contextlib.suppress(BaseException), no_process_exit(), time_limit(NAMING_S):
+        return explained(section, exercise, mine, session, seed)
+    return None
+
+
+def explained(
+    section: Section, exercise: Exercise, mine: Any, session: _Session, seed: int
+) -> Named | None:
+    """Which mistake explains what the session saw, or None."""
+    mistakes = mistakes_of(section, exercise)
+    if exercise.kind == "prediction":
+        return named_prediction(mistakes, mine)
+    if not callable(mine):
+        return None
+    reference = section.reference()
+    right = getattr(reference, exercise.name)
+    theirs = run_tests(section, exercise, vars(reference), session.device, seed=seed)
+    cases = gather(mine, right, _calls(session.outcomes), _calls(theirs.outcomes))
+    return name_mistake(mine, right, mistakes, cases)
+
+
+def _calls(outcomes: Sequence[TestOutcome]) -> list[Call]:
+    return [call for outcome in outcomes for call in outcome.calls]
+
+
+def plain_value(value: Any) -> Any:
+    """A prediction as a plain number or text: NumPy's numbers and one-element tensors, too."""
+    if isinstance(value, bool | int | float | str):
+        return value
+    if getattr(value, "size", None) == 1 or getattr(value, "numel", lambda: 0)() == 1:
+        return value.item()
+    return float(value) if isinstance(value, Real) else value
 
 
 def bad_prediction(exercise: Exercise, value: object) -> str:
     """Why a prediction cannot be graded, or an empty text."""
-    if exercise.choices and value not in exercise.choices:
-        return (
-            f"{exercise.name} = {value!r}: choose one of {', '.join(map(repr, exercise.choices))}"
-        )
-    if not exercise.choices and (isinstance(value, bool) or not isinstance(value, int | float)):
-        return f"{exercise.name} = {value!r}: give a number"
-    return ""
+    given = plain_value(value)
+    said = f"{exercise.name} = {given!r}"
+    if exercise.choices:
+        if given in exercise.choices:
+            return ""
+        loose = " ".join(given.split()).casefold() if isinstance(given, str) else None
+        meant = [c for c in exercise.choices if " ".join(c.split()).casefold() == loose]
+        if meant:
+            return f"{said}: write it exactly as {meant[0]!r} (spaces and capitals count)"
+        return f"{said}: choose one of {', '.join(map(repr, exercise.choices))}"
+    if isinstance(given, str) and given.strip():
+        return f"{said}: that is a text; give the number without quotes"
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        return f"{said}: give a number"
+    return "" if math.isfinite(given) else f"{said}: give a finite number"
 
 
 def run_experiment(

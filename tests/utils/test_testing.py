@@ -1,0 +1,105 @@
+"""What section authors call: messages, errors that are asked for, numbers that can shift."""
+
+import pytest
+import torch
+
+from utils.testing import (
+    CheckFailed,
+    GradientLost,
+    assert_raises,
+    assert_same,
+    away_from_kinks,
+    generator,
+    plain_vjp,
+    shifted,
+)
+
+
+def text_of(action, *args, **options):
+    with pytest.raises(CheckFailed) as caught:
+        action(*args, **options)
+    return str(caught.value)
+
+
+def test_a_wrong_shape_is_told_in_one_clean_form():
+    says = text_of(assert_same, torch.zeros(3, 2), torch.zeros(1, 2), "batch inst")
+    assert says == "the result has the wrong shape: yours (3, 2), expected (batch=1, inst=2)"
+    says = text_of(assert_same, torch.zeros(3), torch.zeros(2, 1), hint="one row a model")
+    assert says == "the result has the wrong shape: yours (3,), expected (2, 1)\none row a model"
+
+
+def refuse(text, error=ValueError):
+    def refuses(*_args):
+        raise error(text)
+
+    return refuses
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["p = 0.7 is above 1/2", "P must be at most .5, got 0.70", "p: tensor(0.7000)", "(p) 7e-1"],
+)
+def test_an_error_may_say_it_in_its_own_words(text):
+    assert_raises(ValueError, refuse(text), names=("p", "0.7"))
+    assert_raises(ValueError, refuse(text), names=(("probability", "p"), 0.7))
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("too large", "p, 0.7"),
+        ("p is too large", "0.7"),
+        ("parameter 0.7", "p"),
+        ("p = 0.71", "0.7"),
+        ("p = 10.7", "0.7"),
+    ],
+)
+def test_an_error_that_does_not_name_what_was_promised_fails(text, missing):
+    says = text_of(assert_raises, ValueError, refuse(text), names=("p", "0.7"))
+    assert says == f"the error's text is {text!r}; it should name {missing}"
+
+
+def test_the_old_form_with_a_phrase_still_works():
+    assert_raises(ValueError, refuse("Unknown encoder"), 1, match="unknown")
+    assert "it should name 'tied'" in text_of(assert_raises, ValueError, refuse("no"), match="tied")
+    assert "no ValueError" in text_of(assert_raises, ValueError, lambda: None)
+    with pytest.raises(KeyError):
+        assert_raises(ValueError, refuse("p", KeyError), names=("p",))
+
+
+def test_numbers_shift_with_the_seed_and_come_back():
+    plain = torch.rand(3, generator=generator(4))
+    with shifted(0) as draws:
+        assert torch.equal(torch.rand(3, generator=generator(4)), plain)
+    assert draws == [4]
+    with shifted(1000):
+        other = torch.rand(3, generator=generator(4))
+    with shifted(1000):
+        assert torch.equal(torch.rand(3, generator=generator(4)), other)
+    assert not torch.equal(other, plain)
+    assert torch.equal(torch.rand(3, generator=generator(4)), plain)
+
+
+def test_arguments_stay_away_from_kinks():
+    def draw(gen):
+        return torch.randint(0, 4, (2,), generator=gen).float(), torch.ones(2)
+
+    for seed in range(20):
+        x, _ = away_from_kinks(draw, lambda x, w: (x * w, x - 3), generator(seed))
+        assert ((x > 0) & (x < 3)).all()
+    with pytest.raises(ValueError, match="100 draws"):
+        away_from_kinks(lambda g: torch.zeros(2), lambda x: x, generator(0))
+
+
+def test_a_lost_gradient_says_which_arguments_still_have_one():
+    with pytest.raises(GradientLost, match="argument 2") as caught:
+        args = (torch.ones(2), torch.ones(2))
+        plain_vjp(lambda a, b: a * b.detach(), args, torch.ones(2), (0, 1))
+    first, second = caught.value.grads
+    assert torch.equal(first, torch.ones(2)) and second is None
+
+
+def test_a_vjp_names_a_wrong_dtype_before_torch_stumbles_over_it():
+    x = torch.ones(2, dtype=torch.float64)
+    says = text_of(plain_vjp, lambda a: a.float(), (x,), x, (0,))
+    assert "float32, expected torch.float64" in says
