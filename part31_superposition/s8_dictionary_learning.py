@@ -305,8 +305,8 @@ if __name__ == "__main__":
     cases = {
         "a little blurred": (data.D, blurred),
         "half the truth, twice": (data.D, data.D[:20].repeat(2, 1)),
-        "the truth and 80 random rows": (data.D, torch.cat([data.D, other])),
-        "one latent for two near twins": (near_twins, data.D[:20]),
+        "truth + 80 random rows": (data.D, torch.cat([data.D, other])),
+        "near twins share a latent": (near_twins, data.D[:20]),
         "80 random rows": (data.D, other),
     }
     plots.score_bars({name: scores(*pair) for name, pair in cases.items()}, 40).show()
@@ -316,7 +316,7 @@ if __name__ == "__main__":
 #
 # - *Half the truth, twice.* Each latent is a feature. The two scores that start from the truth
 #   notice that half is missing.
-# - *The truth and 80 random rows.* The same two scores are perfect: they go through the features,
+# - *Truth + 80 random rows.* The same two scores are perfect: they go through the features,
 #   and nobody asks what the 80 surplus latents are. One to one forbids sharing, and it does not
 #   punish false latents. Only the score from the latents does.
 # - *Near twins.* Pairs of features have a cosine of about 0.9, and one latent serves both. Both MMCS

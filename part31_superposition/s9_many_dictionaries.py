@@ -322,8 +322,8 @@ if __name__ == "__main__":
 # them), most others are not. A second size serves as well as a second start.
 #
 # For K-SVD with $k = 1$ similarity misleads. 36 to 43 of its 60 rows come back, and 2 to 12 % of
-# those are features. The AUC does not show it (0.67 to 0.89 in four data sets): the few true rows
-# are among the stable ones, so the *order* is fine. But nearly all that lies above 0.9 is false.
+# those are features. The AUC does not show it (0.67 to 0.89 in four data sets): it only asks how the
+# few true rows rank among the others, and they rank rather high. It does not say how few they are.
 #
 # With $k = 1$ each data row is explained by a single direction. With five active features a row is
 # hardly ever one feature. So the best directions are centres of *combinations* that occur often,
@@ -555,7 +555,7 @@ if __name__ == "__main__":
 # sets), while the squared error falls to a twentieth. *Training longer made the dictionary worse,
 # and the loss better.* The optimum of the new loss is not at the true features, so the dictionary
 # goes there. With $\lambda = 0.4$ one or two are lost, or one is won. The frozen copy keeps 32 to 39
-# features, and its squared error is a seventh to a tenth of what it was. But its $L_0$ is as bad as
+# features, and its squared error is a sixth to a tenth of what it was. But its $L_0$ is as bad as
 # that of the copy without freezing, 22 where it was 7: freezing saves the directions, not the codes.
 #
 # ## 5 · Negative results, kept
