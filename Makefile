@@ -3,34 +3,47 @@ PYTHON ?= python3
 SETUP   = $(PYTHON) -I -S tools/setup.py
 RUN     = .venv/bin/python -m
 N      ?= 1
+# a value for the shell as one word, whatever is in it; nothing where it is empty
+quoted  = $(if $(strip $(1)),'$(subst ','\'',$(1))')
+option  = $(if $(strip $(2)),$(1) $(call quoted,$(2)))
+CHECK   = $(RUN) utils.check $(call quoted,$(EX))
+# status 1 says "not all passed": no fault of make's. 2 and above are real failures
+PEOPLE  = || test $$? -eq 1
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test build check watch progress hint script reset solutions claims bench artifacts saes doctor browser stats lint setup setup-dev
+.PHONY: help lab test build check watch progress hint solution script reset solutions claims bench artifacts saes doctor browser stats mutants lint setup setup-dev
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-lab: setup ## open JupyterLab on the exercises
-	@$(RUN) jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/exercises $(AS_ROOT) $(LAB_ARGS)
+lab: work ## open JupyterLab on your copies of the exercises, in work/
+	@$(RUN) jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/work/start.ipynb \
+	  --ContentsManager.pre_save_hook=tools.lab.as_shipped $(AS_ROOT) $(LAB_ARGS)
+
+work: setup ## make or renew the copies in work/ (for VS Code, or after a git pull)
+	@$(RUN) tools.work
 
 check: setup ## check your answers: everything, or EX=3.1.1.c, or a file with AGAINST=my.py
-	@$(RUN) utils.check $(EX) $(if $(AGAINST),--against $(AGAINST))
+	@$(CHECK) $(call option,--against,$(AGAINST)) $(PEOPLE)
 
 watch: setup ## check again whenever you save
-	@$(RUN) utils.check $(EX) --watch $(if $(AGAINST),--against $(AGAINST))
+	@$(CHECK) --watch $(call option,--against,$(AGAINST))
 
 progress: setup ## show how far you are
-	@$(RUN) utils.check --progress
+	@$(RUN) utils.check --progress $(call option,--against,$(AGAINST)) $(PEOPLE)
 
 hint: setup ## show a hint: EX=3.1.1.c, the next one with N=2
-	@$(RUN) utils.check $(EX) --hint $(N)
+	@$(CHECK) --hint $(call quoted,$(or $(strip $(N)),1))
+
+solution: setup ## show one way to write it: EX=3.1.1.c
+	@$(CHECK) --solution
 
 script: setup ## write a section as a Python file, for any editor: SECTION=3.1.1
-	@$(RUN) tools.script $(SECTION)
+	@$(RUN) tools.script $(call quoted,$(SECTION))
 
 reset: setup ## start a section again, with a backup: SECTION=3.1.1
-	@$(RUN) tools.reset $(SECTION)
+	@$(RUN) tools.reset $(call quoted,$(SECTION))
 
 doctor: ## explain this machine: what works, what doesn't, and the cure
 	@$(SETUP) --doctor
@@ -44,8 +57,8 @@ build: setup-dev ## write exercises/ and solutions/ from the sources; keeps your
 solutions: setup-dev ## build and execute the solution notebooks
 	@$(RUN) tools.build --execute
 
-claims: setup-dev ## reproduce the published results: docs/claims.md (minutes)
-	@$(RUN) tools.claims $(PYTEST_ARGS)
+claims: setup-dev ## reproduce the published results: docs/claims.md (minutes); SEEDS=7,8,9: others
+	@$(RUN) tools.claims $(if $(SEEDS),--claim-seeds=$(SEEDS)) $(PYTEST_ARGS)
 
 bench: setup-dev ## measure the fast trainers against the plain loops
 	@$(RUN) tools.bench.toy
@@ -67,6 +80,9 @@ browser: setup-dev ## drive JupyterLab in a headless Chromium
 
 stats: setup-dev ## run the exercises' tests on the worked solutions from 30 unseen seeds
 	@$(RUN) tools.seeds $(EX) $(if $(SEEDS),--seeds $(SEEDS))
+
+mutants: setup-dev ## try the tests on wrong versions of the worked functions: EX=3.1.1
+	@$(RUN) tools.mutants $(call quoted,$(EX))
 
 lint: setup-dev ## ruff and mypy
 	@$(RUN) ruff check . && $(RUN) ruff format --check . && $(RUN) mypy

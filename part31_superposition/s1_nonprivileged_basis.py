@@ -11,14 +11,14 @@
 # In this section you build the smallest model that shows it. Then you find out *when* it happens.
 # All of it follows Elhage et al. (2022), *Toy Models of Superposition*, cited below as **TMS**.
 #
-# ## What you will learn
+# ## The questions
 #
-# 1. Write the toy model, its data and its loss, for many models at once.
-# 2. Write a training loop by hand, once.
-# 3. Predict, then see, which geometry five features take in a plane, from dense to sparse.
-# 4. Measure superposition: norms, interference, the number of represented features.
-# 5. Draw a phase diagram, derive its boundaries with pen and paper, and compare the two.
-# 6. Say precisely why the hidden basis of this model is "non-privileged".
+# 1. How do you write such a model, its data and its loss, for many models at once?
+# 2. What happens in one step of training? You write the loop by hand, once.
+# 3. Five features, two dimensions: which of them does the model keep, and how does it place them?
+# 4. How do you measure superposition where you cannot draw it?
+# 5. How rare, and how important, must a feature be before sharing pays? Can pen and paper tell?
+# 6. Do the axes of the hidden space mean anything?
 #
 # ## Words
 #
@@ -233,8 +233,9 @@ def learning_rate(step: int, n_steps: int, lr: float, schedule: str) -> float:
 # Put the three factors in a dictionary. A missing key is the error case: `raise ValueError(...)`.
 
 # %% [markdown] tags=["task"]
-# Write the training loop. The batches and the learning rates are given, one for each step.
+# Write the training loop. The batches and the learning rates are given, one of each for each step.
 #
+# - Both are iterables: they may be tensors, lists or generators. Loop over the two at once.
 # - Make **fresh** parameters from `W` and `b`. The tensors that you were given must not change.
 # - Use `torch.optim.Adam` with its default betas, one optimiser for the whole run.
 # - At each step note the loss *before* the update. Note its value only: a loss that keeps its graph
@@ -283,8 +284,9 @@ def train(
 # `losses.append(loss.detach())`.
 
 # %% [markdown]
-# Run your loop: eight models, five features, two dimensions. The loss is the sum over the eight
-# models. Does it fall? Is it smooth, and if not, why not?
+# Run your loop: eight models, five features, two dimensions. `init_toy` draws the first weights:
+# normal numbers of variance $2 / (m + n)$. The biases start at 0. The loss is the sum over the
+# eight models. Does it fall? Is it smooth, and if not, why not?
 
 # %% tags=["demo"]
 if __name__ == "__main__":
@@ -492,7 +494,8 @@ def feature_norms(W: Float[Tensor, "inst hidden feature"]) -> Float[Tensor, "ins
 # Return the interference $\sum_{j \neq i} (\hat W_i \cdot W_j)^2$ of every feature.
 #
 # - The hat is on one side only: $\hat W_i$ has length 1, $W_j$ keeps its own.
-# - A feature of norm 0 has no direction. Its interference is 0, not NaN.
+# - A feature of norm 0 has no direction. Its interference is 0, not NaN. Any other feature has one,
+#   however short it is: a norm of $10^{-6}$ is not 0.
 
 
 # %% tags=["exercise"] exercise="3.1.1.f2" title="Interference" difficulty=3 importance=4 minutes=15 skill="pairwise products"
@@ -515,7 +518,7 @@ def interference(W: Float[Tensor, "inst hidden feature"]) -> Float[Tensor, "inst
 
 # %% [markdown] tags=["hint"]
 # The term $j = i$ sits on the diagonal: `overlap.masked_fill(torch.eye(n, dtype=torch.bool), 0)`.
-# For the zero norm, `.clamp(min=1e-8)` before you divide.
+# For the zero norm, `.clamp(min=1e-8)` before you divide; much more would shorten short features.
 
 # %% [markdown] tags=["task"]
 # Count, for each instance, the features whose norm is above the threshold. Return integers.
@@ -545,8 +548,8 @@ predict_n_dense = 20
 # %% [markdown] tags=["task"]
 # And at $p = 0.01$?
 
-# %% tags=["predict"] exercise="3.1.1.P5" title="Wide and sparse" difficulty=2 importance=3 minutes=1 skill="predicting" choices=["about 20", "more than 40", "all 80"]
-predict_n_sparse = "more than 40"
+# %% tags=["predict"] exercise="3.1.1.P5" title="Wide and sparse" difficulty=2 importance=3 minutes=1 skill="predicting" choices=["20 or fewer", "21 to 40", "41 to 79", "all 80"]
+predict_n_sparse = "41 to 79"
 
 # %% tags=["demo"] reveals=["predict_n_dense", "predict_n_sparse"] experiment="wide_model" results=["W_wide", "p_wide"]
 if __name__ == "__main__":
@@ -648,8 +651,9 @@ def classify_feature(
 # 1, does the rest.
 
 # %% [markdown] tags=["task"]
-# Two features, one dimension. The last feature is ten times less important: $r = 0.1$. You make
-# both features sparser, from $p = 1$ to $p = 0.03$. What happens to the last feature?
+# Two features, one dimension. The last feature is ten times less important: $r = 0.1$. At $p = 1$
+# it is not represented. You make both features sparser, down to $p = 0.03$. What happens to the
+# last feature on the way?
 #
 # - `"never represented"`
 # - `"dropped, then superposed"`
@@ -691,59 +695,57 @@ if __name__ == "__main__":
 #
 # **What the picture does not show.** It shows the best of eight starts. The printed shares say how
 # often one start is enough. In one dimension the reason is easy to see. If both weights start with
-# the same sign, the features disturb each other *positively*. To become antipodal, one weight must
-# pass through zero, and at zero its expected gradient vanishes. We counted, at $r = 0.43$ and
-# $p \le 0.1$: with opposite signs 99 % of the starts end superposed, with equal signs 10 to 14 %.
-# Half of all starts have equal signs. So eight starts may all fail: that is what a lone grey cell
-# among the superposed ones is.
+# the same sign, the features disturb each other *positively*. To become antipodal, the second
+# weight must pass through zero. At $w_2 = 0$ the two features are independent in every output, and
+# therefore
+#
+# $$\frac{\partial L}{\partial w_2} = \frac p2\, w_1
+#   \left(\frac{\partial L}{\partial b_1} + \frac{\partial L}{\partial b_2}\right) .$$
+#
+# So the weight is pushed across only while the biases still move. Once they have settled at what is
+# best for an ignored feature, the push is gone. We counted, at $r = 0.43$ and $p \le 0.1$, from
+# five seeds: with opposite signs 98 to 100 % of the starts end antipodal, with equal signs 6 to 16 %.
+# Half of all starts have equal signs. So eight starts may all fail: that is what a lone grey cell among
+# the superposed ones is.
+#
+# It does not show *how* the features share, either: interference squares the sign away, so code 2
+# does not tell an antipodal pair from two features of the same sign.
 
 # %% [markdown]
 # ## 6 · Theory against experiment
 #
-# For two features in one dimension we can compute the expected loss by hand. We need three facts
-# about one feature, which follow from $x = u$ with probability $p$ and $u$ uniform on $[0, 1]$:
+# For two features in one dimension, and given $W$ and $b$, the expected loss can be computed by
+# hand. Two facts about one feature follow from $x = u$ with probability $p$ and $u$ uniform on
+# $[0, 1]$:
 #
-# $$\mathbb{E}[x] = \frac p2, \qquad \mathbb{E}[x^2] = \frac p3, \qquad
-#   V := \mathrm{Var}[x] = \frac p3 - \frac{p^2}{4}.$$
+# $$\mathbb{E}[x] = \frac p2, \qquad \mathbb{E}[x^2] = \frac p3 .$$
 #
-# There are three natural strategies. Remember that the loss is a *mean* over the two features,
-# hence the factor $\tfrac12$.
+# TMS names three natural strategies:
 #
-# **Ignore the last.** $W = (1, 0)$. Feature 1 is perfect. For the last feature the model can only
-# output a constant, and the best constant is the mean: $b = (0, p/2)$. What remains is the
-# variance:
-# $$L_\text{ignore last} = \tfrac12\, r\, V .$$
+# | strategy | $W$ | $b$ |
+# | --- | --- | --- |
+# | ignore the last | $(1, 0)$ | $(0, b_2)$ with the best constant $b_2$ |
+# | ignore the first | $(0, 1)$ | $(b_1, 0)$ with the best constant $b_1$ |
+# | superposition | $(1, -1)$ | $(0, 0)$ |
 #
-# **Ignore the first.** $W = (0, 1)$, $b = (p/2, 0)$. The same with the roles exchanged:
-# $L_\text{ignore first} = \tfrac12\, V$.
-#
-# **Superposition.** $W = (1, -1)$, $b = 0$. Then $h = x_1 - x_2$, and the outputs are
-# $\mathrm{ReLU}(x_1 - x_2)$ and $\mathrm{ReLU}(x_2 - x_1)$.
-#
-# 1. If at most one feature is on, both outputs are exact.
-# 2. If both are on, say $x_1 > x_2$, the outputs are $x_1 - x_2$ and $0$. Both are wrong by $x_2$,
-#    the *smaller* of the two.
-# 3. Both are on with probability $p^2$. The minimum of two uniform numbers has density $2(1 - t)$,
-#    so $\mathbb{E}[\min^2] = \int_0^1 t^2 \cdot 2(1-t)\,dt = \tfrac23 - \tfrac12 = \tfrac16$.
-#
-# $$L_\text{superposition} = \tfrac12\,(1 + r)\, \frac{p^2}{6} .$$
-#
-# Here are the two forces again: dropping a feature costs $\propto p$, sharing costs $\propto p^2$.
+# In the third $h = x_1 - x_2$, and the outputs are $\mathrm{ReLU}(x_1 - x_2)$ and
+# $\mathrm{ReLU}(x_2 - x_1)$. Take paper and pencil: what does each strategy cost?
 
 # %% [markdown] tags=["task"]
-# Return the expected losses of the three strategies, stacked on a new first axis: ignore the last,
-# ignore the first, superposition.
+# Return the expected losses of the three strategies, stacked on a new first axis, in the order of
+# the table.
 #
-# `p` and `r` have the same shape, any shape.
+# - The importances are 1 and $r$. As in `toy_loss`, take the *mean* over the two features.
+# - `p` and `r` have the same shape, any shape. The check integrates the three models numerically.
 
 
-# %% tags=["exercise"] exercise="3.1.1.h1" title="Three expected losses" difficulty=2 importance=4 minutes=10 skill="formulas to code"
+# %% tags=["exercise"] exercise="3.1.1.h1" title="Three expected losses" difficulty=3 importance=4 minutes=20 skill="expected losses by hand"
 def expected_losses(
     p: Float[Tensor, "*grid"], r: Float[Tensor, "*grid"]
 ) -> Float[Tensor, "strategy *grid"]:
     """Expected loss for 2 features in 1 dimension: ignore the last, ignore the first, superpose.
 
-    As in `toy_loss`, a mean over the two features, of importance 1 and r.
+    The three W and b of TMS; as in `toy_loss` a mean over both features, of importance 1 and r.
     """
     variance = p / 3 - p**2 / 4
     ignore_last, ignore_first = r * variance / 2, variance / 2
@@ -752,45 +754,61 @@ def expected_losses(
 
 
 # %% [markdown] tags=["hint"]
-# Which of the two features is lost in each strategy, and what is the importance of that one?
+# An ignored feature is replaced by a constant. Which constant has the least squared error, and what
+# is that error? For superposition, list the cases: none on, one on, both on. Which outputs are
+# wrong, and by how much?
 
 # %% [markdown] tags=["hint"]
-# `torch.stack([...])` makes a new first axis. All three need the factor ½ from the mean over
-# features.
+# The best constant is the mean, and what remains is the variance,
+# $\mathbb{E}[x^2] - \mathbb{E}[x]^2$. In superposition only "both on" goes wrong. Say $x_1 > x_2$:
+# the outputs are $x_1 - x_2$ and $0$. Both are off by the *smaller* of the two.
+
+# %% [markdown] tags=["hint"]
+# The minimum of two uniform numbers has density $2(1 - t)$, so
+# $\mathbb{E}[\min^2] = \int_0^1 t^2 \cdot 2(1-t)\,dt = \tfrac16$, and both are on with probability
+# $p^2$. Which importances count in each strategy? All three get the factor ½ of the mean.
 
 # %% [markdown]
-# Where do two strategies tie? Put $L_\text{ignore last} = L_\text{superposition}$ and divide by
-# $p/2$:
+# With the variance $V = \frac p3 - \frac{p^2}4$ of one feature you should have found
 #
-# $$r\left(\frac13 - \frac p4\right) = (1 + r)\,\frac p6
-#   \iff r\,(4 - 3p) = 2p\,(1 + r)
-#   \iff r\,(4 - 5p) = 2p .$$
+# $$L_\text{ignore last} = \tfrac12\, r\, V, \qquad L_\text{ignore first} = \tfrac12\, V, \qquad
+#   L_\text{superposition} = \tfrac12\,(1 + r)\, \frac{p^2}{6} .$$
 #
-# What if $4 - 5p \le 0$? Then no positive $r$ solves it: however important the last feature is,
-# this superposition never beats ignoring it.
+# Here are the two forces again: dropping a feature costs $\propto p$, sharing costs $\propto p^2$.
+#
+# Why is $W = (1, 1)/\sqrt2$ not on the list? It keeps the sum: both outputs are
+# $\tfrac12 (x_1 + x_2)$, and each is off by half the difference, $\tfrac12 |x_1 - x_2|$. That costs
+# $\tfrac12 \cdot \tfrac{1 + r}2\, V$, halfway between the two ways of ignoring. So it is never
+# better than the better one of them. (For *correlated* features it can be: that is section 3.1.2.)
+#
+# Where do two strategies tie? That line is the boundary between two phases.
 
 # %% [markdown] tags=["task"]
 # Return the importance $r^*(p)$ above which superposition has a lower expected loss than ignoring
-# the last feature. Return infinity where there is none.
+# the last feature. Where no positive $r$ is enough, return infinity.
 
 
-# %% tags=["exercise"] exercise="3.1.1.h2" title="The boundary" difficulty=2 importance=4 minutes=10 skill="solving for a boundary"
+# %% tags=["exercise"] exercise="3.1.1.h2" title="The boundary" difficulty=3 importance=4 minutes=10 skill="solving for a boundary"
 def superposition_boundary(p: Float[Tensor, "*grid"]) -> Float[Tensor, "*grid"]:
     """Give the r where superposition ties with ignoring the last feature; inf where it never does."""
     return torch.where(4 - 5 * p > 0, 2 * p / (4 - 5 * p), torch.inf)
 
 
 # %% [markdown] tags=["hint"]
-# Solve the last line for $r$. What is the sign of your answer at $p = 0.9$, and can an importance
-# be negative?
+# Set the two losses equal and divide by $p/2$. What remains is linear in $r$. What is the sign of
+# your solution at $p = 0.9$, and can an importance be negative?
+
+# %% [markdown] tags=["hint"]
+# $r\,(\tfrac13 - \tfrac p4) = (1 + r)\,\tfrac p6$, or $r\,(4 - 3p) = 2p\,(1 + r)$. Collect the terms
+# with $r$ on one side. When is their factor not positive?
 
 # %% [markdown] tags=["hint"]
 # `torch.where(condition, a, b)` chooses entry by entry; `torch.inf` is allowed as `b`.
 
 # %% [markdown]
-# By symmetry, superposition ties with ignoring the *first* feature at $1 / r^*(p)$. The two curves
-# meet at $r = 1$, where $2p = 4 - 5p$, that is at $p = 4/7 \approx 0.57$. Right of this point
-# superposition is never best.
+# You have $r\,(4 - 5p) = 2p$. By symmetry, superposition ties with ignoring the *first* feature at
+# $1 / r^*(p)$. The two curves meet at $r = 1$, where $2p = 4 - 5p$, that is at
+# $p = 4/7 \approx 0.57$. Right of this point superposition is nowhere the best *of the three*.
 #
 # For three features in two dimensions the same comparison works. Each pair that could share a line
 # costs $p^2/6$ times the *sum of its two importances*. So the pair of least importance shares. For
@@ -819,33 +837,43 @@ if __name__ == "__main__":
     print(f"3 in 2: the same phase in {(in_three == phase_three).float().mean():.1%} of the cells")
 
 # %% [markdown]
-# **How well does it fit?** The theory names the right phase in about 97 % of the cells. Nearly all
+# **How well does it fit?** The theory names the right phase in 97 to 98 % of the cells. Nearly all
 # cells where it is wrong lie beside a boundary, and there the trained models superpose slightly
 # *more* than predicted. Why?
 #
 # The theory compares three fixed points. Training may choose *any* $W$ and $b$. Ignoring is already
-# optimal among the models with $W_2 = 0$. Superposition with $W = (1, -1)$, $b = 0$ is not: it can
-# be improved. So the true boundary must lie below $r^*$. Near it the best model is a *shrunken*
-# antipodal pair. We integrated the expected loss numerically and let an optimiser choose all four
-# parameters. At $p = 0.2$ the tie is at $r = 0.114$, not at $r^* = 0.133$. There the best
-# superposed model has $W \approx (1.03, -0.65)$ and $b \approx (0.00, 0.07)$: the second weight has
-# gone a third of the way to 0, and the second bias most of the way to the mean $p/2 = 0.1$. The
-# ratio of the true tie to $r^*$ is about 0.85 for $p$ up to 0.4, then 0.80 at $p = 0.5$ and 0.75 at
-# 0.55. One cell of the diagram is a factor of 1.27 in $r$. So the shift is about one cell, and a
-# little more at the tip.
+# optimal among the models with $w_2 = 0$. Superposition with $W = (1, -1)$, $b = 0$ is not: it can
+# be improved. So $r^*$ is only an upper bound for the true boundary. We let an optimiser choose all
+# four parameters, with the expected loss integrated numerically. This is what we found.
 #
-# The closed form gets the *law* right: $r^* \approx p/2$ for small $p$, and no superposition when
-# features are dense. It is a bound for the exact place, not the place itself. TMS draws its
-# theoretical diagram in the same way, from the losses of fixed weights, beside a trained one. Chen
-# et al. (2023) derive the expected loss in closed form, and show for two hidden dimensions that
-# regular polygons are critical points of it.
+# - *Up to $p \approx \tfrac12$ a shrunken pair takes over, with a jump.* At $p = 0.2$ the tie is at
+#   $r = 0.114$, not at $r^* = 0.133$. The best pair there has $W \approx (1.03, -0.65)$ and
+#   $b \approx (0.00, 0.07)$: the second weight has gone a third of the way to 0, and its bias most of
+#   the way to the mean $p/2 = 0.1$. The tie is at 0.85 $r^*$ for $p$ up to 0.4, and at 0.80 $r^*$ at
+#   $p = 0.5$.
+# - *Beyond, it begins without a jump.* At $p = 0.55$ the second weight leaves 0 at 0.69 $r^*$, and
+#   grows steadily from there. Our threshold on the norm sees it later, when it has jumped on to
+#   $-0.7$, near 0.75 $r^*$.
+# - *At $r = 1$ some sharing beats ignoring for every $p < 1$*, right of $\tfrac47$ as well. At
+#   $p = 0.6$, $W = (0.87, -0.87)$ with both biases at 0.22 has 0.90 of the loss of ignoring. Even two
+#   weights of the *same* sign do, $W = (0.97, 0.39)$ with $b = (-0.13, 0.14)$: 0.986.
+#
+# One cell of the diagram is a factor of 1.27 in $r$. So on the left the shift is less than a cell.
+# Around the tip it is more, and right of it the map has two superposed cells (from each of three
+# seeds) where the three strategies know none.
+#
+# The closed form gets the *law* right: $r^* \approx p/2$ for small $p$. It is a bound for the exact
+# place, not the place itself. TMS draws its theoretical diagram in the same way, from the losses of
+# fixed weights, beside a trained one. Chen et al. (2023) have a closed form with $W$ and $b$ free,
+# for inputs in which exactly one feature is on: the limit of extreme sparsity. In two dimensions
+# they find regular polygons among its critical points. Their pentagon has arrows of length 1.17 and
+# biases of $-0.28$; compare part 3.
 
 # %% [markdown]
-# ## 7 · Why "non-privileged"
+# ## 7 · Do the axes mean anything?
 #
-# Look at your pictures from part 3 again. The pentagons are turned by arbitrary angles. Nothing in
-# the model prefers one angle. We can prove it. Take any orthogonal matrix $R$, that is
-# $R^\top R = I$, and replace $W$ by $RW$:
+# Look at your pictures from part 3 again. The pentagons are turned by arbitrary angles. Does the
+# model prefer one? Take any orthogonal matrix $R$, that is $R^\top R = I$, and replace $W$ by $RW$:
 #
 # $$(RW)^\top (RW) = W^\top R^\top R\, W = W^\top W .$$
 #
@@ -908,30 +936,43 @@ def rotate_hidden(
 
 # %% [markdown] tags=["task"]
 # Now put a ReLU into the hidden layer: $h = \mathrm{ReLU}(Wx)$,
-# $\hat x = \mathrm{ReLU}(W^\top h + b)$. Replace $W$ by $RW$ with a random rotation $R$. What
-# happens to the output?
+# $\hat x = \mathrm{ReLU}(W^\top h + b)$. Replace $W$ by $RW$ with an orthogonal $R$. For which $R$ is
+# the output the same, whatever $W$, $b$ and $x$ are?
+#
+# - `"all"`: every orthogonal matrix
+# - `"order and signs"`: those that exchange axes or flip their signs, and no others
+# - `"order only"`: those that exchange axes, and no others
+# - `"none"`: only $R = I$ itself
 
-# %% tags=["predict"] exercise="3.1.1.P7" title="A ReLU in the hidden layer" difficulty=2 importance=4 minutes=2 skill="predicting" choices=["unchanged", "changed"]
-predict_rotated_relu = "changed"
+# %% tags=["predict"] exercise="3.1.1.P7" title="A ReLU in the hidden layer" difficulty=3 importance=4 minutes=3 skill="predicting" choices=["all", "order and signs", "order only", "none"]
+predict_rotated_relu = "order only"
 
 # %% tags=["demo"] reveals=["predict_rotated_relu"]
 if __name__ == "__main__":
     gen = torch.Generator().manual_seed(0)
     W, _ = init_toy(ToyConfig(inst=8, feature=5, hidden=2), gen)
     x, b = sparse_features(64, 8, 5, 0.5, gen), torch.full((8, 5), -0.1)
-    turned = rotate_hidden(W, random_rotation(2, gen))
-    change = (toy_forward(x, turned, b) - toy_forward(x, W, b)).abs().max()
-    print(f"largest change of the output after a rotation: {change:.1e}")
     into = "batch inst feature, inst hidden feature -> batch inst hidden"
     back = "batch inst hidden, inst hidden feature -> batch inst feature"
-    outs = [(einsum(einsum(x, V, into).relu(), V, back) + b).relu() for V in (W, turned)]
-    print(f"the same with h = ReLU(Wx): {(outs[1] - outs[0]).abs().max():.1e}")
+    swap, flip = torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([[-1.0, 0.0], [0.0, 1.0]])
+    turns = {"a rotation": random_rotation(2, gen), "axes exchanged": swap, "a sign flipped": flip}
+    print("largest change of the output    as it is    with h = ReLU(Wx)")
+    for name, R in turns.items():
+        turned = rotate_hidden(W, R)
+        plain = (toy_forward(x, turned, b) - toy_forward(x, W, b)).abs().max()
+        outs = [(einsum(einsum(x, V, into).relu(), V, back) + b).relu() for V in (W, turned)]
+        print(f"{name:30} {plain:9.1e} {(outs[1] - outs[0]).abs().max():20.1e}")
 
 # %% [markdown]
-# Without the hidden ReLU the output changes by rounding errors only. With it, the output changes.
-# The ReLU acts on each hidden unit by itself, and $\mathrm{ReLU}(Rh) \neq R\,\mathrm{ReLU}(h)$. So
-# there the axes do matter: the basis is **privileged**, and it makes sense to ask what a neuron
-# stands for. That is section 3.1.3.
+# Without the hidden ReLU the output changes by rounding errors only, for every $R$. With it, an
+# exchange of the axes still changes nothing: it is the same model with its hidden units in another
+# order. A rotation or a flipped sign does change the output. The ReLU acts on each hidden unit by
+# itself, and $\mathrm{ReLU}(Rh) = R\,\mathrm{ReLU}(h)$ for all $h$ only if $R$ just reorders them:
+# put $h = e_i$, and the column $R e_i$ must be its own ReLU, so not negative. Columns without
+# negative entries that are orthogonal can share no axis, so each is one $e_j$.
+#
+# So there the axes, though not their order, do matter: the basis is **privileged**, and it makes
+# sense to ask what a neuron stands for. That is section 3.1.3.
 #
 # A caution. Non-privileged is a statement about what the *model* can tell apart. An *optimiser* may
 # still prefer axes: Adam scales each coordinate separately, so its path depends on the basis. In
@@ -944,7 +985,7 @@ if __name__ == "__main__":
 # - Explain why an antipodal pair costs nothing while one of its features is off.
 # - Say what five features in a plane do at $p = 1$, at $p = 0.25$ and at $p = 0.025$, and why.
 # - Read norms and interference of a wide model, and say what they do not tell.
-# - Derive $r^*(p) = 2p / (4 - 5p)$ and say why trained models superpose slightly more.
+# - Derive $r^*(p) = 2p / (4 - 5p)$, and say why it is a bound and not the place itself.
 # - Prove that the hidden basis is non-privileged, and say what would change that.
 #
 # **Go further.** (1) Repeat part 3 with equal importances. At which $p$ do you first see the

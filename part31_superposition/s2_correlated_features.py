@@ -4,21 +4,20 @@
 # In 3.1.1 every feature came and went on its own. Real features do not. A text about a court case
 # mentions judges *and* verdicts. A word is singular *or* plural, never both.
 #
-# Interference only hurts when two features are on **together**. So it must matter which features go
-# together. In this section you find out how the geometry follows the statistics. It builds on *The
-# Geometry of Superposition* in Elhage et al. (2022), *Toy Models of Superposition*, cited as
-# **TMS**.
+# Does it matter to a model which features go together? In this section you find out how the geometry
+# follows the statistics. It builds on *The Geometry of Superposition* in Elhage et al. (2022), *Toy
+# Models of Superposition*, cited as **TMS**.
 #
-# ## What you will learn
+# ## The questions
 #
-# 1. Sample correlated and anticorrelated features whose single features look exactly alike.
-# 2. Measure who fires with whom, and how two directions are arranged.
-# 3. Show that correlated features prefer to be orthogonal and anticorrelated ones to be opposite,
-#    and say how often a *single* training run gets there.
-# 4. Find local bases: sets of features that are orthogonal inside, in a model that is crowded
-#    overall.
-# 5. Derive when a model gives up on two correlated features and keeps only their sum, as PCA would,
-#    and check the derivation on a trained map.
+# 1. How do you sample features that go together, or avoid each other, so that each of them alone
+#    looks exactly as before?
+# 2. How do you see in the data who fires with whom, and in a model how two directions are arranged?
+# 3. How does the best model arrange two features that always meet, and two that never do? How often
+#    does a *single* training run get there?
+# 4. When features come in sets: where does the interference go?
+# 5. When does a model stop telling two features apart? Can you derive it, and does a trained map
+#    agree?
 #
 # ## Words
 #
@@ -105,7 +104,7 @@ def correlated_pairs(
 #
 # - Each of the two features is on with probability exactly $p$; the two are never on together.
 # - If any probability is above $\tfrac12$, raise a `ValueError` whose text contains the largest
-#   one.
+#   one, with two decimals or more.
 
 
 # %% tags=["exercise"] exercise="3.1.2.b" title="Anticorrelated pairs" difficulty=3 importance=4 minutes=15 skill="disjoint events with exact probabilities"
@@ -141,7 +140,7 @@ def anticorrelated_pairs(
 # %% [markdown] tags=["hint"]
 # `torch.stack([first, second], dim=-1).flatten(2)` lays two masks of shape `(batch, inst, pair)`
 # side by side. For the error: `float(torch.as_tensor(probability).max())` works for numbers and
-# tensors.
+# tensors, and so does an f-string.
 
 # %% [markdown]
 # ### Who fires with whom?
@@ -173,7 +172,7 @@ def anticorrelated_pairs(
 #
 # - Use the on/off indicator `x > 0`, not the strengths. Keep the dtype of `x`.
 # - A feature that is always on or always off has $s_i = 0$. All its entries are 0, its diagonal
-#   too.
+#   too. In a batch of one row that is every feature.
 
 
 # %% tags=["exercise"] exercise="3.1.2.c" title="Firing correlation" difficulty=3 importance=4 minutes=15 skill="correlation from indicators"
@@ -264,7 +263,8 @@ if __name__ == "__main__":
 
 # %% [markdown] tags=["task"]
 # Return the cosine between the two directions of each pair, shape `(inst, pair)`. If one of the two
-# has norm 0, there is no angle: return 0 there, not NaN.
+# has norm 0, there is no angle: return 0 there, not NaN. Short directions have an angle, down to
+# norms of $10^{-4}$ at least.
 
 
 # %% tags=["exercise"] exercise="3.1.2.e1" title="Cosine of a pair" difficulty=2 importance=4 minutes=10 skill="strided slices"
@@ -294,7 +294,8 @@ def pair_cosines(W: Float[Tensor, "inst hidden feature"]) -> Float[Tensor, "inst
 # | 3 | same direction | else, within `tolerance` of $1$ |
 # | 4 | in between | else |
 #
-# "Within" means a distance strictly below `tolerance`. Return integers (`torch.int64`).
+# "Within" means a distance strictly below `tolerance`. With a large tolerance two rules may fit:
+# "else" says that the first one counts. Return integers (`torch.int64`).
 
 
 # %% tags=["exercise"] exercise="3.1.2.e2" title="Name the arrangement" difficulty=2 importance=3 minutes=10 skill="rules instead of looking"
@@ -304,7 +305,7 @@ def pair_arrangement(
     """Code 0 missing, 1 opposite, 2 orthogonal, 3 same direction, 4 in between, for each pair."""
     cosines, norms = pair_cosines(W), W.norm(dim=1)
     code = torch.full_like(cosines, 4, dtype=torch.int64)
-    for name, target in [(1, -1.0), (2, 0.0), (3, 1.0)]:
+    for name, target in [(3, 1.0), (2, 0.0), (1, -1.0)]:  # an earlier rule overrules a later one
         code[(cosines - target).abs() < tolerance] = name
     represented = (norms[:, 0::2] > norm_above) & (norms[:, 1::2] > norm_above)
     return torch.where(represented, code, 0)
@@ -314,8 +315,8 @@ def pair_arrangement(
 # Which rule overrules all others? What is left when no rule applies?
 
 # %% [markdown] tags=["hint"]
-# Start with a tensor full of 4. For each of the targets $-1, 0, 1$ overwrite where
-# `(cosines - target).abs()` is small enough. The norm rule comes last.
+# Start with a tensor full of 4. For each of the targets $1, 0, -1$, in this order, overwrite where
+# `(cosines - target).abs()` is small enough: what comes later wins. The norm rule comes last.
 
 # %% [markdown] tags=["hint"]
 # `norms = W.norm(dim=1)` has shape `(inst, feature)`: slice it with `0::2` and `1::2`, both must be
@@ -328,8 +329,7 @@ def pair_arrangement(
 # antipodal pairs at a right angle. Four arrows can be paired off in three ways. All features are
 # equal there, so it does not matter who stands opposite to whom.
 #
-# Now they are two *pairs*. Which of the three ways is best? Recall what antipodal features cost:
-# nothing while at most one of them is on, and $\min(x_1, x_2)^2$ for each of the two when both are.
+# Now they are two *pairs*. Does it matter now? Each of the next two questions has its own data.
 
 # %% [markdown] tags=["task"]
 # **Two correlated pairs**, $p = 0.15$. How does the best model arrange the two partners of a pair?
@@ -356,15 +356,15 @@ predict_anticorrelated = "opposite"
 #
 # Two choices need a word.
 #
-# - **Small starts.** The weights start at a tenth of their usual size. Far from the origin a
-#   feature that stands in the wrong place can only leave by passing a barrier. Near the origin it
-#   has not chosen yet.
+# - **Small starts.** The weights start at a tenth of the size that `init_toy` gives them. Far from
+#   the origin a feature that stands in the wrong place can only leave by passing a barrier. Near
+#   the origin it has not chosen yet.
 # - **Many starts.** A single run may still get stuck. We train many, look at *all* of them, and
-#   call the one with the lowest loss the best. `best_starts` finds it.
+#   call the one with the lowest loss the best.
 
 # %% tags=["given"]
 Sampler = Callable[[int, torch.Generator], Tensor]  # (rows, generator) -> "batch inst feature"
-START = 0.1  # of Xavier's size: see above
+START = 0.1  # times the usual size: see above
 
 
 def train_on(
@@ -389,12 +389,28 @@ def train_on(
     return after["W"], after["b"], rows.mean(dim=0)
 
 
+# %% [markdown] tags=["task"]
+# Several starts of several models are instances of one run: start `s` of model `k` is instance
+# `s * n_models + k`. Return, for each model, the *instance* with the lowest loss.
+#
+# - `n_starts` divides the number of instances. Of equal losses the first start counts.
+# - Return integers (`torch.int64`) on the device of `loss`.
+
+
+# %% tags=["exercise"] exercise="3.1.2.e3" title="The best start" difficulty=2 importance=3 minutes=5 skill="index arithmetic"
 def best_starts(loss: Float[Tensor, " inst"], n_starts: int) -> Int[Tensor, " model"]:
     """Index of each model's best start; start s of model k is instance s * n_models + k."""
     table = loss.reshape(n_starts, -1)
     n_models = table.shape[1]
     return table.argmin(dim=0) * n_models + torch.arange(n_models, device=loss.device)
 
+
+# %% [markdown] tags=["hint"]
+# Write the losses as a table with one row per start. What does a column hold?
+
+# %% [markdown] tags=["hint"]
+# `loss.reshape(n_starts, -1).argmin(dim=0)` gives the best *start* of each model. Turn start and
+# model into the number of the instance.
 
 # %% [markdown]
 # We train 64 starts of each kind, and 64 on independent features as a control: their "partners" are
@@ -447,18 +463,49 @@ if __name__ == "__main__":
 # So be careful with the words. "The model prefers opposite directions" (TMS) is a statement about
 # the lowest loss. It is not a statement about every training run.
 #
-# **Why do small starts help?** Near $W = 0$ the model is almost linear. The bias learns the mean,
-# and then $W$ grows fastest along the direction of largest variance, as in PCA. For a pair, the
-# variance of the sum $(x_1 + x_2)/\sqrt2$ is $V + \mathrm{Cov}$, that of the difference
-# $(x_1 - x_2)/\sqrt2$ is $V - \mathrm{Cov}$. An anticorrelated pair has $\mathrm{Cov} = -p^2/4$, so
-# the difference grows first: $W_1 \approx -W_2$, which is the right answer. Compared with $V$ the
-# advantage is about $\tfrac34 p$, so it is feeble when features are rare. This is our explanation;
-# what we measured is in line with it. Pairs that ended opposite, in single starts:
+# %% [markdown]
+# ### Why do small starts help?
+#
+# Near $W = 0$ the model is almost linear. The bias learns the mean, and then $W$ grows fastest along
+# the direction of largest variance, as in PCA. For the two features of a pair, two directions
+# compete: the sum $(x_1 + x_2)/\sqrt2$ and the difference $(x_1 - x_2)/\sqrt2$. Which one has more
+# variance?
+
+# %% [markdown] tags=["task"]
+# Return both variances, stacked on a new first axis: first the sum, then the difference.
+#
+# Each feature is on with probability `p`, both are on with probability `both`; strengths are as
+# ever. The two tensors have the same shape, any shape.
+
+
+# %% tags=["exercise"] exercise="3.1.2.e4" title="Sum against difference" difficulty=2 importance=3 minutes=10 skill="variance and covariance"
+def pair_variances(
+    p: Float[Tensor, "*grid"], both: Float[Tensor, "*grid"]
+) -> Float[Tensor, "direction *grid"]:
+    """Variance of (x_1 + x_2) / sqrt 2 and of (x_1 - x_2) / sqrt 2, for a pair as above."""
+    variance = p / 3 - p**2 / 4
+    covariance = both / 4 - p**2 / 4
+    return torch.stack([variance + covariance, variance - covariance])
+
+
+# %% [markdown] tags=["hint"]
+# How do the two variances follow from the variance $V$ of one feature and the covariance of the
+# two? What does the factor $1/\sqrt2$ do?
+
+# %% [markdown] tags=["hint"]
+# They are $V \pm \mathrm{Cov}$. $V$ you know from 3.1.1. For the covariance,
+# $\mathbb E[x_1 x_2]$: how often are both on, and what is the mean product of their strengths then?
+
+# %% [markdown]
+# An anticorrelated pair has $\mathrm{Cov} = -p^2/4$, so the difference grows first:
+# $W_1 \approx -W_2$, which is the right answer. Compared with $V$ the advantage is about
+# $\tfrac34 p$, so it is feeble when features are rare. This is our explanation; what we measured is
+# in line with it. Anticorrelated pairs that ended opposite, in single starts from five seeds:
 #
 # | | $p = 0.05$ | $p = 0.15$ | $p = 0.4$ |
 # | --- | --- | --- | --- |
-# | small starts | 53 % | 78 % | 100 % |
-# | usual starts | 38 % | 53 % | 82 % |
+# | small starts | STARTS_A |
+# | usual starts | STARTS_B |
 
 # %% [markdown]
 # ### When there is no room
@@ -541,7 +588,7 @@ if __name__ == "__main__":
 # orthogonal; 53 to 68 % of the anticorrelated pairs were opposite.
 
 # %% [markdown]
-# ## 4 · Sets of features and local bases
+# ## 4 · Sets of features
 #
 # Correlations in the world come in groups. Texts about cooking have their features, and texts about
 # law have theirs. A group is active or it is not; when it is, *some* of its features are on. We
@@ -562,7 +609,8 @@ if __name__ == "__main__":
 #   `(k + 1) * size - 1`.
 # - Each feature is on with probability exactly `probability`. In a set that is on, its features are
 #   on with probability `within`, independently. Both are plain numbers here.
-# - If `within` is below `probability`, raise a `ValueError` whose text contains `within`'s value.
+# - If `within` is below `probability`, raise a `ValueError` whose text contains `within`'s value,
+#   with two decimals or more.
 # - Strengths as ever: uniform on $[0, 1]$, independent. Every random number comes from `gen`.
 
 
@@ -615,8 +663,8 @@ def correlated_sets(
 # Return both parts for every feature, `(within, between)`, each of shape `(inst, feature)`. Sets
 # are blocks of `size` neighbours.
 #
-# As in 3.1.1, only $\hat W_i$ has length 1, and a feature of norm 0 has interference 0 in both
-# parts.
+# As in 3.1.1, only $\hat W_i$ has length 1. A feature of norm 0 has interference 0 in both parts; a
+# norm of $10^{-6}$ is not 0.
 
 
 # %% tags=["exercise"] exercise="3.1.2.f2" title="Within and between" difficulty=3 importance=4 minutes=15 skill="block masks"
@@ -660,15 +708,15 @@ def two_sets(within: float) -> Sampler:
 
 
 # %% [markdown] tags=["task"]
-# With *sets*: per partner, is the interference larger within a set or between the sets?
+# With *sets*: how does the interference per partner within a set compare with that between the sets?
 #
-# - `"within"`: features of one set belong together, so they point in similar directions
-# - `"equal"`: the model spreads the interference evenly
-# - `"between"`: each set keeps to itself almost orthogonal, and all the interference is between the
-#   sets
+# - `"larger"`: within a set it is more than twice as large
+# - `"equal"`: the two agree within a factor of two
+# - `"smaller"`: within a set it is 2 to 10 times smaller
+# - `"much smaller"`: more than 10 times smaller
 
-# %% tags=["predict"] exercise="3.1.2.P4" title="Where the interference goes" difficulty=2 importance=4 minutes=2 skill="predicting" choices=["within", "equal", "between"]
-predict_interference = "between"
+# %% tags=["predict"] exercise="3.1.2.P4" title="Where the interference goes" difficulty=2 importance=4 minutes=2 skill="predicting" choices=["larger", "equal", "smaller", "much smaller"]
+predict_interference = "much smaller"
 
 # %% tags=["demo"] reveals=["predict_interference"] experiment="local_bases" results=["W_sets", "W_loose"]
 if __name__ == "__main__":
@@ -710,7 +758,7 @@ if __name__ == "__main__":
 # a set and 0.12 between the sets. Then "almost" is the right word.
 
 # %% [markdown]
-# ## 5 · When the model represents the sum
+# ## 5 · One direction for two features?
 #
 # Correlated partners want a right angle. That takes room. With less room there is another way out.
 # Two features that always come together are, in a sense, almost *one* feature. The model can keep
@@ -744,8 +792,8 @@ if __name__ == "__main__":
 # - Each feature is on with probability exactly $p$, both are on with probability exactly $pc$.
 #   Layout and strengths as before.
 # - `probability` and `together` ($c$) are numbers, or tensors that broadcast to `(inst, pair)`.
-# - If $p\,(2 - c) > 1$ anywhere, raise a `ValueError` whose text contains the largest $p\,(2 - c)$.
-#   A rounding error above 1, up to $10^{-6}$, is no error.
+# - If $p\,(2 - c) > 1$ anywhere, raise a `ValueError` whose text contains the largest $p\,(2 - c)$,
+#   with two decimals or more. A rounding error above 1, up to $10^{-6}$, is none.
 
 
 # %% tags=["exercise"] exercise="3.1.2.g1" title="A dial for togetherness" difficulty=4 importance=4 minutes=20 skill="joint probabilities from one uniform number"
@@ -797,7 +845,8 @@ def coupled_pairs(
 # do this: it forgets the lengths.
 
 # %% [markdown] tags=["task"]
-# Return the sum share of each pair, shape `(inst, pair)`; 0 where both directions are zero.
+# Return the sum share of each pair, shape `(inst, pair)`; 0 where both directions are zero, and
+# only there: norms of $10^{-3}$ have a share.
 
 
 # %% tags=["exercise"] exercise="3.1.2.g2" title="Sum share" difficulty=2 importance=4 minutes=10 skill="a change of basis"
@@ -820,68 +869,64 @@ def sum_share(W: Float[Tensor, "inst hidden feature"]) -> Float[Tensor, "inst pa
 # ### Three strategies, three losses
 #
 # Two pairs, two dimensions, $p \le \tfrac12$. Each dimension holds two features, in one of three
-# ways.
+# ways, all with $b = 0$.
 #
-# **Opposite: a pair shares a line.** One dimension per pair, $W = (1, -1)$. It fails when both
-# partners are on, which happens with probability $pc$. You know the price from 3.1.1:
-# $\mathbb E[\min(x_1, x_2)^2] = \tfrac16$ for each of the two.
+# | strategy | who shares a line | their $W$ |
+# | --- | --- | --- |
+# | opposite | the two partners of a pair | $(1, -1)$ |
+# | orthogonal | two strangers, one of each pair | $(1, -1)$ |
+# | sum | the two partners of a pair | $(1, 1)/\sqrt2$ |
 #
-# **Orthogonal: strangers share a line.** A feature stands opposite to one of the *other* pair.
-# These two are independent, so both are on with probability $p^2$. The price is the same.
-#
-# **Sum.** One dimension per pair, $W = (1, 1)/\sqrt2$. Both outputs are $\tfrac12(x_1 + x_2)$, so
-# each is wrong by $\tfrac12 |x_1 - x_2|$.
-#
-# - Exactly one is on, probability $2p(1-c)$: the two squared errors add up to $\tfrac12 x^2$, on
-#   average $\tfrac16$.
-# - Both are on, probability $pc$: they add up to $\tfrac12 (x_1 - x_2)^2$. Two independent uniform
-#   numbers differ by a mean square of $\tfrac16$, so this is $\tfrac1{12}$.
-#
-# The loss is the mean over features, and each line holds two. So each sum below is halved:
-#
-# $$L_\text{opposite} = \tfrac12 \cdot pc \cdot \tfrac26 = \frac p6\, c, \qquad
-#   L_\text{orthogonal} = \frac p6\, p, \qquad
-#   L_\text{sum} = \tfrac12\Big(\tfrac16 \cdot 2p(1-c) + \tfrac1{12}\, pc\Big)
-#   = \frac p6 \Big(1 - \tfrac34 c\Big) .$$
-#
-# That is a surprise in simplicity. In units of $p/6$ the three losses are $c$, $p$ and
-# $1 - \tfrac34 c$.
+# When does each of them fail, how often, and by how much? You derived one such loss in 3.1.1. Strangers
+# are independent of each other; for partners you know $P(\text{both on}) = pc$ and
+# $P(\text{exactly one on}) = 2p(1 - c)$.
 
 # %% [markdown] tags=["task"]
-# Return the three expected losses, stacked on a new first axis: opposite, orthogonal, sum. `p` and
-# `c` have the same shape.
+# Return the three expected losses, stacked on a new first axis, in the order of the table.
+#
+# - The loss is the mean over features, of importance 1, and each line holds two.
+# - `p` and `c` have the same shape, any shape. The check integrates the models numerically.
 
 
-# %% tags=["exercise"] exercise="3.1.2.g3" title="Three expected losses" difficulty=1 importance=4 minutes=5 skill="formulas to code"
+# %% tags=["exercise"] exercise="3.1.2.g3" title="Three expected losses" difficulty=3 importance=4 minutes=15 skill="expected losses by hand"
 def strategy_losses(
     p: Float[Tensor, "*grid"], c: Float[Tensor, "*grid"]
 ) -> Float[Tensor, "strategy *grid"]:
-    """Expected loss of opposite, orthogonal, sum: p/6 times c, p, 1 - 3c/4; mean over features."""
+    """Expected loss of opposite, orthogonal, sum: two pairs in two dimensions, mean over features."""
     return p / 6 * torch.stack([c, p, 1 - 3 * c / 4])
 
 
 # %% [markdown] tags=["hint"]
-# Which of the three does not depend on $c$ at all, and why?
+# Opposite directions fail only when both are on, and then each output is off by the smaller of the
+# two. How often are both on, for partners and for strangers? Which of the three losses does not
+# depend on $c$?
 
 # %% [markdown] tags=["hint"]
-# `torch.stack([...])` makes a new first axis, and `p / 6 * ...` broadcasts over it.
+# From 3.1.1, $\mathbb E[\min(u_1, u_2)^2] = \tfrac16$ for each of the two. In the sum both outputs are
+# $\tfrac12(x_1 + x_2)$, so each is off by $\tfrac12 |x_1 - x_2|$: work out the case "exactly one on"
+# and the case "both on".
 
-# %% [markdown]
-# Read the map off the formulas before you train anything.
-#
-# - *Opposite against orthogonal*: $c$ against $p$. The tie is $c = p$, which is *independence*.
-#   Below it partners avoid each other, and opposite wins. Above it orthogonal wins. The whole of
-#   part 3 is this one line.
-# - *Sum*: it must beat the smaller of $c$ and $p$.
+# %% [markdown] tags=["hint"]
+# The sum: with one on, the two squared errors add up to $\tfrac12 u^2$, on average $\tfrac16$. With
+# both on, to $\tfrac12 (u_1 - u_2)^2$, on average $\tfrac1{12}$. Weigh them with their probabilities
+# and halve, because the loss is a mean over two features a line.
 
 # %% [markdown] tags=["task"]
-# Fully correlated pairs, $c = 1$: from which $p$ on does the sum win against orthogonal? Give a
-# number.
+# Fully correlated pairs, $c = 1$, from rare to dense: from which $p$ on does the sum have the lowest
+# of your three losses? Give a number.
 
 # %% tags=["predict"] exercise="3.1.2.P5" title="The collapse" difficulty=2 importance=4 minutes=3 skill="solving for a boundary"
 predict_collapse = 0.25
 
 # %% [markdown]
+# In units of $p/6$ the three losses are $c$, $p$ and $1 - \tfrac34 c$: a surprise in simplicity. Read
+# the map off them before you train anything.
+#
+# - *Opposite against orthogonal*: $c$ against $p$. The tie is $c = p$, which is *independence*.
+#   Below it partners avoid each other, and opposite wins. Above it orthogonal wins. The whole of
+#   part 3 is this one line.
+# - *Sum*: it must beat the smaller of $c$ and $p$.
+#
 # Now train the map: a grid over $p$ and $c$, six starts for each point, the best is kept. The lines
 # are the theory.
 

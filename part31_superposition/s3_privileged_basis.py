@@ -13,12 +13,12 @@
 #
 # ## What you will learn
 #
-# 1. Say what a privileged basis is, and test for it.
-# 2. Draw and measure how many features a neuron serves.
-# 3. See neurons turn from monosemantic to polysemantic as features get sparser.
-# 4. Build a network that computes $|x|$, by hand and by training.
-# 5. Decide with a number, not by eye, whether a feature is computed.
-# 6. Find a circuit in trained weights by a rule: asymmetric superposition, and its inhibition.
+# 1. What is a privileged basis, and how can one test for it?
+# 2. How many features does a neuron serve? How does one draw and measure that?
+# 3. What do sparsity and importance decide about it?
+# 4. Which network computes $|x|$? Does training find the one that you write by hand?
+# 5. How many functions fit into a layer, and when is one of them "computed"?
+# 6. Two features share a neuron. How do they live with each other, and what rule finds such pairs?
 #
 # ## Words
 #
@@ -204,8 +204,8 @@ def tied_gain(W: Float[Tensor, "inst hidden feature"]) -> Float[Tensor, "inst hi
 
 
 # %% [markdown] tags=["task"]
-# Return the monosemanticity $\mu$ of every neuron. A dead neuron, whose gains are all 0, serves
-# nothing: its score is 0, not NaN.
+# Return the monosemanticity $\mu$ of every neuron. A dead neuron, whose gains are all exactly 0,
+# serves nothing: its score is 0, not NaN. Any other neuron has a score, however small its gains.
 
 
 # %% tags=["exercise"] exercise="3.1.3.b2" title="Monosemanticity" difficulty=1 importance=5 minutes=6 skill="a normalised score"
@@ -247,7 +247,7 @@ def monosemantic_fraction(
 # is alive?
 
 # %% [markdown]
-# ## 3 · From monosemantic to polysemantic
+# ## 3 · Sparsity and neurons
 #
 # Now train. The sizes are those of TMS: 10 features, 5 neurons, importance $0.75^i$. TMS trained
 # 1000 models for each sparsity and showed the best one. We train six. This model gets stuck more
@@ -315,13 +315,13 @@ def train_starts(
 # %% [markdown] tags=["task"]
 # The sparsest model has $p = 0.02$. How many of its five neurons will be monosemantic?
 
-# %% tags=["predict"] exercise="3.1.3.P1" title="Sparse features" difficulty=1 importance=4 minutes=1 skill="predicting" choices=["all five", "two or three", "none or one"]
+# %% tags=["predict"] exercise="3.1.3.P1" title="Sparse features" difficulty=1 importance=4 minutes=1 skill="predicting" choices=["four or five", "two or three", "none or one"]
 predict_pure_neurons = "none or one"
 
 # %% [markdown] tags=["task"]
 # The dense end is more subtle. What pushes a neuron towards one feature is the ReLU: it bites when
-# $Wx$ is negative. Which of these models needs the *most* training steps until its neurons are
-# monosemantic? The options are $p = 1$, $p = 0.7$ and $p = 0.5$.
+# $Wx$ is negative. Of the models with $p = 1$, $p = 0.7$ and $p = 0.5$, which needs the *most*
+# training steps until its neurons are monosemantic?
 
 # %% tags=["predict"] exercise="3.1.3.P2" title="Who takes longest?" difficulty=3 importance=2 minutes=2 skill="predicting" choices=["p = 1", "p = 0.7", "p = 0.5"]
 predict_slowest = "p = 1"
@@ -357,17 +357,18 @@ if __name__ == "__main__":
 # - *Dense.* Five neurons, five features, one each: the five most important ones.
 # - *In between* ($p = 0.3$). Both kinds live in one model. Three neurons are monosemantic. The
 #   other two carry three features together, like a small code: each of the three has its own
-#   pattern of signs.
+#   pattern of signs. In five further runs the best start had three pure neurons, or two, or none.
 # - *Sparse.* Nearly every neuron serves several features, and most features use several neurons.
 #
 # Some bars below the axis are long. A large negative weight cannot make the neuron fire. It keeps
-# the neuron silent when that feature is on. Remember this; we meet it again as *inhibition*.
+# the neuron silent when that feature is on. Remember this.
 #
 # The second figure shows the score along training, as a mean over all starts. At $p = 1$ it rises
 # slowest. All inputs are positive then, so $Wx$ is rarely negative as long as most entries of $W$
 # are positive, and the ReLU hardly notices a rotation. The pressure towards the axes is there, but
-# it is weak. Had we stopped after 500 steps, we would have written that neurons are mixed at
-# $p = 1$ and pure at $p = 0.5$.
+# it is weak. After 500 steps the mean score is still between 0.6 and 0.76 at $p = 1$, and between
+# 0.83 and 0.96 at $p = 0.5$ (five seeds). Had we stopped there, we would have written that the
+# densest features mix.
 #
 # **What the picture does not show.** It shows the best of six starts. Other starts keep more mixed
 # neurons. TMS adds a warning about this model: it gains nothing from its hidden ReLU. The ReLU only
@@ -439,12 +440,11 @@ def signed_features(
 # As in 3.1.1, *whether* and *how much* are two questions and need two draws. The sign may come with
 # the value: it needs no third draw.
 
-# %% [markdown] tags=["task"]
-# Write the loss: the squared distance of $\hat y$ from $|x|$, weighted by importance. Mean over
-# `batch` and `feature`, sum over `inst`, as before.
+# %% [markdown]
+# The loss is `toy_loss` again, with $|x|$ as the target.
 
 
-# %% tags=["exercise"] exercise="3.1.3.d3" title="The loss for |x|" difficulty=1 importance=3 minutes=4 skill="what is the target"
+# %% tags=["given"]
 def abs_loss(
     x: Float[Tensor, "batch inst feature"],
     y_hat: Float[Tensor, "batch inst feature"],
@@ -454,22 +454,16 @@ def abs_loss(
     return toy_loss(x.abs(), y_hat, importance)
 
 
-# %% [markdown] tags=["hint"]
-# The function gets the input `x`, not the target. What is the target?
-
-# %% [markdown] tags=["hint"]
-# You wrote this loss before, with another target: `toy_loss(target, y_hat, importance)`.
-
 # %% [markdown] tags=["task"]
 # Write the solution without superposition by hand: weights with two neurons per feature whose
 # network computes $|x|$ exactly.
 #
 # - Return `W1` of shape `(1, 2 * feature, feature)`, `W2` of shape `(1, feature, 2 * feature)` and
-#   `b` of shape `(1, feature)`: one instance.
+#   `b` of shape `(1, feature)`: one instance, in float32 (torch's default).
 # - The order of the neurons is up to you. The check only looks at what the network computes.
 
 
-# %% tags=["exercise"] exercise="3.1.3.d4" title="Two neurons per feature" difficulty=2 importance=4 minutes=10 skill="writing weights by hand"
+# %% tags=["exercise"] exercise="3.1.3.d3" title="Two neurons per feature" difficulty=2 importance=4 minutes=10 skill="writing weights by hand"
 def two_neurons_each(
     feature: int,
 ) -> tuple[
@@ -500,10 +494,11 @@ def two_neurons_each(
 
 # %% [markdown] tags=["task"]
 # Rescale every neuron so that its largest $|W_1|$ entry is 1, without changing what the network
-# computes. A neuron whose input weights are all 0 stays as it is.
+# computes. This holds for neurons with very small weights, too. Only a neuron whose input weights
+# are all exactly 0 stays as it is.
 
 
-# %% tags=["exercise"] exercise="3.1.3.d5" title="Fix the scale" difficulty=2 importance=3 minutes=8 skill="a hidden symmetry"
+# %% tags=["exercise"] exercise="3.1.3.d4" title="Fix the scale" difficulty=2 importance=3 minutes=8 skill="a hidden symmetry"
 def rescale_neurons(
     W1: Float[Tensor, "inst hidden feature"], W2: Float[Tensor, "inst feature hidden"]
 ) -> tuple[Float[Tensor, "inst hidden feature"], Float[Tensor, "inst feature hidden"]]:
@@ -526,41 +521,30 @@ def rescale_neurons(
 #
 # TMS shows the weights. We also want a number for every feature. A small loss proves nothing: rare
 # features have a small loss whatever the model does. So we compare with the best model that does
-# **not** compute: a constant. Its loss is the variance of $|x_i|$.
-
-# %% [markdown] tags=["task"]
-# Return the mean squared error of the best *constant* prediction of $|x_i|$, in closed form, for
-# features as drawn by `signed_features` with probability $p$. It works elementwise on any shape.
-
-
-# %% tags=["exercise"] exercise="3.1.3.d6" title="The best constant" difficulty=3 importance=4 minutes=10 skill="moments of a sparse law"
-def constant_loss(probability: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Least mean squared error of a constant for |x|: the variance of |x|, elementwise in p."""
-    mean, mean_square = probability / 2, probability / 3
-    return mean_square - mean**2
-
-
-# %% [markdown] tags=["hint"]
-# Which constant $c$ minimises $\mathbb{E}(|x| - c)^2$, and what is the minimum called?
-
-# %% [markdown] tags=["hint"]
-# $\mathrm{Var}(y) = \mathbb{E}\,y^2 - (\mathbb{E}\,y)^2$. With probability $1 - p$ both terms get
-# nothing. Else $|x|$ is uniform on $[0, 1]$: what are its mean and its mean square?
-
-# %% [markdown]
-# The yardstick is now: which **fraction of the variance** is left unexplained?
+# **not** compute: a constant. The best one is the mean of $|x_i|$, and its loss is the variance.
+# Now $|x_i|$ has the law that $x_i$ had in 3.1.1 (uniform on $[0, 1]$ with probability $p$, else
+# 0), so you know that variance: $p/3 - p^2/4$.
+#
+# The yardstick is: which **fraction of the variance** is left unexplained?
 #
 # $$u_i = \frac{\mathbb{E}\,(|x_i| - \hat y_i)^2}{\mathrm{Var}\,|x_i|} .$$
 #
 # $u_i = 1$ is as good as a constant, $u_i = 0$ is perfect, and $u_i > 1$ is worse than saying
 # nothing.
 
+
+# %% tags=["given"]
+def constant_loss(probability: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Least mean squared error of a constant for |x|: the variance of |x|, elementwise in p."""
+    return probability / 3 - probability**2 / 4
+
+
 # %% [markdown] tags=["task"]
 # Return $u_i$ for every instance and feature. The mean is over the batch; the variance is the one
-# in closed form, for the given `probability`.
+# in closed form (`constant_loss`), for the given `probability`, however small.
 
 
-# %% tags=["exercise"] exercise="3.1.3.d7" title="Fraction unexplained" difficulty=2 importance=5 minutes=8 skill="a loss against a baseline"
+# %% tags=["exercise"] exercise="3.1.3.d5" title="Fraction unexplained" difficulty=2 importance=5 minutes=8 skill="a loss against a baseline"
 def unexplained(
     x: Float[Tensor, "batch inst feature"],
     y_hat: Float[Tensor, "batch inst feature"],
@@ -615,11 +599,8 @@ if __name__ == "__main__":
 # and in between it leaves a little more (up to 0.63). So $u_i \approx 0.5$ means "half computed".
 # We call a feature **computed** when $u_i < 0.25$: then at least some of both sides is there.
 
-# %% [markdown] tags=["task"]
-# Count, for each instance, the features with $u_i$ below the threshold. Return integers.
 
-
-# %% tags=["exercise"] exercise="3.1.3.d8" title="How many are computed" difficulty=1 importance=3 minutes=3 skill="counting with masks"
+# %% tags=["given"]
 def n_computed(
     fraction: Float[Tensor, "inst feature"], threshold: float = 0.25
 ) -> Int[Tensor, " inst"]:
@@ -627,27 +608,22 @@ def n_computed(
     return (fraction < threshold).sum(dim=-1)
 
 
-# %% [markdown] tags=["hint"]
-# Is a small $u_i$ good or bad? Which axis disappears?
-
-# %% [markdown] tags=["hint"]
-# `(fraction < threshold)` is a mask of shape `(inst, feature)`.
-
 # %% [markdown]
 # ### The dense case: does training find your solution?
 #
 # Three features, six neurons, $p = 1$: TMS begins with these sizes, and so do we. There is just
 # enough room. Is the trained network the one that you wrote by hand?
 #
-# One detail first. `init_abs` draws the initial weights ten times smaller than usual. Why will
-# become clear below.
+# One detail first: the size of the initial weights. The usual one is that of 3.1.1, a standard
+# deviation of $\sqrt{2 / (n + m)}$ (due to Glorot). `init_abs` multiplies it by `scale`, which is
+# 0.1 unless we say otherwise.
 
 
 # %% tags=["given"]
 def init_abs(
     cfg: ToyConfig, n_starts: int, gen: torch.Generator, scale: float = 0.1
 ) -> dict[str, Float[Tensor, "start inst ..."]]:
-    """Normal W1, W2 with `scale` times Xavier's standard deviation, and b = 0."""
+    """Normal W1 and W2 with standard deviation scale * sqrt(2 / (hidden + feature)), and b = 0."""
     std = scale * (2 / (cfg.hidden + cfg.feature)) ** 0.5
     shapes = {
         "W1": (n_starts, cfg.inst, cfg.hidden, cfg.feature),
@@ -686,7 +662,8 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # Up to the order of the neurons, this is your solution: each feature has one neuron that reads it
-# with $+1$ and one that reads it with $-1$, and both write into its output with $+1$.
+# with $+1$ and one that reads it with $-1$, and both write into its output with $+1$. Over five
+# seeds no weight is off by more than 0.02.
 #
 # ### More features than neurons
 #
@@ -695,10 +672,10 @@ if __name__ == "__main__":
 # features.
 
 # %% [markdown] tags=["task"]
-# The eighth model is also trained from initial weights of the *usual* size, ten times larger. With
-# those, training computes ...
+# We train the eighth model a second time, from initial weights of the *usual* size (`scale=1`),
+# ten times larger. With those, training computes ...
 
-# %% tags=["predict"] exercise="3.1.3.P5" title="The size of the first weights" difficulty=3 importance=3 minutes=2 skill="predicting" choices=["more features", "about as many", "fewer features"]
+# %% tags=["predict"] exercise="3.1.3.P5" title="The size of the first weights" difficulty=3 importance=3 minutes=2 skill="predicting" choices=["more features", "about as many (within two)", "fewer features"]
 predict_large_start = "fewer features"
 
 # %% tags=["demo"] reveals=["predict_large_start"] experiment="abs_computed" results=["left_abs", "p_abs", "left_large"]
@@ -727,23 +704,25 @@ if __name__ == "__main__":
 # neurons can share them.
 #
 # Bars that are neither low nor near 1 are of two kinds. At $p = 0.2$ to $0.05$ most of them are
-# computed on both sides, but disturbed by other features. At $p = 0.02$ and below they are
+# computed on both sides, but disturbed by other features. At $p = 0.02$ and below most are
 # one-sided: nearly exact for one sign of $x_i$, and nothing for the other.
 #
 # **What the picture does not show.** Whether the layer could do better. In the sparsest models some
 # features are dropped although they matter more than others that are kept: training got stuck.
 #
-# **Why small initial weights?** From weights of the usual size far fewer features are computed, and
-# many end one-sided. One reading: large random weights already mix all features, and training only
-# adjusts the mixture. From small weights each neuron first has to choose what it serves. The
-# difference is known as lazy against rich training (Chizat 2019, Woodworth 2020). TMS does not
-# discuss it for this model. Take it as a warning: "the network does not do X" may mean "this
+# **Why small initial weights?** From weights of the usual size far fewer features are computed (2
+# to 8, against 15 or 16 from small ones, over five seeds), and many end one-sided. One reading:
+# large random weights already mix all features, and training only adjusts the mixture. From small
+# weights each neuron first has to choose what it serves. (Chizat et al. 2019 call training *lazy*
+# when the weights hardly move, and show that it comes from a choice of scale.) TMS does not
+# discuss this for its model. Take it as a warning: "the network does not do X" may mean "this
 # training did not find X".
 #
 # ## 5 · How does it do that? A circuit, found by a rule
 #
-# TMS looks into one trained model and finds a motif, which it calls **asymmetric superposition with
-# inhibition**. We want to find it without looking: a rule on the weights says yes or no.
+# TMS looks into one trained model and finds a *motif*: a small circuit that occurs again and again.
+# Its first half is called **asymmetric superposition**. We want to find it without looking: a rule
+# on the weights says yes or no.
 #
 # First the language. Feature $s$ (the source) is on, alone. Neuron $k$ fires, if the sign is
 # right, with $|W_{1,ks}|\,|x_s|$. Then it pushes output $t$ (the target) by $W_{2,tk}$ times that.
@@ -788,8 +767,7 @@ def path_gain(
 # The **strong** feature (read with 2) pushes the output of the **weak** one with a gain of 4. The
 # weak one pushes back with only $\tfrac14$.
 #
-# A push of $\tfrac14$ does little harm. A push of 4 is a disaster, and needs an answer. First find
-# the pairs.
+# A push of $\tfrac14$ does little harm. A push of 4 is another matter. First find the pairs.
 
 # %% [markdown] tags=["task"]
 # Mark the asymmetric pairs in path gains. Return a mask with axes `inst hidden strong weak`. It is
@@ -800,7 +778,7 @@ def path_gain(
 #   feature on the strong output.
 
 
-# %% tags=["exercise"] exercise="3.1.3.e2" title="Asymmetric pairs" difficulty=4 importance=4 minutes=20 skill="a rule in place of a look"
+# %% tags=["exercise"] exercise="3.1.3.e2" title="Asymmetric pairs" difficulty=3 importance=4 minutes=12 skill="a rule in place of a look"
 def asymmetric_pairs(
     gain: Float[Tensor, "inst hidden feature feature"], min_gain: float = 0.5, ratio: float = 4.0
 ) -> Bool[Tensor, "inst hidden feature feature"]:
@@ -828,11 +806,21 @@ def asymmetric_pairs(
 # served[..., None, :]`. The lopsided part is `gain.mT >= ratio * gain`.
 
 # %% [markdown]
-# ### The answer to a push of 4
+# ### What becomes of a push of 4
 #
 # When the strong feature is on alone, neuron $k$ pushes the weak output far up, where the truth is
-# 0. Other neurons see the strong feature too. They can push that output down: **inhibition**. To
-# see it, add up all neurons.
+# 0.
+
+# %% [markdown] tags=["task"]
+# In a trained network with asymmetric pairs, switch on a strong feature alone, at $\pm 1$, on the
+# side where the shared neuron fires. Its neuron pushes the weak output by about 4. What will the
+# weak output $\hat y$ say, in the typical (median) pair?
+
+# %% tags=["predict"] exercise="3.1.3.P6" title="What the weak output says" difficulty=2 importance=4 minutes=2 skill="predicting" choices=["above 2", "from 0.5 to 2", "below 0.5"]
+predict_weak_output = "below 0.5"
+
+# %% [markdown]
+# A push is only a part of what arrives at an output. To know the rest, add up all neurons.
 
 # %% [markdown] tags=["task"]
 # Return the total push on each output when one feature is on **alone**, at $+1$ or at $-1$:
@@ -860,17 +848,21 @@ def lone_drive(
 # `torch.stack([W1, -W1], dim=1)` makes the axis `side`. The ReLU comes before the sum over
 # `hidden`.
 
+# %% [markdown]
+# Where the others take a push away again, TMS speaks of **inhibition**. Does that happen here? Ask
+# it of each pair.
+
 # %% [markdown] tags=["task"]
 # Which asymmetric pairs are inhibited? Return the mask of those `pairs` (axes
 # `inst hidden strong weak`) for which the *total* push on the weak output is at most `share` times
 # neuron `hidden`'s own push.
 #
 # - The strong feature is alone, on the side on which neuron `hidden` fires: side 0 where
-#   $W_{1,\text{hidden},\text{strong}} > 0$, else side 1.
+#   $W_{1,\text{hidden},\text{strong}} > 0$, else (0 included) side 1.
 # - The neuron's own push is its path gain from strong to weak.
 
 
-# %% tags=["exercise"] exercise="3.1.3.e4" title="Inhibited pairs" difficulty=4 importance=4 minutes=20 skill="combining masks and indices"
+# %% tags=["exercise"] exercise="3.1.3.e4" title="Inhibited pairs" difficulty=4 importance=4 minutes=18 skill="combining masks and indices"
 def inhibited_pairs(
     W1: Float[Tensor, "inst hidden feature"],
     W2: Float[Tensor, "inst feature hidden"],
@@ -896,14 +888,6 @@ def inhibited_pairs(
 # %% [markdown] tags=["hint"]
 # `total = torch.where(W1[..., None] > 0, drive[:, None, 0], drive[:, None, 1])` with
 # `drive = lone_drive(W1, W2).mT`.
-
-# %% [markdown] tags=["task"]
-# In a trained network with asymmetric pairs, switch on a strong feature alone, at $\pm 1$, on the
-# side where the shared neuron fires. Its neuron pushes the weak output by about 4. What will the
-# weak output $\hat y$ say?
-
-# %% tags=["predict"] exercise="3.1.3.P6" title="What the weak output says" difficulty=2 importance=4 minutes=2 skill="predicting" choices=["about 4", "about 1", "about 0"]
-predict_weak_output = "about 0"
 
 # %% [markdown]
 # Three sparsities, importance $0.8^i$, four starts each: twelve trained networks. We search all of
@@ -960,20 +944,18 @@ if __name__ == "__main__":
 # **What you see.** The rule finds asymmetric pairs in every one of the twelve networks, and every
 # one of them is inhibited. The median sizes of the weights are close to TMS's example: read with 2
 # and $\tfrac12$, write with $\tfrac12$ and 2. The strong feature is the more important one in every
-# pair.
+# pair. (In five further runs: pairs in 59 of 60 networks, all inhibited, and the strong feature the
+# more important one in at least 98 % of them.)
 #
-# The other neurons do not just lower the weak output a little. They cancel the push, and sometimes
-# they go further. The ReLU at the output turns the rest into 0. So a large *positive* interference
+# The other neurons cancel the push, and sometimes more than that. The ReLU at the output turns the
+# rest into 0. So a large *positive* interference
 # has become a *negative* one, which costs nothing while the strong feature is alone. The last line
 # shows the price. When both are on, the weak one is heard for some signs and lost for others. But
 # both are on at once with probability $p^2$ only.
 #
-# In the graph you see who inhibits. It is a neuron with a job of its own, for another feature, that
-# also reads the strong one.
-#
-# **What the rule does not show.** It looks at one feature at a time. And the control matters: at a
-# random other output the same neurons add about 0 in most cases. So what we see is no general
-# downward push, but one aimed at the weak feature.
+# In the graph you see who inhibits: a neuron with a job of its own, for another feature, that also
+# reads the strong one. And the control matters: at a random other output the same neurons add about
+# 0 in most cases. So this is no general downward push, but one aimed at the weak feature.
 #
 # ## 6 · The sweep: sparsity and importance
 #
@@ -1002,8 +984,8 @@ def untied_gain(
 #
 # $$N_k = \frac{\big(\sum_i g_{ki}\big)^2}{\sum_i g_{ki}^2} .$$
 #
-# For $q$ equal gains it is $q$, and small gains hardly count. A dead neuron has 0. Return $N_k$ for
-# every neuron.
+# For $q$ equal gains it is $q$, and gains much smaller than the others hardly count. A dead neuron
+# (all gains exactly 0) has 0. Return $N_k$ for every neuron.
 
 
 # %% tags=["exercise"] exercise="3.1.3.f1" title="Features per neuron" difficulty=2 importance=3 minutes=8 skill="the participation ratio"
@@ -1055,14 +1037,15 @@ if __name__ == "__main__":
 #
 # The third map says what mixing is good for. In the last row more than ten features are computed
 # with equal importances, and fewer with unequal ones: there the late features hardly matter, so
-# nothing is gained by computing them. In between there is a dip, at $p = 0.1$ with equal
-# importances. Few features are computed *well* there, because many are computed a little. The loss
-# likes that, and a count with a threshold does not. So never read this count without the threshold
-# in mind.
+# nothing is gained by computing them. At $p = 0.2$ and $0.1$ with equal importances most neurons
+# mix already, and still only two to five features are computed *well*: many are computed a
+# little. The loss likes that, and a count with a threshold does not. So never read this count
+# without the threshold in mind.
 #
-# **What the maps do not show.** Each cell is the best of three starts of one run, and single cells
-# move by 0.1 or 0.2, or by a feature or two, from seed to seed. The trend along rows and columns
-# stays.
+# **What the maps do not show.** Each cell is the best of three starts of one run. Over five seeds
+# the fraction of a single cell moved by up to 0.6 near the border, and a count by up to three
+# features. What stays: pure for $p \ge 0.5$, mixed at $p = 0.02$, and at $p = 0.2$ more pure
+# neurons with decay 0.7 (0.82 in the mean) than with equal importances (0.22).
 #
 # ## What you should be able to do now
 #
@@ -1074,3 +1057,6 @@ if __name__ == "__main__":
 # - Judge "computed" against a baseline, and defend the threshold.
 # - Prove that the product of two interferences in one neuron is fixed, and describe how a network
 #   lives with the large one.
+#
+# **References.** Elhage et al. 2022, *Toy Models of Superposition*, transformer-circuits.pub.
+# Chizat, Oyallon & Bach 2019, *On Lazy Training in Differentiable Programming*, NeurIPS.

@@ -9,7 +9,7 @@
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -35,6 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--seeds", default=1, type=int, help="repeat tests that draw numbers over this many seeds"
     )
+    parser.addoption("--claim-seeds", default="", help="run claims from these seeds instead: 7,8,9")
     parser.addoption("--claims-json", default=None, help="write what claims measured to this file")
 
 
@@ -141,6 +142,13 @@ def result(
         run: Callable = getattr(claims, f"experiment_{name}")
         measured_results[name] = SimpleNamespace(**run(0, request.config.getoption("--device")))
     return measured_results[name]
+
+
+@pytest.fixture
+def claim_seeds(request: pytest.FixtureRequest) -> Callable[[Sequence[int]], list[int]]:
+    """A claim's seeds, fixed before the first look; `make claims SEEDS=7,8,9` takes others."""
+    given = request.config.getoption("--claim-seeds")
+    return lambda default: [int(s) for s in given.split(",")] if given else list(default)
 
 
 @pytest.fixture

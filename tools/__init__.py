@@ -3,7 +3,8 @@
 import sys
 from importlib.util import find_spec
 
-if find_spec("nbformat") is None:  # a Python without the course's packages
+# the doctor explains a Python without the course's packages; all else needs them
+if find_spec("nbformat") is None and "tools.doctor" not in getattr(sys, "orig_argv", ()):
     sys.exit(
         f"{sys.executable} does not have the course's packages. From the course's folder run "
         "`make setup-dev` once, then .venv/bin/python in place of this one, or a target of `make`."

@@ -20,11 +20,22 @@ import nbformat
 import typer
 from nbformat import NotebookNode
 
-from tools.notebooks import code_cells, fingerprint, notebook, output_fingerprint, to_text
+from tools import pages
+from tools.notebooks import (
+    code_cells,
+    fingerprint,
+    jupyterlab_metadata,
+    notebook,
+    output_fingerprint,
+    to_text,
+)
 from utils.course import ROOT, CourseError, Section, find_section, sections
+from utils.files import write
+from utils.grading.render import MARKS
 
 MAX_BYTES = 3_000_000  # a notebook larger than this loads slowly, and GitHub does not show it
-FAILED = ("✗", "◷", "○")  # how a verdict other than PASS begins, see utils/grading/render.py
+FAILED = tuple(set(MARKS.values()) - {MARKS["PASS"]})  # how a verdict other than PASS begins
+START = ROOT / "exercises" / pages.START
 TABLE = re.compile(r"(<!-- sections -->\n).*?(<!-- /sections -->)", re.S)
 
 
@@ -42,14 +53,6 @@ def has_work(path: Path) -> bool:
         return fingerprint(nb) != nb.metadata["course"]["built"]
     except Exception:
         return True
-
-
-def write(path: Path, text: str) -> None:
-    """Write beside the place, then rename: a crash leaves the old file whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text)
-    part.replace(path)
 
 
 def with_old_outputs(section: Section, nb: NotebookNode) -> bool:
@@ -97,7 +100,7 @@ def execute(section: Section, nb: NotebookNode) -> None:
                 os.environ[key] = value
     for cell in code_cells(nb):
         cell.metadata.pop("execution", None)
-    nb.metadata["language_info"] = {"name": "python"}
+    nb.metadata.update(jupyterlab_metadata())
     nb.metadata["course"]["executed"] = output_fingerprint(section, nb)
 
 
@@ -117,30 +120,16 @@ def problems_in(text: str, name: str) -> list[str]:
     return found
 
 
-def readme_table() -> str:
-    """The map of sections for the README."""
-    rows = [
-        "| section | title | exercises | about | notebook | solution |",
-        "|---|---|---|---|---|---|",
-    ]
-    for s in sections():
-        hours = sum(e.minutes for e in s.exercises) / 60
-        links = [f"[{room[:-1]}]({room}/{s.path}.ipynb)" for room in ("exercises", "solutions")]
-        rows.append(
-            f"| {s.number} | {s.title} | {len(s.exercises)} | {hours:.1f} h | {' | '.join(links)} |"
-        )
-    return "\n".join(rows) + "\n"
-
-
 def readme_text() -> str:
     """The README with its table brought up to date."""
     old = (ROOT / "README.md").read_text()
-    return TABLE.sub(lambda m: m[1] + readme_table() + m[2], old)
+    return TABLE.sub(lambda m: m[1] + pages.readme_table() + m[2], old)
 
 
 def strays() -> Iterator[str]:
     """Notebooks that no source stands behind."""
     wanted = {s.notebook(room) for s in sections() for room in ("exercises", "solutions")}
+    wanted.add(START)
     for room in ("exercises", "solutions"):
         for path in sorted((ROOT / room).rglob("*.ipynb")):
             if path not in wanted and ".ipynb_checkpoints" not in path.parts:
@@ -162,6 +151,8 @@ def check() -> list[str]:
             found.append(f"stale: {path.relative_to(ROOT)} (run make build)")
         elif bad := problems_in(path.read_text(), path.name):
             found += bad
+    if not START.exists() or START.read_text() != to_text(pages.start_page()):
+        found.append(f"stale: {START.relative_to(ROOT)} (run make build)")
     if (ROOT / "README.md").read_text() != readme_text():
         found.append("stale: the table in README.md (run make build)")
     return found
@@ -188,6 +179,7 @@ def build(again: bool, only: str | None = None) -> list[str]:
             kept += bad
         else:
             write(path, text)
+    write(START, to_text(pages.start_page()))
     write(ROOT / "README.md", readme_text())
     return kept
 

@@ -8,6 +8,7 @@ import ast
 import hashlib
 import tomllib
 from dataclasses import dataclass, field
+from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
@@ -16,13 +17,26 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from utils.course import ROOT, CourseError, Exercise, Section, read_source, tags
 
 BOOTSTRAP = """\
-# Run this cell first. On your computer it does nothing; elsewhere (Colab) it fetches the course.
+# Run this cell first. On your computer it only looks for files that would be in the way;
+# elsewhere (Colab) it fetches the course.
 import importlib.util
 import os
 import site
 import subprocess
 import sys
 import sysconfig
+from pathlib import Path
+
+here = Path.cwd()
+for file in here.iterdir() if not (here / "pyproject.toml").exists() else []:
+    if file.stem in {shadowed} | sys.stdlib_module_names:
+        found = importlib.util.find_spec(file.stem)
+        place = found and (found.origin or next(iter(found.submodule_search_locations)))
+        if place and str(place).startswith(str(file)):
+            raise ImportError(
+                f"{{file.name}}, beside this notebook, hides the {{file.stem!r}} that the course"
+                f" needs. Rename it (my_{{file.name}}, say), restart the kernel, run this again."
+            )
 
 if importlib.util.find_spec("part31_superposition") is None:
     source = os.environ.get("COURSE_SOURCE", "{source}")
@@ -31,10 +45,17 @@ if importlib.util.find_spec("part31_superposition") is None:
         clone = ["git", "clone", "--quiet", "--depth=1", f"--branch={{revision}}"]
         subprocess.run([*clone, source, "course"], check=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
-    subprocess.run([*pip, "-e", "./course"], check=True)
+    subprocess.run([*pip, "-e", "./course{extra}"], check=True)
     site.addsitedir(sysconfig.get_path("purelib"))  # makes this running kernel see the new package
     importlib.invalidate_caches()\
 """
+# what a learner's own file beside a notebook must not be called; with the standard library's names
+SHADOWED = (
+    *("utils", "part31_superposition", "part32_interp_with_saes", "torch", "numpy", "scipy"),
+    *("sklearn", "einops", "jaxtyping", "plotly", "pytest", "IPython", "nbformat", "jupytext"),
+)
+PYTHON = "3.11"  # in the metadata; a notebook says no more about the machine it was made on
+EXTRAS = {"part32_interp_with_saes": "[language]"}  # what a part's notebooks need beside torch
 
 
 def _blank_function(fn: ast.FunctionDef, lines: list[str], say: str) -> list[str]:
@@ -109,9 +130,25 @@ def heading(exercise: Exercise) -> str:
     )
 
 
-def _bootstrap() -> str:
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["course"]
-    return BOOTSTRAP.format(source=settings["source"], revision=settings["revision"])
+def course_settings() -> dict[str, str]:
+    """Where notebooks find the course, and each other: `[tool.course]` of pyproject.toml."""
+    return dict(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["course"])
+
+
+def _bootstrap(section: Section) -> str:
+    settings, part = course_settings(), section.path.partition("/")[0]
+    names = "{" + ", ".join(f'"{name}"' for name in SHADOWED) + "}"
+    return BOOTSTRAP.format(**settings, shadowed=names, extra=EXTRAS.get(part, ""))
+
+
+def colab_link(section: Section) -> str:
+    """The address that opens the exercise notebook in Colab; empty where it is not on GitHub."""
+    settings = course_settings()
+    repository = settings["source"].removesuffix(".git").partition("https://github.com/")[2]
+    if not repository:
+        return ""
+    place = f"{repository}/blob/{settings['revision']}/exercises/{section.path}.ipynb"
+    return f"https://colab.research.google.com/github/{place}"
 
 
 def _hint(number: int, text: str) -> str:
@@ -172,7 +209,7 @@ def notebook(section: Section, *, solved: bool) -> NotebookNode:
     """A section's exercise notebook, or with `solved` its solution notebook (not executed)."""
     builder, source = _Builder(section, solved), read_source(section.source).cells
     by_source = {e.source: e for e in section.exercises}
-    builder.add("code", _bootstrap(), "bootstrap")
+    builder.add("code", _bootstrap(section), "bootstrap")
     for cell, after in zip(source, [*source[1:], None], strict=True):
         kind = next(iter(tags(cell)), "")
         if cell.cell_type == "markdown" and kind == "hint":
@@ -195,19 +232,36 @@ def notebook(section: Section, *, solved: bool) -> NotebookNode:
             raise CourseError(
                 f"{section.path}: the cell {cell.source[:40]!r} needs one tag of {sorted(KINDS)}"
             )
-    return _finished(section, builder.cells)
+    return _finished(section, builder.cells, solved)
 
 
-def _finished(section: Section, cells: list[NotebookNode]) -> NotebookNode:
+def jupyterlab_metadata() -> dict[str, Any]:
+    """The kernel's facts as JupyterLab writes them when it saves; `tools.lab` keeps them so."""
+    return {
+        "kernelspec": {
+            "display_name": "Python 3 (ipykernel)",
+            "language": "python",
+            "name": "python3",
+        },
+        "language_info": {
+            "codemirror_mode": {"name": "ipython", "version": 3},
+            "file_extension": ".py",
+            "mimetype": "text/x-python",
+            "name": "python",
+            "nbconvert_exporter": "python",
+            "pygments_lexer": "ipython3",
+            "version": PYTHON,
+        },
+    }
+
+
+def _finished(section: Section, cells: list[NotebookNode], solved: bool) -> NotebookNode:
     title = cells.index(next(c for c in cells if c.cell_type == "markdown"))
     cells.insert(0, cells.pop(title))  # the title stays on top, the bootstrap cell follows it
+    if (link := colab_link(section)) and not solved:
+        cells[0].source = cells[0].source.replace("\n", f"\n\n[Open in Colab]({link})\n", 1)
     nb = new_notebook(cells=cells)
-    nb.metadata["kernelspec"] = {
-        "name": "python3",
-        "display_name": "Python 3",
-        "language": "python",
-    }
-    nb.metadata["language_info"] = {"name": "python"}
+    nb.metadata.update(jupyterlab_metadata())
     nb.metadata["course"] = {"section": section.path, "built": fingerprint(nb)}
     return nb
 
@@ -236,6 +290,19 @@ def output_fingerprint(section: Section, nb: NotebookNode) -> str:
 
 
 def to_text(nb: NotebookNode) -> str:
-    """A notebook as the bytes that are stored."""
+    """A notebook as the bytes that are stored: those that JupyterLab would write."""
     nbformat.validate(nb)
+    for cell in code_cells(nb):
+        cell.outputs = [_as_javascript_writes(output) for output in cell.outputs]
     return nbformat.writes(nb, version=4) + "\n"
+
+
+def _as_javascript_writes(value: Any) -> Any:
+    """A JSON value after a way through JavaScript, where 1.0 is 1."""
+    if isinstance(value, dict):
+        return type(value)({k: _as_javascript_writes(v) for k, v in value.items()})
+    if isinstance(value, list | tuple):
+        return [_as_javascript_writes(v) for v in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
+        return int(value)
+    return value

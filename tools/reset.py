@@ -12,8 +12,9 @@ from typing import Annotated
 
 import typer
 
-from tools.build import exercise_text, has_work, write
+from tools.build import exercise_text, has_work
 from utils.course import ROOT, CourseError, Section, find_section, sections
+from utils.files import write
 
 BACKUPS = ROOT / "backups"
 
@@ -37,7 +38,7 @@ def back_up(notebook: Path, now: datetime) -> Path:
 
 def reset(section: Section) -> Path | None:
     """Put the pristine notebook in place; return where the old one went, if there was one."""
-    notebook = section.notebook("exercises")
+    notebook = section.answers()
     pristine = exercise_text(section)  # before anything is touched: this can fail
     copy = back_up(notebook, datetime.now()) if notebook.exists() else None
     write(notebook, pristine)
@@ -55,7 +56,7 @@ def main(
             known = "\n".join(f"  {s.number}  {s.title}" for s in sections())
             raise CourseError(f"say which section, as in `make reset SECTION=3.1.1`:\n{known}")
         section = find_section(name)
-        notebook = section.notebook("exercises")
+        notebook = section.answers()
         if has_work(notebook) and not yes and sys.stdin.isatty():
             question = f"{notebook.relative_to(ROOT)} holds your work. Back it up and start again?"
             typer.confirm(question, abort=True)

@@ -10,8 +10,9 @@ import jupytext
 import nbformat
 import typer
 
-from tools.build import exercise_text, write
+from tools.build import exercise_text
 from utils.course import ROOT, CourseError, find_section
+from utils.files import write
 
 
 def main(section: Annotated[str, typer.Argument(help="3.1.1, or the section's path")]) -> None:

@@ -1,183 +1,62 @@
 """The checker's command line: `python -m utils.check [TARGET]`.
 
 TARGET is nothing (everything), a section (3.1.1 or its path) or an exercise (3.1.1.c or its
-function). Exit status 0 only where everything asked for passed.
+function). Exit status 0 only where everything asked for passed, 1 where something did not, 2 where
+the check itself could not be made.
+
+This file is the door only: it must be readable for any Python, to say which one is the right one.
 """
 
-import json
 import os
-from pathlib import Path
-from typing import Annotated
+import sys
+from importlib.util import find_spec
 
-import typer
-from rich.console import Console
-from rich.markdown import Markdown
-from rich.progress import Progress, SpinnerColumn, TextColumn
-from rich.table import Table
-
-from utils.course import ROOT, CourseError, find_exercise, sections
-from utils.grading.batch import SectionReport, answer_file, check_section, find_target
-
-VERSION = (
-    3  # the shape of the report: exercism's results v3, with an exercise level above the tests
-)
-STYLE = {"PASS": "green", "UNATTEMPTED": "dim", "FAIL": "red", "ERROR": "red", "TIMEOUT": "yellow"}
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-console = Console(highlight=False)
+NEEDED = ("typer", "rich", "jupytext", "nbformat", "IPython", "pytest", "torch", "einops")
 
 
-def summary(reports: list[SectionReport]) -> dict:
-    """The report as plain data."""
-    exercises = [r for report in reports for r in report.results]
-    passed = bool(exercises) and all(r["verdict"] == "PASS" for r in exercises)
-    problems = [f"{report.section.path}: {p}" for report in reports for p in report.problems]
-    return {
-        "version": VERSION,
-        "status": "pass" if passed else "fail",
-        "passed": sum(r["verdict"] == "PASS" for r in exercises),
-        "total": len(exercises),
-        "problems": problems,
-        "exercises": exercises,
-    }
+def wrong_python() -> str:
+    """What is missing in this Python and which one to use; empty where nothing is missing."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if sys.version_info >= (3, 11) and not missing:
+        return ""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    bin_ = ("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")
+    theirs = os.path.join(root, ".venv", *bin_)
+    version = ".".join(map(str, sys.version_info[:3]))
+    lacks = "it lacks " + ", ".join(missing) if missing else "it is too old"
+    if os.path.exists(theirs):
+        cure = f"use {os.path.join('.venv', *bin_)} -m utils.check, or `make check`"
+    else:
+        cure = "`make check` sets the course up, then checks"
+    return f"this Python ({version}, {sys.executable}) is not the course's: {lacks}. {cure}"
 
 
-def write_json(path: Path, data: dict) -> None:
-    """Write the report beside its place, then rename: a reader never sees half of it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(data, indent=1) + "\n")
-    part.replace(path)
+def main() -> int:
+    """Hand on to the command line proper; a defect of the course is status 2, as is any misuse."""
+    if problem := wrong_python():
+        print(problem, file=sys.stderr)
+        return 2
+    from utils.grading.command import app
 
-
-def _print_report(report: SectionReport) -> None:
-    table = Table(title=f"{report.section.number} {report.section.title}", title_justify="left")
-    for column in ("exercise", "function", "verdict", "what to look at"):
-        table.add_column(column)
-    for r in report.results:
-        note = r["advice"] or (r["message"] if r["verdict"] not in ("PASS", "UNATTEMPTED") else "")
-        first = next((t["title"] for t in r["tests"] if t["status"] != "PASS"), "")
-        if first and r["verdict"] not in ("PASS", "UNATTEMPTED"):
-            note = f"{first}\n{note}"
-        table.add_row(r["id"], r["function"], f"[{STYLE[r['verdict']]}]{r['verdict']}[/]", note)
-    console.print(table)
-    for problem in report.problems:
-        console.print(f"[yellow]problem:[/] {problem}", soft_wrap=True)
-
-
-def _print_list() -> None:
-    for section in sections():
-        table = Table(
-            title=f"{section.number} {section.title}  ({section.path})", title_justify="left"
-        )
-        for column in ("id", "function", "title", "difficulty", "minutes"):
-            table.add_column(column)
-        for e in section.exercises:
-            table.add_row(
-                e.id, e.name, e.title, "●" * e.difficulty + "○" * (5 - e.difficulty), str(e.minutes)
-            )
-        console.print(table)
-
-
-def _print_hint(target: str | None, number: int) -> None:
-    if target is None:
-        raise CourseError("a hint belongs to an exercise: name one, such as 3.1.1.a")
-    exercise = find_exercise(target)
-    if not 1 <= number <= len(exercise.hints):
-        raise CourseError(f"{exercise.id} has hints 1 to {len(exercise.hints)}")
-    console.print(
-        f"{exercise.id} {exercise.name}: hint {number} of {len(exercise.hints)}", style="bold"
-    )
-    console.print(Markdown(exercise.hints[number - 1]))
-
-
-def run(target: str | None, against: str, device: str, quiet: bool = False) -> list[SectionReport]:
-    """Check and print, section by section."""
-    chosen, only = find_target(target, sections())
-    if target is None and against not in ("exercises", "solutions", "reference"):
-        from utils.grading.learner import section_for
-
-        path = answer_file(chosen[0], against)
-        chosen = [section_for(path)] if path else chosen
-    reports = []
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        console=Console(stderr=True),
-        transient=True,
-    ) as bar:
-        job = bar.add_task("checking")
-        for section in chosen:
-            bar.update(job, description=f"checking {section.number} {section.title}")
-            reports.append(check_section(section, against, only, device))
-            if not quiet:
-                _print_report(reports[-1])
-    return reports
-
-
-def _print_progress(reports: list[SectionReport]) -> None:
-    for report in reports:
-        done = sum(r["verdict"] == "PASS" for r in report.results)
-        total = len(report.section.exercises)
-        console.print(
-            f"{report.section.number:8}{'■' * done}{'□' * (total - done)} {done}/{total}"
-            f"  {report.section.title}"
-        )
-
-
-def _watch(target: str | None, against: str, device: str) -> None:
-    from watchfiles import watch
-
-    places = (
-        [ROOT / against] if against in ("exercises", "solutions") else [Path(against).resolve()]
-    )
-    run(target, against, device)
-    console.print(
-        f"watching {', '.join(p.name for p in places)}: save a file to check it, Ctrl-C ends"
-    )
-    for changes in watch(*places, raise_interrupt=False):
-        for name in sorted({p for _, p in changes if Path(p).suffix in (".ipynb", ".py")}):
-            changed = [s for s in sections() if s.notebook("exercises") == Path(name)]
-            if ".ipynb_checkpoints" not in name and (changed or against == name):
-                run(target or changed[0].path if changed else target, against, device)
-
-
-@app.command()
-def main(
-    target: Annotated[
-        str | None, typer.Argument(help="a section (3.1.1) or an exercise (3.1.1.c)")
-    ] = None,
-    against: Annotated[
-        str, typer.Option(help="exercises, solutions, reference, or an .ipynb or .py file")
-    ] = "exercises",
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="write the report to this file")
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps")] = "cpu",
-    hint: Annotated[int, typer.Option(help="show this hint of the exercise and stop")] = 0,
-    list_: Annotated[bool, typer.Option("--list", help="list all exercises and stop")] = False,
-    progress: Annotated[bool, typer.Option(help="one line a section")] = False,
-    watch: Annotated[bool, typer.Option(help="check again whenever a file is saved")] = False,
-) -> None:
-    """Check what you wrote against the course's tests."""
     try:
-        if list_:
-            return _print_list()
-        if hint:
-            return _print_hint(target, hint)
-        if watch:
-            return _watch(target, against, device)
-        reports = run(target, against, device, quiet=progress)
-    except CourseError as error:
-        console.print(f"[red]{error}[/]", soft_wrap=True)
-        raise typer.Exit(2) from None
-    if progress:
-        _print_progress(reports)
-    report = summary(reports)
-    if json_file:
-        write_json(json_file, report)
-    console.print(f"{report['passed']} of {report['total']} passed")
-    raise typer.Exit(0 if report["status"] == "pass" else 1)
+        return int(app(standalone_mode=False) or 0)
+    except KeyboardInterrupt:
+        return 130
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 2
+    except Exception as error:
+        from click.exceptions import Abort, ClickException
+
+        if isinstance(error, Abort):
+            return 130
+        if isinstance(error, ClickException):
+            error.show()
+        else:
+            import traceback
+
+            traceback.print_exc()
+        return 2
 
 
 if __name__ == "__main__":
-    app()
+    sys.exit(main())

@@ -17,6 +17,7 @@ import jupytext
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parent.parent
+ARTIFACTS = ROOT / "artifacts"  # the trained weights and the text that ship
 PARTS = ("part31_superposition", "part32_interp_with_saes")
 FACTS = (
     "exercise",
@@ -72,6 +73,11 @@ class Section:
     def notebook(self, room: str) -> Path:
         """The built notebook in `room`, "exercises" or "solutions"."""
         return ROOT / room / f"{self.path}.ipynb"
+
+    def answers(self) -> Path:
+        """The learner's notebook: the copy in work/, or in exercises/ where there is no copy."""
+        copy = self.notebook("work")
+        return copy if copy.exists() else self.notebook("exercises")
 
     def test_file(self, kind: str = "test") -> Path:
         """Its `test`, `test_claims` or `mistakes` file."""
@@ -166,4 +172,13 @@ def find_exercise(name: str) -> Exercise:
     for section in sections():
         if found := section.exercise(name):
             return found
-    raise CourseError(f"there is no exercise {name!r}; `python -m utils.check --list` lists them")
+    raise CourseError(no_exercise(name))
+
+
+def no_exercise(name: str) -> str:
+    """What to say about an exercise that is not there: what its section has, if that is known."""
+    near = [s for s in sections() if name.startswith(s.number + ".")]
+    if near:
+        has = "\n".join(f"  {e.id:10} {e.name}" for e in near[-1].exercises)
+        return f"section {near[-1].number} has no exercise {name!r}; it has\n{has}"
+    return f"there is no exercise {name!r}; `python -m utils.check --list` lists them"

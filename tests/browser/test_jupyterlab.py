@@ -30,13 +30,15 @@ SECTION = find_section("3.1.1")
 EXERCISE = find_exercise("3.1.1.a")
 FORGOTTEN = sentence(mistakes_of(SECTION, EXERCISE)["toy_forward__no_relu"])
 TOKEN = "a-learner"
+START = "work/start.ipynb"  # where `make lab` begins
 FIGURE = """\
 import plotly.graph_objects as go
 
 go.Figure(go.Scatter(y=[1, 3, 2]), {"title": {"text": "drawn without a network"}}).show()"""
-KERNEL_IS_IDLE = """() => {
+KERNEL_IS_IDLE = """path => {
     const panel = window.jupyterapp?.shell.currentWidget;
-    return panel?.sessionContext?.session?.kernel?.status === 'idle';
+    const idle = panel?.sessionContext?.session?.kernel?.status === 'idle';
+    return idle && panel.context.path === path && panel.context.isReady;
 }"""
 QUIET = """
     --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
@@ -111,12 +113,20 @@ def chromium() -> str:
     return found
 
 
+def as_make_lab() -> str:
+    """The option of `make lab` that keeps saved notebooks as the course ships them."""
+    return re.search(r"--ContentsManager\.\S+", (ROOT / "Makefile").read_text())[0]
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    """A JupyterLab in an empty folder with a copy of the exercise notebook; gives its address."""
+    """A JupyterLab in a folder with a copy of both notebooks, under git; gives its address."""
     work = tmp_path / "work"
-    work.mkdir()
-    shutil.copy(SECTION.notebook("exercises"), work)
+    for room in ("exercises", "solutions"):
+        (work / room).mkdir(parents=True)
+        shutil.copy(SECTION.notebook(room), work / room)
+    for command in ("init -q", "add .", "-c user.name=a -c user.email=a@b commit -qm all"):
+        subprocess.run(["git", *command.split()], cwd=work, check=True)
     settings = tmp_path / "jupyter_config_dir" / "lab" / "user-settings" / "@jupyterlab"
     (settings / "apputils-extension").mkdir(parents=True)
     news = '{"fetchNews": "false", "checkForUpdates": false}'
@@ -125,7 +135,7 @@ def server(tmp_path: Path) -> Iterator[str]:
     command = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
         "--ServerApp.ip=127.0.0.1", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={work}",
-        f"--IdentityProvider.token={TOKEN}", "--expose-app-in-browser",
+        f"--IdentityProvider.token={TOKEN}", "--expose-app-in-browser", as_make_lab(),
     ]  # fmt: skip
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -142,8 +152,19 @@ def server(tmp_path: Path) -> Iterator[str]:
 class Lab:
     """A JupyterLab page with one notebook open."""
 
-    def __init__(self, page: Page, pictures: Path):
-        self.page, self.pictures = page, pictures
+    def __init__(self, page: Page, pictures: Path, server: str):
+        self.page, self.pictures, self.server = page, pictures, server
+
+    def open(self, room: str) -> None:
+        """Open a notebook and wait for its kernel."""
+        path = f"{room}/{SECTION.stem}.ipynb"
+        self.page.goto(f"{self.server}/lab/tree/{path}?token={TOKEN}")
+        self.page.wait_for_function(KERNEL_IS_IDLE, arg=path, timeout=120_000)
+        self.page.evaluate("window.jupyterapp.shell.collapseLeft()")  # room for the notebook
+
+    def save(self) -> None:
+        """Save the notebook, whether or not it has changed."""
+        self.page.evaluate("window.jupyterapp.shell.currentWidget.context.save()")
 
     @property
     def cell(self) -> Locator:
@@ -198,10 +219,9 @@ def lab(server: str, chromium: str, tmp_path: Path) -> Iterator[Lab]:
         browser = playwright.chromium.launch(executable_path=chromium, args=QUIET.split())
         page = browser.new_page(viewport={"width": 1100, "height": 800})
         page.route("**/*", own_address_only)
-        page.goto(f"{server}/lab/tree/{SECTION.stem}.ipynb?token={TOKEN}")
-        page.wait_for_function(KERNEL_IS_IDLE, timeout=120_000)
-        page.evaluate("window.jupyterapp.shell.collapseLeft()")  # room for the notebook
-        yield Lab(page, pictures)
+        lab = Lab(page, pictures, server)
+        lab.open("exercises")
+        yield lab
         browser.close()
     assert not asked, f"the page asked the network for {asked}"
 
@@ -249,8 +269,21 @@ def test_jupyterlab__names_a_mistake_then_passes_and_draws(lab: Lab) -> None:
     expect(lab.output.locator("svg.main-svg .gtitle")).to_have_text("drawn without a network")
 
 
+@pytest.mark.parametrize("room", ["exercises", "solutions"])
+def test_opening_and_saving_changes_nothing(lab: Lab, tmp_path: Path, room: str) -> None:
+    """what the course ships is what JupyterLab writes: `git pull` finds a clean folder"""
+    place = tmp_path / "work" / room / f"{SECTION.stem}.ipynb"
+    lab.open(room)
+    before = place.stat().st_mtime_ns
+    lab.save()
+    assert place.stat().st_mtime_ns > before, "nothing was saved"
+    command = ["git", "diff", "--stat", "--patch", "--unified=0", str(place)]
+    changed = subprocess.run(command, cwd=place.parent, capture_output=True, text=True, check=True)
+    assert changed.stdout == ""
+
+
 def test_make_lab__serves_the_exercises(tmp_path: Path) -> None:
-    """the one command serves JupyterLab on exercises/, with whatever its environment is"""
+    """the one command serves JupyterLab on work/, with whatever its environment is"""
     if not setup.is_ready(dev=False):
         pytest.skip("there is no finished .venv here: make lab would begin by making it")
     port, log = free_port(), tmp_path / "lab.log"
@@ -266,10 +299,10 @@ def test_make_lab__serves_the_exercises(tmp_path: Path) -> None:
         )  # fmt: skip
         try:
             address = f"http://127.0.0.1:{port}"
-            wait_until_served(process, f"{address}/lab/tree/exercises?token={TOKEN}", log, 60)
-            listing = f"{address}/api/contents/{SECTION.notebook('exercises').relative_to(ROOT)}"
+            wait_until_served(process, f"{address}/lab/tree/{START}?token={TOKEN}", log, 60)
+            listing = f"{address}/api/contents/{SECTION.notebook('work').relative_to(ROOT)}"
             wait_until_served(process, f"{listing}?content=0&token={TOKEN}", log, 10)
         finally:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(30)
-    assert "/lab/tree/exercises" in log.read_text()
+    assert f"/lab/tree/{START}" in log.read_text()

@@ -85,6 +85,38 @@ def toy_forward__float32_only(x, W, b):
     return torch.relu(_reconstruct(x.float(), W.float()) + b.float())
 
 
+def toy_forward__matmul_meets_the_batch(x, W, b):
+    """`@` pairs the last two axes and lines up the ones before. So `x @ W.mT` sets your batch axis
+    against W's instances. Give x an axis of its own for the product, or say with `einsum` which
+    axes belong together."""
+    return torch.relu(x @ W.transpose(-1, -2) @ W + b)
+
+
+def toy_forward__matmul_over_the_first_axis(x, W, b):
+    """Your product treats the rows of the batch as if they were the instances. Row k must meet all
+    instances, each with its own weights: which axes do x and W share by name?"""
+    mixed = torch.einsum("bif,bhf->bih", x, W[torch.arange(len(x)) % len(W)])
+    back = torch.einsum("bih,bhf->bif", mixed, W[torch.arange(len(x)) % len(W)])
+    return torch.relu(back + b)
+
+
+def toy_forward__absolute_value(x, W, b):
+    """You take the absolute value, so negative interference comes back as positive. A ReLU cuts it
+    off: that is what makes antipodal pairs cheap."""
+    return (_reconstruct(x, W) + b).abs()
+
+
+def toy_forward__softened(x, W, b):
+    """You use softplus, which is never quite 0. A ReLU returns exactly 0 for what is negative."""
+    return torch.nn.functional.softplus(_reconstruct(x, W) + b)
+
+
+def toy_forward__first_bias_for_all(x, W, b):
+    """Every instance uses the biases of instance 0. `b` has the axis `inst`, and broadcasts over
+    the batch by itself."""
+    return torch.relu(_reconstruct(x, W) + b[0])
+
+
 # ------------------------------------------------------------------------------ b. sparse_features
 
 
@@ -202,6 +234,34 @@ def sparse_features__own_generator(batch, inst, feature, probability, gen):
     return torch.where(_draw(own, batch, inst, feature) < probability, magnitude, 0.0)
 
 
+def sparse_features__outside_the_generator(batch, inst, feature, probability, gen):
+    """A draw of yours does not use `gen`, so the same generator gives a new batch every time. Pass
+    `generator=gen` to each call of `torch.rand`."""
+    magnitude = torch.rand(batch, inst, feature, device=gen.device)
+    return torch.where(_draw(gen, batch, inst, feature) < probability, magnitude, 0.0)
+
+
+def sparse_features__halves_repeat(batch, inst, feature, probability, gen):
+    """The second half of your batch repeats the switches of the first. Every row is drawn anew."""
+    half = _draw(gen, batch - batch // 2, inst, feature) < probability
+    active = torch.cat([half, half])[:batch]
+    return torch.where(active, _draw(gen, batch, inst, feature), 0.0)
+
+
+def sparse_features__bell_shaped(batch, inst, feature, probability, gen):
+    """Your strengths crowd in the middle, as a mean of several draws does. Uniform means that each
+    value in [0, 1] is as likely as any other: one draw."""
+    magnitude = (_draw(gen, batch, inst, feature) + _draw(gen, batch, inst, feature)) / 2
+    return torch.where(_draw(gen, batch, inst, feature) < probability, magnitude, 0.0)
+
+
+def sparse_features__never_weak(batch, inst, feature, probability, gen):
+    """You keep the strengths away from 0. They are uniform on all of [0, 1]: an active feature may
+    be as weak as it likes."""
+    magnitude = _draw(gen, batch, inst, feature).clamp(min=0.1)
+    return torch.where(_draw(gen, batch, inst, feature) < probability, magnitude, 0.0)
+
+
 def sparse_features__axes_exchanged(batch, inst, feature, probability, gen):
     """Your first two axes are exchanged: the shape is (batch, inst, feature)."""
     magnitude = _draw(gen, inst, batch, feature)
@@ -264,6 +324,30 @@ def toy_loss__divided_by_total_importance(x, x_hat, importance):
 def toy_loss__as_a_python_number(x, x_hat, importance):
     """You return a plain number. Nothing can be differentiated any more: return the tensor."""
     return (importance * (x - x_hat) ** 2).mean(dim=(0, 2)).sum().item()
+
+
+def toy_loss__features_summed_instances_averaged(x, x_hat, importance):
+    """You average over `batch` and `inst` and sum over `feature`. It is the other way round: mean
+    over `batch` and `feature`, sum over `inst`."""
+    return (importance * (x - x_hat) ** 2).mean(dim=(0, 1)).sum()
+
+
+def toy_loss__root(x, x_hat, importance):
+    """You take the root of the mean. The loss is the mean squared error itself."""
+    return (importance * (x - x_hat) ** 2).mean(dim=(0, 2)).sqrt().sum()
+
+
+def toy_loss__importance_on_x_hat_only(x, x_hat, importance):
+    """You multiply the reconstruction by the importance before you compare. The importance weights
+    the squared *error*."""
+    return ((x - importance * x_hat) ** 2).mean(dim=(0, 2)).sum()
+
+
+def toy_loss__single_row_squeezed(x, x_hat, importance):
+    """A batch of one row goes wrong: something drops or mixes an axis of size 1. Name the axes that
+    you average over."""
+    error = (importance * (x - x_hat) ** 2).squeeze(0)
+    return error.mean(dim=(0, -1)).sum()
 
 
 # ------------------------------------------------------------------------------- d1. learning_rate
@@ -332,6 +416,36 @@ def learning_rate__key_error(step, n_steps, lr, schedule):
     return (
         lr * {"constant": 1.0, "linear": 1 - t, "cosine": (1 + math.cos(math.pi * t)) / 2}[schedule]
     )
+
+
+def learning_rate__rising_cosine(step, n_steps, lr, schedule):
+    """Your cosine schedule starts at 0 and rises: (1 - cos) / 2. It should start at the full rate:
+    which sign does the cosine have in the table?"""
+    t = step / n_steps
+    if schedule == "cosine":
+        return lr * (1 - math.cos(math.pi * t)) / 2
+    return _scheduled(t, lr, schedule)
+
+
+def learning_rate__cosine_without_pi(step, n_steps, lr, schedule):
+    """Your cosine runs from 0 to 1 radian only, so the rate hardly falls. The table has cos(pi t):
+    half a wave."""
+    t = step / n_steps
+    return lr * (1 + math.cos(t)) / 2 if schedule == "cosine" else _scheduled(t, lr, schedule)
+
+
+def learning_rate__whole_wave(step, n_steps, lr, schedule):
+    """Your cosine is a whole wave, cos(2 pi t): at the end the rate is full again. The table has
+    half a wave, cos(pi t)."""
+    t = step / n_steps
+    if schedule == "cosine":
+        return lr * (1 + math.cos(2 * math.pi * t)) / 2
+    return _scheduled(t, lr, schedule)
+
+
+def learning_rate__steps_left(step, n_steps, lr, schedule):
+    """You use t = step / (n_steps + 1). With n_steps steps counted from 0, t = step / n_steps."""
+    return _scheduled(step / (n_steps + 1), lr, schedule)
 
 
 # --------------------------------------------------------------------------------------- d2. train
@@ -416,9 +530,10 @@ def train__fresh_weights_each_step(W, b, importance, batches, learning_rates):
     return out[0], out[1], torch.cat(losses)
 
 
-def train__loss_of_the_given_weights(W, b, importance, batches, learning_rates):
-    """The loss is computed from the W and b that were given, not from the parameters that the
-    optimiser holds. So the optimiser has no gradient, and nothing is learned."""
+def train__nothing_moves(W, b, importance, batches, learning_rates):
+    """W and b never move, so no gradient reaches the optimiser. Either your loss is computed from
+    the W and b that were given and not from its parameters, or the gradient is cleared between
+    `backward` and `step`."""
     losses = [_loss(x, W, b, importance).detach() for x in batches]
     return W.detach().clone(), b.detach().clone(), torch.stack(losses)
 
@@ -450,6 +565,37 @@ def train__step_before_backward(W, b, importance, batches, learning_rates):
         loss.backward()
         losses.append(loss.detach())
     return W.detach(), b.detach(), torch.stack(losses)
+
+
+def train__importance_ignored(W, b, importance, batches, learning_rates):
+    """The importances never reach your loss. Pass them to `toy_loss`."""
+    return _loop(W, b, torch.ones_like(importance), batches, learning_rates)
+
+
+def train__losses_in_a_list(W, b, importance, batches, learning_rates):
+    """The losses are right, but they are a list. Stack them into one tensor, with the axis
+    `step`."""
+    W, b, losses = _loop(W, b, importance, batches, learning_rates)
+    return W, b, list(losses)
+
+
+def train__last_loss_only(W, b, importance, batches, learning_rates):
+    """You return the last loss only. Note one for every step."""
+    W, b, losses = _loop(W, b, importance, batches, learning_rates)
+    return W, b, losses[-1]
+
+
+def train__needs_a_length(W, b, importance, batches, learning_rates):
+    """You ask for the length of the batches, or index them. They may come from a generator, which
+    has neither: loop over both with `zip`."""
+    return _loop(W, b, importance, [batches[k] for k in range(len(batches))], learning_rates)
+
+
+def train__mean_over_instances(W, b, importance, batches, learning_rates):
+    """Your loss is averaged over the instances, so what you note is too small by their number.
+    `toy_loss` sums over them."""
+    W, b, losses = _loop(W, b, importance, batches, learning_rates)
+    return W, b, losses / len(W)
 
 
 def train__inputs_overwritten(W, b, importance, batches, learning_rates):
@@ -543,6 +689,28 @@ def neighbour_angles__sorted_over_instances(W):
     `feature`?"""
     angle = _angles(W).sort(dim=0).values
     return torch.cat([angle, angle[:, :1] + 360], dim=-1).diff(dim=-1).sort(dim=-1).values
+
+
+def neighbour_angles__nearest_only(W):
+    """You return the distance to the *nearest* other arrow. Walk in one direction instead: each
+    arrow has one gap to the next, and the gaps sum to 360."""
+    gaps = _closed(_angles(W))
+    before_it = gaps.roll(1, dims=-1)
+    return torch.minimum(gaps, before_it).sort(dim=-1).values
+
+
+def neighbour_angles__lines_not_arrows(W):
+    """You take angles modulo 180, so an arrow and its opposite count as the same line. Arrows have
+    a head: the circle has 360 degrees."""
+    angle = (_angles(W) % 180).sort(dim=-1).values
+    return torch.cat([angle, angle[:, :1] + 180], dim=-1).diff(dim=-1).sort(dim=-1).values
+
+
+def neighbour_angles__all_instances_in_one_circle(W):
+    """You sort all instances together. Each has a circle of its own: sort along `feature`."""
+    angle = _angles(W).flatten().sort().values.view(len(W), -1)
+    closed = torch.cat([angle, angle[:, :1] + 360], dim=-1)
+    return closed.diff(dim=-1).sort(dim=-1).values
 
 
 # ----------------------------------------------------------- f. norms, interference, n_represented
@@ -653,6 +821,32 @@ def interference__nan_for_dropped(W):
     return _off(_overlaps(W / W.norm(dim=1, keepdim=True), W)).square().sum(-1)
 
 
+def interference__one_subtracted(W):
+    """You sum over all j and subtract 1 for j = i. That term is the squared norm of W_i, and 1 only
+    for a unit vector: leave the diagonal out before you sum."""
+    return _overlaps(_unit(W), W).square().sum(-1) - 1
+
+
+def interference__positive_only(W):
+    """You keep positive overlaps only. Here both signs count: half of an antipodal pair has
+    interference 1."""
+    return _off(_overlaps(_unit(W), W)).relu().square().sum(-1)
+
+
+def interference__short_features_cut(W):
+    """A short feature gets too little interference: the floor under its norm is too high. It is
+    there for a norm of exactly 0, so 1e-8 is enough."""
+    W_hat = W / W.norm(dim=1, keepdim=True).clamp(min=0.1)
+    return _off(_overlaps(W_hat, W)).square().sum(-1)
+
+
+def interference__of_hidden_units(W):
+    """You compare the rows of W, the hidden units. The features are its columns: the last axis."""
+    turned = W.mT
+    overlap = einsum(_unit(turned), turned, "inst feature a, inst feature b -> inst a b")
+    return _off(overlap).square().sum(-1)
+
+
 def n_represented__of_all_instances(W, threshold=0.5):
     """You count over all instances together. Each model has its own count."""
     return (W.norm(dim=1) > threshold).sum()
@@ -692,6 +886,17 @@ def n_represented__dropped_ones(W, threshold=0.5):
 def n_represented__as_floats(W, threshold=0.5):
     """The numbers are right, but they are floats. A count is an integer."""
     return (W.norm(dim=1) > threshold).float().sum(dim=-1)
+
+
+def n_represented__hidden_units(W, threshold=0.5):
+    """You take the norms of the rows, so you count hidden units. Features are columns."""
+    return (W.norm(dim=2) > threshold).sum(dim=-1)
+
+
+def n_represented__sum_of_norms(W, threshold=0.5):
+    """You add up the norms above the threshold. Count them: sum the mask itself."""
+    norms = W.norm(dim=1)
+    return (norms * (norms > threshold)).sum(dim=-1)
 
 
 # ------------------------------------------------------------ g. phase_grid and classify_feature
@@ -758,6 +963,25 @@ def phase_grid__results_exchanged(probabilities, importances, feature):
     return importance, p
 
 
+def phase_grid__both_cycle(probabilities, importances, feature):
+    """Both of your lists run through their values at once, so many combinations are missing. One
+    must stay while the other goes through all of its values."""
+    p, r = probabilities.repeat(len(importances)), importances.repeat(len(probabilities))
+    return _grid(p, r, feature)
+
+
+def phase_grid__both_stay(probabilities, importances, feature):
+    """Both of your lists repeat each value before they go on, so many combinations are missing. The
+    probability stays, the importance goes through all of its values."""
+    p = probabilities.repeat_interleave(len(importances))
+    return _grid(p, importances.repeat_interleave(len(probabilities)), feature)
+
+
+def phase_grid__one_feature_too_many(probabilities, importances, feature):
+    """Your importance has one column too many: `feature` counts the last one, too."""
+    return _grid(*torch.meshgrid(probabilities, importances, indexing="ij"), feature + 1)
+
+
 def _facts(W, norm_above, interference_above):
     shares = _off(_overlaps(_unit(W), W)).square().sum(-1)
     return W.norm(dim=1) > norm_above, shares > interference_above
@@ -799,6 +1023,39 @@ def classify_feature__one_threshold(W, norm_above=0.5, interference_above=0.25):
     """You compare the interference with the norm's threshold. It has one of its own."""
     represented, shares = (t[:, -1] for t in _facts(W, norm_above, norm_above))
     return represented.long() * (1 + shares.long())
+
+
+def classify_feature__norm_threshold_included(W, norm_above=0.5, interference_above=0.25):
+    """A norm exactly at `norm_above` counts as represented in your version. It must be above it."""
+    shares = _facts(W, norm_above, interference_above)[1][:, -1]
+    return (W.norm(dim=1)[:, -1] >= norm_above).long() * (1 + shares.long())
+
+
+def classify_feature__interference_threshold_included(W, norm_above=0.5, interference_above=0.25):
+    """An interference exactly at `interference_above` counts as shared in your version. It must be
+    above it."""
+    shares = _off(_overlaps(_unit(W), W)).square().sum(-1)[:, -1] >= interference_above
+    return (W.norm(dim=1)[:, -1] > norm_above).long() * (1 + shares.long())
+
+
+def classify_feature__both_thresholds_included(W, norm_above=0.5, interference_above=0.25):
+    """Values exactly at a threshold count as above it in your version. Both comparisons are
+    strict."""
+    shares = _off(_overlaps(_unit(W), W)).square().sum(-1)[:, -1] >= interference_above
+    return (W.norm(dim=1)[:, -1] >= norm_above).long() * (1 + shares.long())
+
+
+def classify_feature__squared_norm(W, norm_above=0.5, interference_above=0.25):
+    """You compare the squared norm with the threshold for norms."""
+    shares = _facts(W, norm_above, interference_above)[1][:, -1]
+    return (W.square().sum(dim=1)[:, -1] > norm_above).long() * (1 + shares.long())
+
+
+def classify_feature__any_feature_shares(W, norm_above=0.5, interference_above=0.25):
+    """For you a feature is superposed when *any* feature of its model shares. Look at the last
+    one's own interference."""
+    represented, shares = _facts(W, norm_above, interference_above)
+    return represented[:, -1].long() * (1 + shares.any(dim=-1).long())
 
 
 def classify_feature__only_two_codes(W, norm_above=0.5, interference_above=0.25):
@@ -870,6 +1127,30 @@ def expected_losses__strategies_last(p, r):
     """The three strategies are on the last axis. Put them on the first."""
     lost = (p / 3 - p**2 / 4) / 2
     return torch.stack([r * lost, lost, (1 + r) * p**2 / 12], dim=-1)
+
+
+def expected_losses__mean_of_the_minimum_squared(p, r):
+    """You square the mean of the smaller feature, (1/3)². The loss needs the mean of its *square*,
+    which is larger."""
+    return _strategies(p, r, (p / 3 - p**2 / 4) / 2, (1 + r) * p**2 / 18)
+
+
+def expected_losses__the_larger_one(p, r):
+    """In superposition you charge the mean square of the *larger* feature, 1/2. Try x = (0.9, 0.2):
+    the outputs are 0.7 and 0, and both are wrong by 0.2."""
+    return _strategies(p, r, (p / 3 - p**2 / 4) / 2, (1 + r) * p**2 / 4)
+
+
+def expected_losses__squared_difference(p, r):
+    """In superposition you charge the squared difference of the features. The first output *is* the
+    difference; its error is what is missing to the larger one: the smaller feature."""
+    return _strategies(p, r, (p / 3 - p**2 / 4) / 2, (1 + r) * p**2 / 12 * 0.5)
+
+
+def expected_losses__variance_when_on(p, r):
+    """You charge an ignored feature p times 1/12, the variance of u. But whether it is on is random
+    as well: the variance of x is E[x²] - E[x]²."""
+    return _strategies(p, r, p / 24, (1 + r) * p**2 / 12)
 
 
 def superposition_boundary__negative_when_dense(p):
@@ -978,6 +1259,22 @@ def random_rotation__uniform_entries(hidden, gen):
     Start from normal ones."""
     Q, T = torch.linalg.qr(torch.rand(hidden, hidden, generator=gen, device=gen.device))
     return _proper(Q * T.diagonal().sign())
+
+
+def random_rotation__centred_uniform_entries(hidden, gen):
+    """You start from uniform numbers around 0. They fill a cube, and a cube has corners: the
+    directions of its diagonals come too often. Only normal numbers have no preferred direction."""
+    centred = torch.rand(hidden, hidden, generator=gen, device=gen.device) - 0.5
+    Q, T = torch.linalg.qr(centred)
+    return _proper(Q * T.diagonal().sign())
+
+
+def random_rotation__all_columns_flipped(hidden, gen):
+    """For a mirror image you flip the whole matrix. With an even number of columns that leaves the
+    determinant as it is: flip a single one."""
+    Q, T = torch.linalg.qr(_gaussian(hidden, gen))
+    Q = Q * T.diagonal().sign()
+    return Q * torch.linalg.det(Q).sign()
 
 
 def random_rotation__own_generator(hidden, gen):
@@ -1094,7 +1391,13 @@ def predict_n_dense__pairs():
 def predict_n_sparse__about_twenty():
     """One to a dimension is the dense solution. At p = 0.01 antipodal pairs are almost free,
     and that is already two to a dimension."""
-    return "about 20"
+    return "20 or fewer"
+
+
+def predict_n_sparse__two_to_a_dimension():
+    """Two to a dimension, antipodal pairs, would be 40. But at p = 0.01 even *positive*
+    interference is rare enough to be worth it: think of the pentagon, five in two dimensions."""
+    return "21 to 40"
 
 
 def predict_n_sparse__all():
@@ -1115,7 +1418,19 @@ def predict_unimportant__own_dimension():
     return "dropped, then own dimension"
 
 
-def predict_rotated_relu__unchanged():
+def predict_rotated_relu__all():
     """The proof used that only W^T W enters. With h = ReLU(Wx) the ReLU stands between the two
     W's, and it acts on each axis by itself, so it sees which axes you chose."""
-    return "unchanged"
+    return "all"
+
+
+def predict_rotated_relu__order_and_signs():
+    """Flip the sign of a hidden unit: where Wx was 0.7 it is now -0.7, and the ReLU makes it 0. A
+    sign is not a mere name for it."""
+    return "order and signs"
+
+
+def predict_rotated_relu__none():
+    """Exchange two hidden units, in the way in and in the way out: each ReLU still gets the number
+    that it got before, and the sum over hidden units is the same."""
+    return "none"

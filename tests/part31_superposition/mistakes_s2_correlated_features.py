@@ -118,6 +118,28 @@ def correlated_pairs__own_generator(batch, inst, pair, probability, gen):
     return _strong(coin.repeat_interleave(2, dim=-1), own)
 
 
+def correlated_pairs__outside_the_generator(batch, inst, pair, probability, gen):
+    """A draw of yours does not use `gen`, so the same generator gives a new batch every time. Pass
+    `generator=gen` to each call of `torch.rand`."""
+    coin = _draw(gen, batch, inst, pair) < probability
+    on = coin.repeat_interleave(2, dim=-1)
+    return torch.where(on, torch.rand(batch, inst, 2 * pair, device=gen.device), 0.0)
+
+
+def correlated_pairs__mirrored_strengths(batch, inst, pair, probability, gen):
+    """The strengths of two partners add up to 1: you draw one number u and use u and 1 - u. Draw
+    one number for each feature."""
+    coin = _draw(gen, batch, inst, pair) < probability
+    u = _draw(gen, batch, inst, pair)
+    return torch.where(coin.repeat_interleave(2, dim=-1), _side_by_side(u, 1 - u), 0.0)
+
+
+def correlated_pairs__never_weak(batch, inst, pair, probability, gen):
+    """You keep the strengths away from 0. They are uniform on all of [0, 1]."""
+    coin = (_draw(gen, batch, inst, pair) < probability).repeat_interleave(2, dim=-1)
+    return torch.where(coin, _draw(gen, *coin.shape).clamp(min=0.1), 0.0)
+
+
 # ------------------------------------------------------------------------- b. anticorrelated_pairs
 
 
@@ -282,6 +304,30 @@ def anticorrelated_pairs__first_probability_only(batch, inst, pair, probability,
     return _strong(_choose(_draw(gen, batch, inst, pair) < 2 * p, gen), gen)
 
 
+def anticorrelated_pairs__outside_the_generator(batch, inst, pair, probability, gen):
+    """A draw of yours does not use `gen`, so the same generator gives a new batch every time. Pass
+    `generator=gen` to each call of `torch.rand`."""
+    _check(probability)
+    u = torch.rand(batch, inst, pair, device=gen.device)
+    return _strong(_side_by_side(u < probability, u > 1 - probability), gen)
+
+
+def anticorrelated_pairs__second_half_for_the_second(batch, inst, pair, probability, gen):
+    """Your second feature is on in the whole upper half, with probability 1/2. It needs an interval
+    of length p, as the first one has."""
+    _check(probability)
+    u = _draw(gen, batch, inst, pair)
+    return _strong(_side_by_side(u < probability, u > 0.5), gen)
+
+
+def anticorrelated_pairs__shared_interval(batch, inst, pair, probability, gen):
+    """Both of your features are on for small u: the second interval contains the first. They must
+    not overlap."""
+    _check(probability)
+    u = _draw(gen, batch, inst, pair)
+    return _strong(_side_by_side(u < probability, u < 2 * torch.as_tensor(probability)), gen)
+
+
 # --------------------------------------------------------------------------- c. firing_correlation
 
 PAIRWISE = "batch inst i, batch inst j -> inst i j"
@@ -382,6 +428,33 @@ def firing_correlation__float32_only(x):
     """You convert to float32, so double precision goes in and single comes out. Keep the dtype of
     x."""
     return _pearson((x > 0).float())
+
+
+def firing_correlation__one_standard_deviation(x):
+    """You divide by one standard deviation only. The covariance belongs to two features: divide by
+    that of i and that of j."""
+    on = (x > 0).to(x.dtype)
+    centred = on - on.mean(dim=0)
+    std = centred.square().mean(dim=0).sqrt()
+    return einsum(centred, centred, PAIRWISE) / len(x) / std[..., None].clamp(min=1e-12)
+
+
+def firing_correlation__rare_features_cut(x):
+    """A feature that is on in very few rows gets too small a correlation: the floor under your
+    denominator is too high. It is there for 0 only."""
+    return _pearson((x > 0).to(x.dtype), eps=0.1)
+
+
+def firing_correlation__sum_over_the_batch(x):
+    """Your covariance is a sum over the rows, your standard deviation a mean, so the result grows
+    with the batch. Divide both by the number of rows."""
+    return _pearson((x > 0).to(x.dtype)) * len(x)
+
+
+def firing_correlation__strong_ones_only(x):
+    """You count a feature as on when it is above some threshold. A weak feature is on, too: on
+    means greater than 0."""
+    return _pearson((x > 0.5).to(x.dtype))
 
 
 # ------------------------------------------------------------------------------- d. mixed_features
@@ -568,12 +641,34 @@ def pair_cosines__float32_only(W):
     return _cosine(W[..., 0::2].float(), W[..., 1::2].float())
 
 
+def pair_cosines__short_directions_cut(W):
+    """Short directions get too small a cosine: the floor under your denominator is too high. It is
+    there for 0 only, so 1e-8 is enough."""
+    first, second = W[..., 0::2], W[..., 1::2]
+    lengths = first.norm(dim=1) * second.norm(dim=1)
+    return (first * second).sum(dim=1) / lengths.clamp(min=0.1)
+
+
+def pair_cosines__squared_lengths(W):
+    """You divide by the squared lengths. The roots are missing."""
+    first, second = W[..., 0::2], W[..., 1::2]
+    lengths = first.square().sum(dim=1) * second.square().sum(dim=1)
+    return (first * second).sum(dim=1) / lengths.clamp(min=1e-8)
+
+
+def pair_cosines__every_two_features(W):
+    """You return the cosines of all features with all. Asked is one number for each pair: 2k with
+    2k + 1."""
+    unit = W / W.norm(dim=1, keepdim=True).clamp(min=1e-8)
+    return einsum(unit, unit, "inst hidden i, inst hidden j -> inst i j")
+
+
 # ---------------------------------------------------------------------------- e2. pair_arrangement
 
 
 def _named(values, norms, norm_above, tolerance, order=(1, 2, 3)):
     code = torch.full_like(values, 4, dtype=torch.int64)
-    for name, target in zip(order, (-1.0, 0.0, 1.0), strict=True):
+    for name, target in zip(order[::-1], (1.0, 0.0, -1.0), strict=True):
         code[(values - target).abs() < tolerance] = name
     represented = (norms[:, 0::2] > norm_above) & (norms[:, 1::2] > norm_above)
     return torch.where(represented, code, 0)
@@ -640,9 +735,165 @@ def pair_arrangement__fixed_thresholds(W, norm_above=0.5, tolerance=0.25):
     return _named(_cosines(W), W.norm(dim=1), 0.5, 0.25)
 
 
+def pair_arrangement__later_rule_wins(W, norm_above=0.5, tolerance=0.25):
+    """With a large tolerance two rules may fit, and yours takes the last one. "Else" means that the
+    first rule of the table counts."""
+    cosines, norms = _cosines(W), W.norm(dim=1)
+    code = torch.full_like(cosines, 4, dtype=torch.int64)
+    for name, target in [(1, -1.0), (2, 0.0), (3, 1.0)]:
+        code[(cosines - target).abs() < tolerance] = name
+    represented = (norms[:, 0::2] > norm_above) & (norms[:, 1::2] > norm_above)
+    return torch.where(represented, code, 0)
+
+
+def pair_arrangement__tolerance_included(W, norm_above=0.5, tolerance=0.25):
+    """A cosine exactly at the tolerance from a target gets its name in your version. "Within" means
+    strictly below."""
+    return _named(_cosines(W), W.norm(dim=1), norm_above, tolerance * (1 + 1e-6))
+
+
+def pair_arrangement__norm_threshold_included(W, norm_above=0.5, tolerance=0.25):
+    """A norm exactly at `norm_above` counts as represented in your version. It must be above it."""
+    return _named(_cosines(W), W.norm(dim=1), norm_above * (1 - 1e-6), tolerance)
+
+
+def pair_arrangement__second_norm_only(W, norm_above=0.5, tolerance=0.25):
+    """You check the norm of the second feature of each pair only. The first may be missing, too."""
+    second = W.norm(dim=1)[:, 1::2].repeat_interleave(2, dim=-1)
+    return _named(_cosines(W), second, norm_above, tolerance)
+
+
 def pair_arrangement__floats(W, norm_above=0.5, tolerance=0.25):
     """The codes are right, but they are floats. Codes are names: make them `torch.int64`."""
     return _named(_cosines(W), W.norm(dim=1), norm_above, tolerance).to(W.dtype)
+
+
+# --------------------------------------------------------------------------------- e3. best_starts
+
+
+def best_starts__number_of_the_start(loss, n_starts):
+    """You return which start was best, from 0 to n_starts - 1. Asked is its instance: start s of
+    model k is s * n_models + k."""
+    return loss.reshape(n_starts, -1).argmin(dim=0)
+
+
+def best_starts__starts_side_by_side(loss, n_starts):
+    """You read the starts of a model as neighbours. Here the *models* are neighbours: first all
+    models with start 0, then all models with start 1."""
+    n_models = len(loss) // n_starts
+    table = loss.reshape(n_models, n_starts)
+    return table.argmin(dim=1) + n_starts * torch.arange(n_models, device=loss.device)
+
+
+def best_starts__reshaped_the_other_way(loss, n_starts):
+    """You take `n_starts` for the number of columns. It is the number of rows of the table: one row
+    per start, one column per model."""
+    table = loss.reshape(-1, n_starts)
+    return table.argmin(dim=0) * n_starts + torch.arange(n_starts, device=loss.device)
+
+
+def best_starts__best_of_all(loss, n_starts):
+    """You return the best instance of all. Each model has a best start of its own."""
+    return loss.argmin()
+
+
+def best_starts__worst_starts(loss, n_starts):
+    """You return the starts with the highest loss."""
+    table = loss.reshape(n_starts, -1)
+    n_models = table.shape[1]
+    return table.argmax(dim=0) * n_models + torch.arange(n_models, device=loss.device)
+
+
+def best_starts__the_losses(loss, n_starts):
+    """You return the lowest losses themselves. Asked are the instances that have them."""
+    return loss.reshape(n_starts, -1).amin(dim=0)
+
+
+def best_starts__model_forgotten(loss, n_starts):
+    """You multiply the start by the number of models, and stop there. The model's own place k is
+    missing."""
+    table = loss.reshape(n_starts, -1)
+    return table.argmin(dim=0) * table.shape[1]
+
+
+def best_starts__times_the_starts(loss, n_starts):
+    """You multiply by the number of starts. From one start to the next the instance grows by the
+    number of *models*."""
+    best = loss.reshape(n_starts, -1).argmin(dim=0)
+    return best * n_starts + torch.arange(len(best), device=loss.device)
+
+
+def best_starts__last_of_equals(loss, n_starts):
+    """Of equal losses you take the last start. The first one counts."""
+    table = loss.reshape(n_starts, -1).flip(0)
+    n_models = table.shape[1]
+    best = n_starts - 1 - table.argmin(dim=0)
+    return best * n_models + torch.arange(n_models, device=loss.device)
+
+
+# ------------------------------------------------------------------------------ e4. pair_variances
+
+
+def _sum_and_rest(variance, covariance):
+    return torch.stack([variance + covariance, variance - covariance])
+
+
+def pair_variances__mean_squares(p, both):
+    """You return mean squares. A variance has the square of the mean taken off: E[x²] - E[x]², and
+    likewise E[x1 x2] - E[x1] E[x2]."""
+    return _sum_and_rest(p / 3, both / 4)
+
+
+def pair_variances__not_halved(p, both):
+    """You leave out the factor 1/√2 of sum and difference, so both variances are twice too
+    large."""
+    return 2 * _sum_and_rest(p / 3 - p**2 / 4, both / 4 - p**2 / 4)
+
+
+def pair_variances__difference_first(p, both):
+    """The two are exchanged: first the sum, then the difference."""
+    return _sum_and_rest(p / 3 - p**2 / 4, both / 4 - p**2 / 4).flip(0)
+
+
+def pair_variances__of_the_indicators(p, both):
+    """You take the variance of on and off. The features have strengths: an active one is uniform on
+    [0, 1]."""
+    return _sum_and_rest(p - p**2, both - p**2)
+
+
+def pair_variances__product_of_equals(p, both):
+    """You use E[u²] = 1/3 for the product of two strengths. They are *separate* draws:
+    E[u1 u2] = 1/4."""
+    return _sum_and_rest(p / 3 - p**2 / 4, both / 3 - p**2 / 4)
+
+
+def pair_variances__independent(p, both):
+    """You ignore `both`, as if the covariance were 0. Then sum and difference would be alike."""
+    variance = p / 3 - p**2 / 4
+    return _sum_and_rest(variance, torch.zeros_like(variance))
+
+
+def pair_variances__standard_deviations(p, both):
+    """You return standard deviations. The variance is without the root."""
+    return _sum_and_rest(p / 3 - p**2 / 4, both / 4 - p**2 / 4).sqrt()
+
+
+def pair_variances__covariance_once(p, both):
+    """You add half of the covariance. Var(x1 + x2) = 2 V + 2 Cov, and the factor 1/√2 halves *both*
+    terms."""
+    return _sum_and_rest(p / 3 - p**2 / 4, (both / 4 - p**2 / 4) / 2)
+
+
+def pair_variances__covariance_without_means(p, both):
+    """Your covariance is E[x1 x2] alone. Take E[x1] E[x2] = p²/4 off: independent features have
+    covariance 0."""
+    return _sum_and_rest(p / 3 - p**2 / 4, both / 4)
+
+
+def pair_variances__stacked_last(p, both):
+    """Sum and difference are on the last axis. They come first: `torch.stack` does that by
+    itself."""
+    return _sum_and_rest(p / 3 - p**2 / 4, both / 4 - p**2 / 4).movedim(0, -1)
 
 
 # ----------------------------------------------------------------------------- f1. correlated_sets
@@ -760,6 +1011,38 @@ def correlated_sets__equal_is_an_error_too(batch, inst, n_sets, size, probabilit
     return _sets(batch, inst, n_sets, size, probability / within, within, gen)
 
 
+def correlated_sets__set_probability_multiplied(
+    batch, inst, n_sets, size, probability, within, gen
+):
+    """Your sets are on with probability p w. A feature needs its set *and* its own coin, so
+    P(set) times w must be p: divide."""
+    _check_within(probability, within)
+    return _sets(batch, inst, n_sets, size, probability * within, within, gen)
+
+
+def correlated_sets__error_names_nothing(batch, inst, n_sets, size, probability, within, gen):
+    """Your error does not say which `within` it saw. Put its value into the text."""
+    if within < probability:
+        raise ValueError("within is too small")
+    return _sets(batch, inst, n_sets, size, probability / within, within, gen)
+
+
+def correlated_sets__outside_the_generator(batch, inst, n_sets, size, probability, within, gen):
+    """A draw of yours does not use `gen`, so the same generator gives a new batch every time. Pass
+    `generator=gen` to each call of `torch.rand`."""
+    _check_within(probability, within)
+    set_on = torch.rand(batch, inst, n_sets, 1, device=gen.device) < probability / within
+    mask = set_on & (_draw(gen, batch, inst, n_sets, size) < within)
+    return torch.where(mask, _draw(gen, *mask.shape), 0.0).flatten(2)
+
+
+def correlated_sets__own_generator(batch, inst, n_sets, size, probability, within, gen):
+    """You make a generator of your own, so every call returns the same batch. Draw from `gen`."""
+    _check_within(probability, within)
+    own = torch.Generator(gen.device).manual_seed(0)
+    return _sets(batch, inst, n_sets, size, probability / within, within, own)
+
+
 # ---------------------------------------------------------------------------- f2. set_interference
 
 
@@ -853,6 +1136,27 @@ def set_interference__nan_for_dropped(W, size):
     """A dropped feature has norm 0, and you divide by it: NaN. Clamp the norm before you
     divide."""
     return _split(_products(W / W.norm(dim=1, keepdim=True), W).square(), size)
+
+
+def set_interference__short_features_cut(W, size):
+    """A short feature gets too little interference: the floor under its norm is too high. It is
+    there for a norm of exactly 0, so 1e-8 is enough."""
+    W_hat = W / W.norm(dim=1, keepdim=True).clamp(min=0.1)
+    return _split(_products(W_hat, W).square(), size)
+
+
+def set_interference__square_of_the_sum(W, size):
+    """You square after the sum, so positive and negative products cancel. Square each of them
+    first."""
+    within, between = _split(_products(_unit(W), W), size)
+    return within.square(), between.square()
+
+
+def set_interference__one_subtracted(W, size):
+    """You remove j = i by subtracting 1. That term is the squared norm of W_i, and 1 only for a
+    unit vector: mask the diagonal instead."""
+    within, between = _split(_products(_unit(W), W).square(), size, keep_itself=True)
+    return within - 1, between
 
 
 # ------------------------------------------------------------------------------- g1. coupled_pairs
@@ -951,6 +1255,57 @@ def coupled_pairs__no_error(batch, inst, pair, probability, together, gen):
     rows. Raise a ValueError."""
     masks = _intervals(_draw(gen, batch, inst, pair), probability, together)
     return _strong(_side_by_side(*masks), gen)
+
+
+def coupled_pairs__error_names_p(batch, inst, pair, probability, together, gen):
+    """Your error does not say how large p (2 - c) was. Put the largest value into the text: that is
+    the number that went above 1."""
+    if torch.as_tensor(probability * (2 - together)).max() > 1 + 1e-6:
+        raise ValueError("these pairs are impossible")
+    masks = _intervals(_draw(gen, batch, inst, pair), probability, together)
+    return _strong(_side_by_side(*masks), gen)
+
+
+def coupled_pairs__limit_too_loose(batch, inst, pair, probability, together, gen):
+    """You let p (2 - c) go above 1 by more than a rounding error. Allow 1e-6 and no more."""
+    either = torch.as_tensor(probability * (2 - together))
+    if either.max() > 1 + 1e-2:
+        raise ValueError(f"p (2 - c) = {float(either.max())} is above 1")
+    masks = _intervals(_draw(gen, batch, inst, pair), probability, together)
+    return _strong(_side_by_side(*masks), gen)
+
+
+def coupled_pairs__limit_of_the_mean(batch, inst, pair, probability, together, gen):
+    """You check one value of p (2 - c), or their mean, and another one may be above 1. Check the
+    largest."""
+    either = torch.as_tensor(probability * (2 - together), dtype=torch.float32)
+    if either.mean() > 1 + 1e-6:
+        raise ValueError(f"p (2 - c) = {float(either.max())} is above 1")
+    masks = _intervals(_draw(gen, batch, inst, pair), probability, together)
+    return _strong(_side_by_side(*masks), gen)
+
+
+def coupled_pairs__second_without_an_end(batch, inst, pair, probability, together, gen):
+    """Your second feature is on for every u above p (1 - c), so it is on far too often. Its
+    interval has the length p and ends at p (2 - c)."""
+    _check_coupled(probability, together)
+    u = _draw(gen, batch, inst, pair)
+    return _strong(_side_by_side(u < probability, u >= probability * (1 - together)), gen)
+
+
+def coupled_pairs__outside_the_generator(batch, inst, pair, probability, together, gen):
+    """A draw of yours does not use `gen`, so the same generator gives a new batch every time. Pass
+    `generator=gen` to each call of `torch.rand`."""
+    _check_coupled(probability, together)
+    u = torch.rand(batch, inst, pair, device=gen.device)
+    return _strong(_side_by_side(*_intervals(u, probability, together)), gen)
+
+
+def coupled_pairs__all_ones(batch, inst, pair, probability, together, gen):
+    """Your active features are all exactly 1. They have strengths, uniform on [0, 1]."""
+    _check_coupled(probability, together)
+    masks = _intervals(_draw(gen, batch, inst, pair), probability, together)
+    return _side_by_side(*masks).float()
 
 
 def coupled_pairs__half_is_the_limit(batch, inst, pair, probability, together, gen):
@@ -1071,6 +1426,26 @@ def sum_share__one_number_an_instance(W):
     return S / (S + D).clamp(min=1e-12)
 
 
+def sum_share__short_directions_cut(W):
+    """Short directions get too small a share: the floor under your denominator is too high. It is
+    there for 0 only."""
+    S, D = (v.square().sum(dim=1) / 2 for v in _sum_and_difference(W))
+    return S / (S + D).clamp(min=0.1)
+
+
+def sum_share__of_the_first_feature(W):
+    """You return the share of the first feature in the total length. Rotate the two columns into a
+    sum and a difference first."""
+    one, two = (W[..., k::2].square().sum(dim=1) for k in (0, 1))
+    return one / (one + two).clamp(min=1e-12)
+
+
+def sum_share__half_without_directions(W):
+    """Where both directions are zero you return 1/2. The text asks for 0 there."""
+    S, D = (v.square().sum(dim=1) for v in _sum_and_difference(W))
+    return torch.where(S + D > 0, S / (S + D).clamp(min=1e-30), 0.5)
+
+
 # ----------------------------------------------------------------------------- g3. strategy_losses
 
 
@@ -1113,6 +1488,37 @@ def strategy_losses__opposite_counts_one_error(p, c):
     """With opposite directions *both* outputs are wrong when both are on: one by the minimum, and
     the other one too. You count one."""
     return p / 6 * torch.stack([c / 2, p / 2, 1 - 3 * c / 4])
+
+
+def strategy_losses__both_with_c(p, c):
+    """You take c for P(both on). It is the probability of the partner *given* that a feature is on:
+    both are on with p c."""
+    alone = p * (1 - c)
+    return torch.stack([c / 6, p**2 / 6, alone / 6 + c / 24])
+
+
+def strategy_losses__difference_of_one_number(p, c):
+    """With both on you charge the sum too little: two independent uniform numbers differ by a mean
+    square of 1/6. (1/12 is the variance of *one*.)"""
+    return p / 6 * torch.stack([c, p, 1 - 7 * c / 8])
+
+
+def strategy_losses__squared_minimum_of_the_mean(p, c):
+    """For opposite directions you square the mean of the smaller strength, (1/3)². The loss needs
+    the mean of its *square*, 1/6."""
+    return p / 6 * torch.stack([2 * c / 3, 2 * p / 3, 1 - 3 * c / 4])
+
+
+def strategy_losses__one_alone_counted_once(p, c):
+    """Exactly one of two partners is on with 2p (1 - c): the first alone, or the second alone. You
+    count one of the two."""
+    return p / 6 * torch.stack([c, p, (1 - c) / 2 + c / 4])
+
+
+def strategy_losses__sum_of_unit_directions(p, c):
+    """In the sum you give one of the two outputs the whole of x1 + x2. Each direction has length
+    1/√2, so each output is *half* of the sum."""
+    return p / 6 * torch.stack([c, p, 2 + 0 * c])
 
 
 def strategy_losses__stacked_last(p, c):
@@ -1162,16 +1568,22 @@ def predict_crowded__orthogonal():
     return "orthogonal"
 
 
-def predict_interference__within():
+def predict_interference__larger():
     """Features of one set are on together all the time, so interference among them would be paid
     all the time. Belonging together is a reason to keep apart."""
-    return "within"
+    return "larger"
 
 
 def predict_interference__equal():
     """That is what the independent control does. With sets the model can do better: it puts the
     interference where features rarely meet."""
     return "equal"
+
+
+def predict_interference__smaller():
+    """It could be far smaller: ten features in ten dimensions can be orthogonal to each other, all
+    of them, in one set and in the other. So none of the interference has to be within a set."""
+    return "smaller"
 
 
 def predict_collapse__three_quarters():

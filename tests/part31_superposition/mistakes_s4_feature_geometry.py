@@ -53,8 +53,8 @@ def feature_dimensionality__both_unit(W):
 
 
 def feature_dimensionality__hat_on_the_other(W):
-    """You normalise W_j and keep the length of W_i: the hat is on the wrong side, or the sum runs
-    over the wrong one of the two feature axes."""
+    """Your W_j has lost its length: the hat is on the wrong side, or on everything, or the sum runs
+    over the wrong one of the two feature axes. Only feature i gets a hat, in the denominator."""
     return _over(W.square().sum(-2), _gram(W, _unit(W)).square().sum(-1))
 
 
@@ -91,6 +91,33 @@ def feature_dimensionality__rows_for_columns(W):
     """You treat the rows of W as the vectors. Feature i is column i: it has `hidden` numbers, and
     the result has one value per feature."""
     return right.feature_dimensionality(W.mT.contiguous())
+
+
+def feature_dimensionality__floor_under_the_norm(W):
+    """You put a floor under the norm. When W is small every norm is below it, and the hats are no
+    longer unit vectors: only a norm of exactly 0 needs care."""
+    W_hat = W / W.norm(dim=-2, keepdim=True).clamp(min=1e-3)
+    return _over(W.square().sum(-2), _gram(W_hat, W).square().sum(-1))
+
+
+def feature_dimensionality__rows_normalised(W):
+    """You normalise the rows of W. Feature i is column i: its norm is over the hidden axis,
+    dim=-2."""
+    norm = W.norm(dim=-1, keepdim=True)
+    W_hat = W / norm.masked_fill(norm == 0, 1)
+    return _over(W.square().sum(-2), _gram(W_hat, W).square().sum(-1))
+
+
+def feature_dimensionality__share_of_the_whole_norm(W):
+    """You return a feature's share of the whole squared norm of W. The denominator only counts what
+    lies along the feature's own direction."""
+    return W.square().sum(-2) / W.square().sum(dim=(-2, -1))[..., None]
+
+
+def feature_dimensionality__squared_after_the_sum(W):
+    """You add up the overlaps and square the sum. Each overlap is squared before: otherwise a
+    negative one cancels a positive one."""
+    return _over(W.square().sum(-2), _gram(_unit(W), W).sum(-1).square())
 
 
 # ----------------------------------------------------------------------- b. dimensions_per_feature
@@ -131,6 +158,30 @@ def dimensions_per_feature__largest_singular_value(W):
 def dimensions_per_feature__mean(W):
     """You take the mean of the squared entries where the formula has their sum."""
     return W.shape[-2] / W.square().mean(dim=(-2, -1))
+
+
+def dimensions_per_feature__each_feature(W):
+    """You keep the features. The Frobenius norm sums over both of the last axes: one number for
+    each instance."""
+    return W.shape[-2] / W.square().sum(-2)
+
+
+def dimensions_per_feature__first_axis(W):
+    """You divide the size of the *first* axis. The number of hidden dimensions is the size of the
+    last axis but one, `W.shape[-2]`."""
+    return W.shape[0] / W.square().sum(dim=(-2, -1))
+
+
+def dimensions_per_feature__mean_dimensionality(W):
+    """You return the mean of the dimensionalities D_i. Dimensions per feature is another number: m
+    over the squared norm of W."""
+    return right.feature_dimensionality(W).mean(-1)
+
+
+def dimensions_per_feature__counts_features(W):
+    """You count the features with a norm above a threshold. The squared Frobenius norm needs no
+    threshold: it adds up all squared entries."""
+    return W.shape[-2] / (W.norm(dim=-2) > 0.5).sum(-1)
 
 
 def predict_dense_dimensionality__own_dimensions():
@@ -190,6 +241,22 @@ def regular_polygon__degrees(k):
     return _corners(360 * torch.arange(k) / k)
 
 
+def regular_polygon__one_corner_too_many(k):
+    """You return k + 1 corners: the last one, at 2 pi, is the first one again."""
+    return _corners(torch.linspace(0, 2 * math.pi, k + 1))
+
+
+def regular_polygon__turned_by_half_a_step(k):
+    """Your polygon is turned by half a step. Corner 0 is (1, 0): its angle is 0."""
+    return _corners(2 * math.pi * (torch.arange(k) + 0.5) / k)
+
+
+def regular_polygon__double_precision(k):
+    """Your corners are float64. Float32 was asked for: torch's default, which `torch.arange(k)`
+    becomes when it meets a Python float."""
+    return _corners(2 * math.pi * torch.arange(k, dtype=torch.float64) / k)
+
+
 # ----------------------------------------------------------------------------- c2. regular_simplex
 
 
@@ -204,6 +271,20 @@ def regular_simplex__in_k_coordinates(k):
     dimension is never used: write them in k - 1."""
     centred = torch.eye(k) - 1 / k
     return centred / centred.norm(dim=0)
+
+
+def regular_simplex__a_coordinate_dropped(k):
+    """You subtract the mean and leave out one coordinate. The vectors do lie in k - 1 dimensions,
+    but not in those of the first k - 1 axes, so this bends the angles: choose a basis of their
+    space."""
+    V = (torch.eye(k) - 1 / k)[:-1]
+    return V / V.norm(dim=0)
+
+
+def regular_simplex__a_coordinate_dropped_not_unit(k):
+    """You subtract the mean and leave out one coordinate. That bends the angles, and the lengths
+    are not 1 either: choose a basis of the space of the centred corners, then divide by norms."""
+    return (torch.eye(k) - 1 / k)[:-1]
 
 
 def regular_simplex__not_centred(k):
@@ -235,6 +316,26 @@ def regular_simplex__vectors_as_rows(k):
 def regular_simplex__one_too_many(k):
     """You return k + 1 vectors in k dimensions. k is the number of vectors."""
     return right.regular_simplex(k + 1)
+
+
+def regular_simplex__first_coordinate_dropped(k):
+    """You subtract the mean and leave out the first coordinate. The vectors do lie in k - 1
+    dimensions, but not in those of the other axes, so this bends the angles: choose a basis of
+    their space."""
+    V = (torch.eye(k) - 1 / k)[1:]
+    return V / V.norm(dim=0)
+
+
+def regular_simplex__random_directions(k):
+    """Your vectors are random unit vectors. In a regular simplex every two have the same inner
+    product, -1 / (k - 1)."""
+    V = torch.randn(k - 1, k, generator=torch.Generator().manual_seed(0))
+    return V / V.norm(dim=0)
+
+
+def regular_simplex__double_precision(k):
+    """Your vectors are float64. Float32 was asked for: that is what `torch.eye` gives by itself."""
+    return right.regular_simplex(k).double()
 
 
 # ----------------------------------------------------------------------------- c3. tight_antiprism
@@ -296,6 +397,33 @@ def tight_antiprism__upper_and_lower_alternate(k):
     return torch.stack([V[:, :k], V[:, k:]], dim=2).reshape(3, 2 * k)
 
 
+def tight_antiprism__lower_polygon_first(k):
+    """Your lower polygon comes first. Columns 0 to k - 1 are the upper one: its third coordinate is
+    positive."""
+    return _prism(k, R, -H, 0.5)
+
+
+def tight_antiprism__turned_by_45_degrees(k):
+    """You turn the lower polygon by 45 degrees whatever k is. Half a step is 180 / k degrees: 45
+    for the square only."""
+    return _prism(k, R, H, k / 8)
+
+
+def tight_antiprism__angles_run_on(k):
+    """Your corners go once around in 2k steps, so the upper ones stand on one half of the circle
+    and the lower ones on the other. Each polygon goes around once by itself."""
+    angle = 2 * math.pi * torch.arange(2 * k) / (2 * k)
+    height = torch.cat([torch.full((k,), H), torch.full((k,), -H)])
+    return torch.stack([R * angle.cos(), R * angle.sin(), height])
+
+
+def tight_antiprism__height_depends_on_k(k):
+    """Your height changes with k. In k r^2 = 2 k h^2 the k cancels: r^2 = 2 h^2 for every
+    polygon."""
+    h = math.sqrt(1 / (k + 1))
+    return _prism(k, math.sqrt(1 - h * h), h, 0.5)
+
+
 # ------------------------------------------------------------------------------- c4. tegum_product
 
 
@@ -341,6 +469,23 @@ def tegum_product__rows_kept_apart_columns_shared(parts):
     part only."""
     cols = max(p.shape[1] for p in parts)
     return torch.cat([torch.cat([p, p.new_zeros(len(p), cols - p.shape[1])], 1) for p in parts])
+
+
+def tegum_product__whole_matrix_normalised(parts):
+    """You divide each part by its norm. The parts come as they are, and stay as they are."""
+    return torch.block_diag(*[p / p.norm() for p in parts])
+
+
+def tegum_product__first_and_last(parts):
+    """You join the first and the last part and forget those in between. There may be one, two or
+    more parts."""
+    return torch.block_diag(parts[0], parts[-1])
+
+
+def tegum_product__joined_along_features(parts):
+    """You join the parts along the features only. They have different numbers of rows, and each
+    needs rows of its own: a block-diagonal matrix."""
+    return torch.cat(list(parts), dim=1)
 
 
 # ---------------------------------------------------------------------------- c5. nearest_fraction
@@ -401,34 +546,60 @@ def nearest_fraction__zero_for_none(D, fractions, tolerance):
     return torch.where(nearest.values <= tolerance, nearest.indices, 0)
 
 
-def predict_common_fraction__one():
-    """A dimension of its own is a luxury. Here importances are equal: wherever features are sparse
-    enough to be told apart, two per dimension cost almost nothing more than one."""
-    return "1"
+def nearest_fraction__last_of_a_tie(D, fractions, tolerance):
+    """Where two fractions are equally near you take the one that comes last. The first one wins."""
+    nearest = _distance(D, fractions).flip(-1).min(-1)
+    return torch.where(nearest.values <= tolerance, len(fractions) - 1 - nearest.indices, -1)
 
 
-def predict_common_fraction__two_thirds():
-    """Triangles have their three corners at 120 degrees, so the overlap is negative, which the ReLU
-    removes. But they store three features in two dimensions where digons store four."""
-    return "2/3"
+def nearest_fraction__squared_distance(D, fractions, tolerance):
+    """You compare the squared distance with the tolerance. The tolerance is a distance."""
+    nearest = _distance(D, fractions).square().min(-1)
+    return torch.where(nearest.values <= tolerance, nearest.indices, -1)
 
 
-def predict_common_fraction__two_fifths():
-    """Pentagons do occur, and you can count them. But they let positive overlaps through, which
-    pays only in a small range of p."""
-    return "2/5"
+def nearest_fraction__flattened(D, fractions, tolerance):
+    """You flatten D. The result has the shape of D: let the axis of the fractions be a new one at
+    the end, `D[..., None]`."""
+    nearest = _distance(D.flatten(), fractions).min(-1)
+    return torch.where(nearest.values <= tolerance, nearest.indices, -1)
+
+
+def nearest_fraction__far_ones(D, fractions, tolerance):
+    """Your comparison is the wrong way round: you give an index to the values that are near
+    nothing, and -1 to the others."""
+    nearest = _distance(D, fractions).min(-1)
+    return torch.where(nearest.values > tolerance, nearest.indices, -1)
+
+
+def nearest_fraction__32_bits(D, fractions, tolerance):
+    """Your indices are 32-bit integers. Torch counts in 64 bits (`torch.int64`), and that was asked
+    for."""
+    return right.nearest_fraction(D, fractions, tolerance).int()
+
+
+def predict_near_a_fraction__most():
+    """The strip looks as if points gathered on the lines. But lines draw the eye. Where features
+    are sparse, D falls smoothly with p, and a value in between is near no line."""
+    return "more than three quarters"
+
+
+def predict_near_a_fraction__many():
+    """The digons alone bring about a quarter. Then count the models with sparse features: there D
+    falls smoothly with p, and most of its values are near no fraction."""
+    return "half to three quarters"
 
 
 def predict_tetrahedra__some():
     """Four in three dimensions looks natural, and TMS draws the line 3/4 in its figure. But three
     digons store six features in the same three dimensions, at little more cost."""
-    return "some, fewer than in pentagons"
+    return "some, but fewer than in pentagons"
 
 
 def predict_tetrahedra__many():
     """A tetrahedron's overlaps are all negative, which the ReLU likes. But it stores only 4/3
     features per dimension. Part 7 computes what each shape pays."""
-    return "more than in pentagons"
+    return "as many as in pentagons, or more"
 
 
 # -------------------------------------------------------------------------- d1. interference_graph
@@ -508,6 +679,26 @@ def interference_graph__numbers(W, threshold, min_norm):
     return _graph(W, threshold, min_norm).to(W.dtype)
 
 
+def interference_graph__rows_normalised(W, threshold, min_norm):
+    """You normalise the rows of W. A feature is a column: its norm is over the hidden axis."""
+    norm = W.norm(dim=1, keepdim=True)
+    U = W / norm.masked_fill(norm == 0, 1)
+    return _graph(W, threshold, min_norm, lambda V, n: (U.T @ U).abs() > threshold)
+
+
+def interference_graph__one_triangle(W, threshold, min_norm):
+    """You only join i to j for i < j. The graph has no direction: an edge from i to j is one from j
+    to i."""
+    return _graph(W, threshold, min_norm).triu(1)
+
+
+def interference_graph__dropped_features_removed(W, threshold, min_norm):
+    """You remove the features that are not represented, so all later indices shift. They keep their
+    row and column, without an edge."""
+    kept = W.norm(dim=0) > min_norm
+    return _graph(W[:, kept], threshold, min_norm)
+
+
 # ---------------------------------------------------------------------------- d2. component_labels
 
 
@@ -567,6 +758,23 @@ def component_labels__everyone_alone(graph):
     """Every feature keeps its own index: the edges are never used, or the loop stops before its
     first round."""
     return torch.arange(len(graph), device=graph.device)
+
+
+def component_labels__zeros_for_strangers(graph):
+    """You multiply the labels with the graph, so that everybody who is *not* a neighbour counts as
+    label 0, the smallest of all. Give non-neighbours a number that is too large."""
+    n = len(graph)
+    labels = torch.arange(n, device=graph.device)
+    for _ in range(n):
+        labels = torch.minimum(labels, (labels.expand(n, n) * graph).amin(dim=1))
+    return labels
+
+
+def component_labels__root_of_n_rounds(graph):
+    """You guess how many rounds are enough. A chain of n features may need n of them: stop when
+    nothing changes."""
+    labels = torch.arange(len(graph), device=graph.device)
+    return _rounds(graph, labels, int(len(graph) ** 0.5))
 
 
 # ----------------------------------------------------------------------------- d3. gram_invariants
@@ -638,6 +846,33 @@ def gram_invariants__rows_normalised(V):
     """You normalise the rows. The vectors are the columns: `V.norm(dim=0)`."""
     U = V / V.norm(dim=1, keepdim=True)
     return torch.linalg.eigvalsh(U.T @ U), _entries(U.T @ U).sort().values
+
+
+def gram_invariants__zeros_below_the_diagonal(V):
+    """You keep the zeros that `triu` leaves at and below the diagonal. Take only the entries above
+    it: k (k - 1) / 2 numbers."""
+    U = V / V.norm(dim=0)
+    gram = U.T @ U
+    return torch.linalg.eigvalsh(gram), gram.triu(1).flatten().sort().values
+
+
+def gram_invariants__order_exchanged(V):
+    """Your two results come in the wrong order: first the eigenvalues, then the entries."""
+    eigenvalues, entries = right.gram_invariants(V)
+    return entries, eigenvalues
+
+
+def gram_invariants__whole_matrix_normalised(V):
+    """You divide V by its whole norm. Each column has a norm of its own: `V.norm(dim=0)`."""
+    U = V / V.norm()
+    return torch.linalg.eigvalsh(U.T @ U), _entries(U.T @ U).sort().values
+
+
+def gram_invariants__eigenvalues_not_sorted(V):
+    """Your eigenvalues come in no fixed order: `torch.linalg.eigvals` does not sort. For symmetric
+    matrices use `eigvalsh`, which does."""
+    U = V / V.norm(dim=0)
+    return torch.linalg.eigvals(U.T @ U).real, _entries(U.T @ U).sort().values
 
 
 def predict_spectra__differ():
@@ -739,6 +974,47 @@ def name_polytope__none_for_no_match(V, polytopes, tolerance):
     return None if name == "other" else name
 
 
+def name_polytope__entries_only(V, polytopes, tolerance):
+    """You compare the entries only. Eigenvalues add up many small deviations: a shape that leaks
+    into other dimensions shows it there first. Compare both."""
+    mine = right.gram_invariants(V)[1]
+    return _named(
+        V,
+        polytopes,
+        lambda P: not len(mine) or (right.gram_invariants(P)[1] - mine).abs().max() <= tolerance,
+    )
+
+
+def name_polytope__gives_up_after_the_first_candidate(V, polytopes, tolerance):
+    """You return "other" as soon as one polytope with this number of vectors does not match. The
+    next one may: return "other" after the loop."""
+    for name, P in polytopes.items():
+        if P.shape[1] == V.shape[1]:
+            return right.name_polytope(V, {name: P}, tolerance)
+    return "other"
+
+
+def name_polytope__numbers_not_compared(V, polytopes, tolerance):
+    """You compare the invariants of shapes with different numbers of vectors. Their lists have
+    different lengths: skip those first."""
+    mine = torch.cat(right.gram_invariants(V))
+    for name, P in polytopes.items():
+        theirs = torch.cat(right.gram_invariants(P.to(V)))
+        if (theirs - mine).abs().max() <= tolerance:
+            return name
+    return "other"
+
+
+def name_polytope__tolerance_excluded(V, polytopes, tolerance):
+    """A difference of exactly the tolerance still matches: "at most", so `<=` and not `<`."""
+    mine = torch.cat(right.gram_invariants(V))
+    return _named(
+        V,
+        polytopes,
+        lambda P: (torch.cat(right.gram_invariants(P)) - mine).abs().max() < tolerance,
+    )
+
+
 # ----------------------------------------------------------------------------- d5. polytope_census
 
 
@@ -816,10 +1092,53 @@ def polytope_census__list_of_names(W, polytopes, threshold, min_norm, tolerance)
     return [right.name_polytope(W[:, labels == g], polytopes, tolerance) for g in groups]
 
 
-def predict_motion__slides():
+def polytope_census__norm_equal_is_enough(W, polytopes, threshold, min_norm, tolerance):
+    """A norm equal to `min_norm` is not above it. Such a feature is not represented, and forms no
+    group: `>`, not `>=`."""
+    labels = _groups(W, threshold, min_norm)
+    kept = labels[W.norm(dim=0) >= min_norm].unique()
+    return _count(W, polytopes, labels, kept, tolerance)
+
+
+def polytope_census__graph_of_all_features(W, polytopes, threshold, min_norm, tolerance):
+    """Your graph joins features that are not represented: hand `min_norm` to
+    `interference_graph`."""
+    labels = _groups(W, threshold, 0.0)
+    kept = labels[W.norm(dim=0) > min_norm].unique()
+    return _count(W, polytopes, labels, kept, tolerance)
+
+
+def polytope_census__one_feature_of_each_group(W, polytopes, threshold, min_norm, tolerance):
+    """You name one feature of each group, which is always a "single". Take all columns with the
+    group's label: `W[:, labels == group]`."""
+    labels = _groups(W, threshold, min_norm)
+    groups = labels[W.norm(dim=0) > min_norm].unique()
+    names = [right.name_polytope(W[:, [g]], polytopes, tolerance) for g in groups.tolist()]
+    return dict(Counter(names))
+
+
+def predict_antiprisms__most():
+    """If a value of D proved a shape, this would be right. But pentagons whose neighbours are not
+    quite orthogonal come down from 2/5 to 3/8, and larger groups pass it, too."""
+    return "more than two thirds"
+
+
+def predict_antiprisms__half():
+    """Antiprisms are rarer than that: none, one or two in sixteen models. Most features with this D
+    are in pentagons that others push, or in larger groups."""
+    return "a third to two thirds"
+
+
+def predict_motion__most():
     """Seen from far away it might look smooth. But between two shapes lies a barrier: while the
     model sits in one, the gradient is almost zero, and when it has left, it moves fast."""
-    return "it slides"
+    return "more than half"
+
+
+def predict_motion__often():
+    """The changes are faster than that. While the model sits in a shape the gradient is almost
+    zero; once it has left, it arrives within a few snapshots."""
+    return "a tenth to a half"
 
 
 # --------------------------------------------------------------------------------- e1. count_jumps
@@ -882,6 +1201,30 @@ def count_jumps__neighbouring_runs_only(level, hold):
     return sum(
         a[0] >= 0 and b[0] >= 0 and a[1] >= hold and b[1] >= hold for a, b in pairwise(_runs(level))
     )
+
+
+def count_jumps__level_zero_forgotten(level, hold):
+    """You leave out level 0. It is a level like any other; only -1 says "at no level": `>= 0`, not
+    `> 0`."""
+    return _changes([value for value, length in _runs(level) if value > 0 and length >= hold])
+
+
+def count_jumps__gaps_closed(level, hold):
+    """You drop the frames at no level first, and then look for runs. Then two short stays become a
+    long one: `hold` frames must stand in a row, without a gap."""
+    return _changes([v for v, length in _runs(level[level >= 0]) if length >= hold])
+
+
+def count_jumps__any_change_of_frame(level, hold):
+    """You count every frame that differs from the one before, also at no level. A jump needs two
+    held levels."""
+    return int((level.diff() != 0).sum())
+
+
+def count_jumps__one_less_than_held(level, hold):
+    """You return the number of held levels minus one. Without any held level that is -1, and a
+    return to the same level counts: compare neighbours."""
+    return len([v for v, length in _runs(level) if v >= 0 and length >= hold]) - 1
 
 
 # --------------------------------------------------------------------------- e2. fall_while_moving
@@ -950,6 +1293,37 @@ def fall_while_moving__order_exchanged(D, loss, speed):
     return right.fall_while_moving(D, loss, speed)[::-1]
 
 
+def fall_while_moving__divided_by_all_losses(D, loss, speed):
+    """You divide by the sum of the losses. The whole fall is the first loss minus the last."""
+    moving = D.diff(dim=0).abs().sum(dim=1) > speed
+    return (-loss.diff()[moving].sum() / loss.sum()).item(), moving.float().mean().item()
+
+
+def fall_while_moving__share_of_frames(D, loss, speed):
+    """You divide by the number of frames. There is one interval less than there are frames."""
+    moving = D.diff(dim=0).abs().sum(dim=1) > speed
+    return _fall(loss, moving)[0], moving.sum().item() / len(D)
+
+
+def fall_while_moving__not_divided(D, loss, speed):
+    """Your first number is the fall itself. Divide it by the fall over all intervals."""
+    moving = D.diff(dim=0).abs().sum(dim=1) > speed
+    return -loss.diff()[moving].sum().item(), moving.float().mean().item()
+
+
+def fall_while_moving__rises_count_as_falls(D, loss, speed):
+    """You take absolute values of the loss's changes. A rise is a negative fall: count it as it
+    is."""
+    moving = D.diff(dim=0).abs().sum(dim=1) > speed
+    change = loss.diff().abs()
+    return (change[moving].sum() / change.sum()).item(), moving.float().mean().item()
+
+
+def fall_while_moving__speed_itself_is_moving(D, loss, speed):
+    """A motion equal to the speed does not exceed it: `>`, not `>=`."""
+    return _fall(loss, D.diff(dim=0).abs().sum(dim=1) >= speed)
+
+
 # ------------------------------------------------------------------------------------ f1. leverage
 
 
@@ -1008,6 +1382,24 @@ def leverage__all_instances_as_one(W):
     return right.leverage(flat).reshape(*W.shape[:-2], W.shape[-1])
 
 
+def leverage__the_whole_matrix(W):
+    """You return the whole matrix W^+ W. Only its diagonal is wanted: one number for each
+    feature."""
+    return torch.linalg.pinv(W) @ W
+
+
+def leverage__small_ridge(W):
+    """You add a small number to the diagonal before inverting. It shows when W is small or does not
+    use all dimensions: use the pseudo-inverse."""
+    eye = torch.eye(W.shape[-2], dtype=W.dtype, device=W.device)
+    return (W * torch.linalg.solve(W @ W.mT + 1e-6 * eye, W)).sum(-2)
+
+
+def leverage__norm_of_the_inverse(W):
+    """You return the squared norms of the rows of W^+. Multiply with W: the diagonal of W^+ W."""
+    return torch.linalg.pinv(W).square().sum(-1)
+
+
 # -------------------------------------------------------------------------------- f2. frame_defect
 
 
@@ -1015,13 +1407,13 @@ def _apply_frame(W):
     return W @ (W.mT @ W)
 
 
-def _defect(W, rayleigh):
+def _defect(W, factor):
     F_W = _apply_frame(W)
     size = F_W.norm(dim=-2)
-    return (F_W - rayleigh * W).norm(dim=-2) / size.masked_fill(size == 0, 1)
+    return (F_W - factor * W).norm(dim=-2) / size.masked_fill(size == 0, 1)
 
 
-def _rayleigh(W):
+def _lambda(W):
     square = W.square().sum(-2, keepdim=True)
     return (W * _apply_frame(W)).sum(-2, keepdim=True) / square.masked_fill(square == 0, 1)
 
@@ -1029,8 +1421,8 @@ def _rayleigh(W):
 def frame_defect__nan_for_dropped(W):
     """A feature of norm 0 gives NaN: you divide 0 by 0. Its defect is 0."""
     F_W = _apply_frame(W)
-    rayleigh = (W * F_W).sum(-2, keepdim=True) / W.square().sum(-2, keepdim=True)
-    return (F_W - rayleigh * W).norm(dim=-2) / F_W.norm(dim=-2)
+    factor = (W * F_W).sum(-2, keepdim=True) / W.square().sum(-2, keepdim=True)
+    return (F_W - factor * W).norm(dim=-2) / F_W.norm(dim=-2)
 
 
 def frame_defect__not_divided_by_the_norm(W):
@@ -1049,7 +1441,7 @@ def frame_defect__one_lambda_for_all(W):
 def frame_defect__not_relative(W):
     """You return the length of the residual, which grows with W. Divide by the length of F W_i to
     get a sine."""
-    return (_apply_frame(W) - _rayleigh(W) * W).norm(dim=-2)
+    return (_apply_frame(W) - _lambda(W) * W).norm(dim=-2)
 
 
 def frame_defect__squared(W):
@@ -1064,6 +1456,14 @@ def frame_defect__cosine(W):
     return _over((W * F_W).sum(-2), size)
 
 
+def frame_defect__one_minus_cosine(W):
+    """You return one minus the cosine. It is 0 for an eigenvector, too, but the defect is the sine
+    of the angle: for a small angle t that is t, and yours is t^2 / 2."""
+    F_W = _apply_frame(W)
+    size = F_W.norm(dim=-2) * W.norm(dim=-2)
+    return torch.where(size > 0, 1 - _over((W * F_W).sum(-2), size), 0)
+
+
 def frame_defect__gram_for_frame(W):
     """You used the Gram matrix W^T W where the frame operator W W^T belongs, so you look at rows.
     F acts on the hidden space, where W_i lives."""
@@ -1074,14 +1474,37 @@ def frame_defect__divided_by_the_vector(W):
     """You divide by |W_i|. The sine of the angle between F W_i and W_i has |F W_i| below: the
     residual is a part of that vector."""
     F_W, norm = _apply_frame(W), W.norm(dim=-2)
-    return (F_W - _rayleigh(W) * W).norm(dim=-2) / norm.masked_fill(norm == 0, 1)
+    return (F_W - _lambda(W) * W).norm(dim=-2) / norm.masked_fill(norm == 0, 1)
 
 
 def frame_defect__constant_in_denominator(W):
     """A constant in your denominator makes the result depend on the scale of W. Treat the norm 0
     as a case of its own."""
     F_W = _apply_frame(W)
-    return (F_W - _rayleigh(W) * W).norm(dim=-2) / (F_W.norm(dim=-2) + 1e-3)
+    return (F_W - _lambda(W) * W).norm(dim=-2) / (F_W.norm(dim=-2) + 1e-3)
+
+
+def frame_defect__the_angle(W):
+    """You return the angle itself. The defect is its sine."""
+    F_W = _apply_frame(W)
+    cosine = _over((W * F_W).sum(-2), F_W.norm(dim=-2) * W.norm(dim=-2))
+    return torch.where(W.norm(dim=-2) > 0, cosine.clamp(-1, 1).acos(), 0)
+
+
+def frame_defect__tangent(W):
+    """You divide the residual by the part along W_i: that is the tangent of the angle. The sine has
+    the whole of F W_i below."""
+    along = _lambda(W)[..., 0, :] * W.norm(dim=-2)
+    residual = (_apply_frame(W) - _lambda(W) * W).norm(dim=-2)
+    return _over(residual, along)
+
+
+def frame_defect__floors(W):
+    """You put floors under the denominators. When W is small they change the result: only a norm of
+    exactly 0 needs care."""
+    F_W = _apply_frame(W)
+    factor = (W * F_W).sum(-2, keepdim=True) / W.square().sum(-2, keepdim=True).clamp(min=1e-8)
+    return (F_W - factor * W).norm(dim=-2) / F_W.norm(dim=-2).clamp(min=1e-8)
 
 
 # ------------------------------------------------------------------------- g. payoff_per_dimension
@@ -1103,8 +1526,8 @@ def payoff_per_dimension__scale_not_squared(V, x, scale, bias):
 
 
 def payoff_per_dimension__error_averaged_over_features(V, x, scale, bias):
-    """You average the error over features. The formula sums it: k features are saved, and k errors
-    are paid."""
+    """You average the error over features, or you add up their variances. The formula is the other
+    way round: v is the variance of one feature, and the k errors are summed."""
     x_hat = torch.relu(scale[:, None] ** 2 * (x @ (V.T @ V)) + bias[:, None])
     return _payoff(V, x, scale, bias, error=(x - x_hat).square().mean(0).mean(-1))
 
@@ -1152,3 +1575,33 @@ def payoff_per_dimension__not_in_units_of_a_feature(V, x, scale, bias):
 def payoff_per_dimension__cost_only(V, x, scale, bias):
     """You return what the polytope costs. Asked for is what it saves: k v minus that cost."""
     return V.shape[1] / V.shape[0] - _payoff(V, x, scale, bias)
+
+
+def payoff_per_dimension__error_summed_over_the_batch(V, x, scale, bias):
+    """You sum the errors over the batch. An expectation is a mean over the rows."""
+    x_hat = torch.relu(scale[:, None] ** 2 * (x @ (V.T @ V)) + bias[:, None])
+    return _payoff(V, x, scale, bias, error=(x - x_hat).square().sum(0).sum(-1))
+
+
+def payoff_per_dimension__bias_scaled(V, x, scale, bias):
+    """You multiply the bias by s^2 as well. Only V^T V x has that factor."""
+    x_hat = torch.relu(scale[:, None] ** 2 * (x @ (V.T @ V) + bias[:, None]))
+    return _payoff(V, x, scale, bias, error=(x - x_hat).square().mean(0).sum(-1))
+
+
+def payoff_per_dimension__absolute_error(V, x, scale, bias):
+    """You average absolute errors. The formula has their squares."""
+    x_hat = torch.relu(scale[:, None] ** 2 * (x @ (V.T @ V)) + bias[:, None])
+    return _payoff(V, x, scale, bias, error=(x - x_hat).abs().mean(0).sum(-1))
+
+
+def payoff_per_dimension__one_variance_for_all_instances(V, x, scale, bias):
+    """You average the variance over the instances, too. Each instance has its own data, and its own
+    v."""
+    return _payoff(V, x, scale, bias, v=x.var(dim=0, correction=0).mean())
+
+
+def payoff_per_dimension__bias_subtracted(V, x, scale, bias):
+    """You subtract the bias. The formula adds it."""
+    x_hat = torch.relu(scale[:, None] ** 2 * (x @ (V.T @ V)) - bias[:, None])
+    return _payoff(V, x, scale, bias, error=(x - x_hat).square().mean(0).sum(-1))

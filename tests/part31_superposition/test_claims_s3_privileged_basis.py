@@ -22,6 +22,7 @@ from part31_superposition.s3_privileged_basis import (
     n_computed,
     neuron_forward,
     path_gain,
+    rescale_neurons,
     signed_features,
     tied_gain,
     train_abs,
@@ -34,7 +35,7 @@ from utils.toy import ToyConfig, TrainConfig, init_toy
 
 pytestmark = pytest.mark.claim
 
-SEEDS = [0, 1, 2]
+SEEDS = [3, 4, 5, 6, 7]  # fixed before anything was measured from them; the notebook shows seed 0
 NEURONS = TrainConfig(4000, 256, 2e-2, "cosine", n_frames=40)
 ABS = TrainConfig(3000, 512, 1e-2, "cosine")
 SWEEP = TrainConfig(2500, 256, 1e-2, "cosine")
@@ -45,12 +46,12 @@ SWEEP = TrainConfig(2500, 256, 1e-2, "cosine")
 
 @functools.lru_cache
 def neurons(seed, device):
-    """Ten features in five neurons at five sparsities, six starts each."""
+    """Ten features in five neurons at six sparsities, six starts each."""
     gen = generator(seed, device)
-    p = torch.tensor([1, 0.7, 0.5, 0.2, 0.02], device=device)[:, None]
-    importance = (0.75 ** torch.arange(10.0, device=device)).expand(5, 10)
-    W, b = init_toy(ToyConfig(6 * 5, 10, 5), gen, device)
-    start = {"W": W.unflatten(0, (6, 5)), "b": b.unflatten(0, (6, 5))}
+    p = torch.tensor([1, 0.7, 0.5, 0.3, 0.2, 0.02], device=device)[:, None]
+    importance = (0.75 ** torch.arange(10.0, device=device)).expand(6, 10)
+    W, b = init_toy(ToyConfig(6 * 6, 10, 5), gen, device)
+    start = {"W": W.unflatten(0, (6, 6)), "b": b.unflatten(0, (6, 6))}
     pieces = (neuron_forward, toy_loss, sparse_features)
     return p, train_starts(start, *pieces, importance, p, NEURONS, gen)
 
@@ -80,14 +81,27 @@ def one_sided(best, p, gen):
 def experiment_abs_computed(seed, device):
     """|x| for twenty features in ten neurons: dense, sparse, and sparse from large weights."""
     gen = generator(seed, device)
-    p = torch.tensor([1, 0.5, 0.02], device=device)[:, None]
-    importance = (0.9 ** torch.arange(20.0, device=device)).repeat(3, 1)
+    p = torch.tensor([1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.02], device=device)[:, None]
+    importance = (0.9 ** torch.arange(20.0, device=device)).repeat(8, 1)
     importance[-1] = 1
-    small = train_abs(init_abs(ToyConfig(3, 20, 10), 4, gen), importance, p, ABS, gen)
+    small = train_abs(init_abs(ToyConfig(8, 20, 10), 4, gen), importance, p, ABS, gen)
     start = init_abs(ToyConfig(1, 20, 10), 4, gen, scale=1.0)
     large = train_abs(start, importance[-1:], p[-1:], ABS, gen)
     left = {"left_abs": left_over(small, p, gen), "left_large": left_over(large, p[-1:], gen)}
-    return {**left, "p_abs": p, "one_sided": one_sided(large.best(), p[-1:], gen)}
+    sided = one_sided(small.best(), p, gen), one_sided(large.best(), p[-1:], gen)
+    return {**left, "p_abs": p, "one_sided": sided[0], "one_sided_large": sided[1]}
+
+
+@functools.lru_cache
+def enough_neurons(seed, device):
+    """Three features, six neurons, p = 1: the rescaled weights of the best of four starts."""
+    gen, one = generator(seed, device), torch.ones(1, 1, device=device)
+    start = init_abs(ToyConfig(1, 3, 6), 4, gen)
+    settings = TrainConfig(2000, 256, 1e-2, "cosine")
+    best = train_abs(start, torch.ones(1, 3, device=device), one, settings, gen).best()
+    x = signed_features(10_000, 1, 3, 1.0, gen)
+    left = unexplained(x, abs_forward(x, **best), one)
+    return rescale_neurons(best["W1"], best["W2"]), left
 
 
 @functools.lru_cache
@@ -190,24 +204,29 @@ def test_sweep__only_the_sparse_compute_more_features_than_neurons(result):
 # -------------------------------------------------------------------------------------- the claims
 
 
-def test_claim_neurons_go_from_monosemantic_to_polysemantic(record_claim, device):
-    fractions = []
-    for seed in SEEDS:
+def spread(values, digits=2):
+    """A range in a few characters: `0.2 to 0.4`, or one number where all agree."""
+    low, high = (round(float(v), digits) for v in (min(values), max(values)))
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def test_claim_neurons_go_from_monosemantic_to_polysemantic(record_claim, claim_seeds, device):
+    fractions, seeds = [], claim_seeds(SEEDS)
+    for seed in seeds:
         p, starts = neurons(seed, str(device))
         fractions.append(monosemantic_fraction(tied_gain(starts.best()["W"])).cpu())
     table = torch.stack(fractions)
-    spread = zip(p.flatten().tolist(), table.amin(0), table.amax(0), strict=True)
-    values = [f"{q:g}: {low:.1f} to {high:.1f}" for q, low, high in spread]
+    values = [f"{q:g}: {spread(table[:, i])}" for i, q in enumerate(p.flatten().tolist())]
     record_claim(
         number=6, paper="TMS, privileged basis (n = 10, m = 5, importance 0.75^i)",
         claim="with growing sparsity neurons go from monosemantic to polysemantic",
         measured=f"monosemantic fraction of the best of 6 starts at p = {'; '.join(values)}",
         tolerance="at least 0.8 for p >= 0.5, at most 0.2 at p = 0.02, falling in between",
-        seeds=SEEDS,
+        seeds=seeds,
     )  # fmt: skip
     assert (table[:, :3] > 0.79).all()
     assert (table[:, -1] < 0.21).all()
-    assert (table[:, 3] < table[:, 2]).all() and (table[:, 3] >= table[:, -1]).all()
+    assert (table[:, 3] < table[:, 2]).all() and (table[:, 4] >= table[:, -1]).all()
 
 
 def steps_until(curve, steps, level=0.9):
@@ -216,46 +235,123 @@ def steps_until(curve, steps, level=0.9):
     return int(steps[reached[0, 0]]) if len(reached) else int(steps[-1])
 
 
-def test_claim_the_densest_model_aligns_last(record_claim, device):
-    found = []
-    for seed in SEEDS:
+def test_claim_the_densest_model_aligns_last(record_claim, claim_seeds, device):
+    found, early, seeds = [], [], claim_seeds(SEEDS)
+    for seed in seeds:
         _, starts = neurons(seed, str(device))
         score = monosemanticity(tied_gain(starts.frames["W"].flatten(0, 2)))
-        curves = score.unflatten(0, (-1, 6, 5)).mean(dim=(1, 3))
+        curves = score.unflatten(0, (-1, 6, 6)).mean(dim=(1, 3))
         found.append([steps_until(curves[:, k], starts.frames_step) for k in range(3)])
+        at = int((starts.frames_step - 500).abs().argmin())
+        early.append(curves[at, [0, 2]].tolist())
+    dense, half = zip(*early, strict=True)
     record_claim(
         number=6, paper="this course (cf. TMS, limitations of the ReLU hidden layer model)",
         claim="at p = 1 the ReLU rarely bites, so neurons become monosemantic much more slowly",
-        measured=f"steps until a mean score of 0.9 at p = 1, 0.7, 0.5: {found}",
-        tolerance="p = 1 takes at least 1.5 times as long as p = 0.7 and as p = 0.5", seeds=SEEDS,
+        measured=f"steps until a mean score of 0.9 at p = 1, 0.7, 0.5: {found}; mean score near"
+        f" step 500: {spread(dense)} at p = 1, {spread(half)} at p = 0.5",
+        tolerance="p = 1 takes at least 1.5 times as long as p = 0.7 and as p = 0.5; near step 500"
+        " every score at p = 1 is below every score at p = 0.5",
+        seeds=seeds,
     )  # fmt: skip
     assert all(one >= 1.5 * max(seven, five) for one, seven, five in found)
+    assert max(dense) < min(half)
 
 
-def test_claim_abs_is_computed_for_more_features_than_neurons(record_claim, device):
-    counts = {"p = 1": [], "p = 0.5": [], "p = 0.02, equal": []}
-    for seed in SEEDS:
+def test_claim_one_side_is_half_or_less_of_the_work(record_claim, device):
+    """u of a one-sided answer: exact for x > 0, the best constant elsewhere (closed form)."""
+    p = torch.linspace(0.001, 1, 1000, dtype=torch.float64, device=device)
+    x = torch.linspace(-1, 1, 200_001, dtype=torch.float64, device=device)
+    left = []
+    for q in p[[0, 249, 499, 719, 999]]:  # the same by numbers: weights of x and of the zeros
+        below, weight = x[x < 0].abs(), float(q / len(x))
+        mean = weight * below.sum() / (weight * len(below) + 1 - q)
+        cost = weight * (below - mean).square().sum() + (1 - q) * mean**2
+        left.append(float(cost / (q / 3 - q**2 / 4)))
+    u = (p / 6 - (p / 4) ** 2 / (1 - p / 2)) / (p / 3 - p**2 / 4)
+    peak = int(u.argmax())
+    record_claim(
+        number=7, paper="this course", claim="an answer for one side leaves half or a little more",
+        measured=f"u = {u[-1]:.3f} at p = 1, {u[0]:.3f} at p = 0.001, at most {u.max():.3f} (at p ="
+        f" {p[peak]:.2f})",
+        tolerance="0.01; the closed form within 0.001 of a sum over a grid", seeds=[],
+    )  # fmt: skip
+    assert abs(u[0] - 0.5) < 0.01 and abs(u[-1] - 0.5) < 1e-9
+    assert 0.62 < u.max() < 0.64 and (u >= 0.5 - 1e-9).all()
+    assert (u[[0, 249, 499, 719, 999]].cpu() - torch.tensor(left).double()).abs().max() < 1e-3
+
+
+def test_claim_with_enough_neurons_training_finds_the_solution_by_hand(
+    record_claim, claim_seeds, device
+):
+    off, worst, seeds = [], [], claim_seeds(SEEDS)
+    hand = torch.cat([part[0] for part in (torch.eye(3)[None], -torch.eye(3)[None])])
+    for seed in seeds:
+        (W1, W2), left = enough_neurons(seed, str(device))
+        W1, W2 = W1[0].cpu(), W2[0].cpu()
+        order = [int((W1 - row).abs().sum(1).argmin()) for row in hand]
+        found = [order, W1[order] - hand, W2[:, order] - hand.T.abs()]
+        assert sorted(order) == list(range(6)), f"seed {seed}: a neuron is missing"
+        off.append(max(float(part.abs().max()) for part in found[1:]))
+        worst.append(float(left.max()))
+    record_claim(
+        number=7, paper="TMS, computation in superposition, basic results (n = 3, m = 6)",
+        claim="with two neurons per feature training finds ReLU(x) + ReLU(-x), up to order",
+        measured=f"largest difference of a rescaled weight {spread(off, 3)}; largest fraction"
+        f" unexplained {spread(worst, 4)}",
+        tolerance="0.05; 0.01", seeds=seeds,
+    )  # fmt: skip
+    assert max(off) < 0.05 and max(worst) < 0.01
+
+
+def test_claim_abs_is_computed_for_more_features_than_neurons(record_claim, claim_seeds, device):
+    rows = {"p = 1": 0, "p = 0.5": 1, "p = 0.05": 4, "p = 0.02": 5, "p = 0.02, equal": 7}
+    seeds = claim_seeds(SEEDS)
+    counts = {key: [] for key in rows}
+    for seed in seeds:
         left = experiment_abs_computed(seed, str(device))["left_abs"]
-        for key, row in zip(counts, (0, 1, 2), strict=True):
+        for key, row in rows.items():
             counts[key].append(int(n_computed(left)[row]))
     record_claim(
         number=7, paper="TMS, computation in superposition (there n = 100, m = 40)",
         claim="|x| is computed for more features than neurons when features are sparse",
         measured=f"features of 20 with under a quarter of the variance unexplained, 10 neurons,"
-        f" best of 4 starts: {counts}",
-        tolerance="at most 5 at p >= 0.5; at least 12 at p = 0.02", seeds=SEEDS,
+        f" importance 0.9^i or equal, best of 4 starts: {counts}",
+        tolerance="3 to 5 at p >= 0.5; more than 5 at p = 0.05; more than 10 at p = 0.02",
+        seeds=seeds,
     )  # fmt: skip
-    assert max(counts["p = 1"] + counts["p = 0.5"]) <= 5
-    assert min(counts["p = 1"] + counts["p = 0.5"]) >= 3
-    assert min(counts["p = 0.02, equal"]) >= 12
+    dense = counts["p = 1"] + counts["p = 0.5"]
+    assert min(dense) >= 3 and max(dense) <= 5
+    assert min(counts["p = 0.05"]) > 5
+    assert min(counts["p = 0.02"]) > 10 and min(counts["p = 0.02, equal"]) > 10
 
 
-def test_claim_large_initial_weights_hide_it(record_claim, device):
-    counts = []
-    for seed in SEEDS:
+def test_claim_half_computed_features_are_one_sided_only_when_rare(
+    record_claim, claim_seeds, device
+):
+    """Bars that are neither low nor near 1: disturbed on both sides, or right on one side."""
+    shares, seeds = {"0.2 to 0.05": [], "0.02 and 0.01": []}, claim_seeds(SEEDS)
+    for seed in seeds:
+        run = experiment_abs_computed(seed, str(device))
+        between = (run["left_abs"] > 0.25) & (run["left_abs"] < 0.9)
+        for key, rows in zip(shares, ([2, 3, 4], [5, 6, 7]), strict=True):
+            sided = run["one_sided"][rows] & between[rows]
+            shares[key].append(float(sided.sum() / between[rows].sum()))
+    record_claim(
+        number=7, paper="this course", claim="what is half computed is one-sided where it is rare",
+        measured="one-sided among the features with u between 0.25 and 0.9: "
+        + "; ".join(f"{spread(found)} at p = {key}" for key, found in shares.items()),
+        tolerance="below a half at p = 0.2 to 0.05, above it at p = 0.02 and 0.01", seeds=seeds,
+    )  # fmt: skip
+    assert max(shares["0.2 to 0.05"]) < 0.5 < min(shares["0.02 and 0.01"])
+
+
+def test_claim_large_initial_weights_hide_it(record_claim, claim_seeds, device):
+    counts, seeds = [], claim_seeds(SEEDS)
+    for seed in seeds:
         run = experiment_abs_computed(seed, str(device))
         small, large = (int(n_computed(run[name])[-1]) for name in ("left_abs", "left_large"))
-        counts.append([small, large, int(run["one_sided"].sum())])
+        counts.append([small, large, int(run["one_sided_large"].sum())])
     record_claim(
         number=7, paper="this course",
         claim="with initial weights of the usual size the same training computes far fewer",
@@ -263,34 +359,43 @@ def test_claim_large_initial_weights_hide_it(record_claim, device):
         f" and one-sided from usual weights: {counts}",
         tolerance="less than 10 computed from usual weights, at most half as many as from small"
         " ones; at least 5 one-sided",
-        seeds=SEEDS,
+        seeds=seeds,
     )  # fmt: skip
     assert all(large < 10 and large <= small / 2 for small, large, _ in counts)
     assert all(half >= 5 for _, _, half in counts)
 
 
-def test_claim_asymmetric_superposition_is_inhibited(record_claim, device):
-    n_pairs, n_inhibited, n_networks, n_ranked = 0, 0, 0, 0
-    controls, said, own, sizes = [], [], [], []
-    for seed in SEEDS:
+def both_on(W1, W2, b, net, strong, weak):
+    """What the weak output says with both features on, for the four pairs of signs, sorted."""
+    x = torch.zeros(4, len(net), W1.shape[2], device=W1.device)
+    signs = torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]], device=W1.device)[:, :, None]
+    every = torch.arange(len(net), device=W1.device)
+    x[:, every, strong], x[:, every, weak] = signs[:, 0], signs[:, 1]
+    heard = abs_forward(x, W1[net], W2[net], b[net])[:, every, weak]
+    return heard.sort(dim=0, descending=True).values
+
+
+def test_claim_asymmetric_superposition_is_inhibited(record_claim, claim_seeds, device):
+    n_pairs, n_inhibited, n_networks, n_ranked, seeds = [], [], [], [], claim_seeds(SEEDS)
+    controls, said, own, sizes, heard = [], [], [], [], []
+    for seed in seeds:
         weights = motif_networks(seed, str(device))
         W1, W2, b = weights["W1"], weights["W2"], weights["b"]
         gain, drive = path_gain(W1, W2), lone_drive(W1, W2)
         pairs = asymmetric_pairs(gain)
-        n_networks += int(pairs.any(dim=(1, 2, 3)).sum())
-        n_pairs += int(pairs.sum())
-        n_inhibited += int(inhibited_pairs(W1, W2, pairs).sum())
+        n_networks.append(int(pairs.any(dim=(1, 2, 3)).sum()))
+        n_pairs.append(int(pairs.sum()))
+        n_inhibited.append(int(inhibited_pairs(W1, W2, pairs).sum()))
         net, k, strong, weak = pairs.nonzero(as_tuple=True)
-        n_ranked += int((strong < weak).sum())
-        reads, writes = (
-            (W1[net, k, strong], W1[net, k, weak]),
-            (W2[net, strong, k], W2[net, weak, k]),
-        )
+        n_ranked.append(int((strong < weak).sum()))
+        reads = (W1[net, k, strong], W1[net, k, weak])
+        writes = (W2[net, strong, k], W2[net, weak, k])
         sizes.append(torch.stack([*reads, *writes]).abs())
         side = (W1[net, k, strong] < 0).long()
         push = gain[net, k, weak, strong]
         own.append(push)
         said.append((drive[net, side, weak, strong] + b[net, weak]).relu())
+        heard.append(both_on(W1, W2, b, net, strong, weak))
         shift = torch.randint(1, 20, weak.shape, generator=generator(seed)).to(weak.device)
         other = (weak + shift) % 20  # never the weak one
         # would the push be cancelled on the output of a random other feature?
@@ -299,38 +404,51 @@ def test_claim_asymmetric_superposition_is_inhibited(record_claim, device):
     control = float(torch.cat(controls).double().mean())
     typical = [round(float(v), 2) for v in torch.cat(sizes, dim=1).median(dim=1).values]
     push, output = float(torch.cat(own).median()), float(torch.cat(said).quantile(0.9))
+    both = [round(float(v), 2) for v in torch.cat(heard, dim=1).median(dim=1).values]
+    inhibited = [round(i / n, 3) for i, n in zip(n_inhibited, n_pairs, strict=True)]
+    ranked = [round(i / n, 3) for i, n in zip(n_ranked, n_pairs, strict=True)]
     record_claim(
         number=7, paper="TMS, the asymmetric superposition motif",
         claim="trained networks hold asymmetric pairs, and other neurons inhibit the weak output",
-        measured=f"{n_pairs} pairs in {n_networks} of 36 networks, {n_inhibited} inhibited,"
-        f" {n_ranked} with the more important feature strong; median weights (reads strong, weak;"
-        f" writes strong, weak) {typical}, TMS's example has 2, 0.5, 0.5, 2;"
+        measured=f"{n_pairs} pairs, in {n_networks} of 12 networks; inhibited {spread(inhibited)},"
+        f" the more important feature strong in {spread(ranked)}; median weights (reads strong,"
+        f" weak; writes strong, weak) {typical}, TMS's example has 2, 0.5, 0.5, 2;"
         f" on a random other output {control:.0%} would be; median push {push:.1f}, 90 % of the"
-        f" weak outputs then say at most {output:.2f}",
-        tolerance="in at least 33 networks; at least 95 % inhibited and ranked, control below"
-        " 25 %; 90 % of the outputs below 0.2; each weight within a factor 1.5 of TMS's",
-        seeds=SEEDS,
+        f" weak outputs then say at most {output:.2f}; with both on the weak output says, from"
+        f" the best to the worst pair of signs, {both}",
+        tolerance="in at least 11 networks per seed; at least 95 % inhibited and ranked, control"
+        " below 25 %; 90 % of the outputs below 0.2; each weight within a factor 1.5 of TMS's;"
+        " with both on, above 0.5 for the best signs and below 0.2 for the worst",
+        seeds=seeds,
     )  # fmt: skip
-    assert n_networks >= 33
-    assert min(n_inhibited, n_ranked) >= 0.95 * n_pairs
+    assert min(n_networks) >= 11
+    assert min(inhibited) >= 0.95 and min(ranked) >= 0.95
     assert all(x / 1.5 < v < 1.5 * x for v, x in zip(typical, (2, 0.5, 0.5, 2), strict=True))
     assert control < 0.25
     assert push > 2 and output < 0.2
+    assert both[0] > 0.5 and both[-1] < 0.2
 
 
-def test_claim_sparsity_and_importance_decide_together(record_claim, device):
-    run = experiment_sweep(0, str(device))
-    pure, computed = run["pure_sweep"].cpu(), run["computed_sweep"].cpu()
-    shown = [[round(v, 1) for v in row] for row in pure.tolist()]
+def test_claim_sparsity_and_importance_decide_together(record_claim, claim_seeds, device):
+    seeds = claim_seeds(SEEDS)
+    runs = [experiment_sweep(seed, str(device)) for seed in seeds]
+    pure = torch.stack([run["pure_sweep"] for run in runs]).cpu()
+    computed = torch.stack([run["computed_sweep"] for run in runs]).cpu()
+    shown = [[round(v, 2) for v in row] for row in pure.mean(0).tolist()]
     record_claim(
         number=6, paper="TMS, computation in superposition: superposition against sparsity",
         claim="neurons for |x| are monosemantic when dense, and longer so for unequal importances",
-        measured=f"monosemantic fraction, rows p = 1, 0.5, 0.2, 0.1, 0.05, 0.02, columns decay 1,"
-        f" 0.9, 0.8, 0.7: {shown}; computed: {computed.tolist()}",
+        measured=f"mean monosemantic fraction, rows p = 1, 0.5, 0.2, 0.1, 0.05, 0.02, columns decay"
+        f" 1, 0.9, 0.8, 0.7: {shown}; a cell's range over seeds is at most"
+        f" {(pure.amax(0) - pure.amin(0)).max():.1f}; computed, lowest"
+        f" {computed.amin(0).tolist()}, highest {computed.amax(0).tolist()}",
         tolerance="mean above 0.9 for p >= 0.5, below 0.25 at p = 0.02; at p = 0.2 more with decay"
-        " 0.7 than with 1; more than 10 computed only at p = 0.02",
-        seeds=[0],
+        " 0.7 than with 1 from every seed, and 0.3 more in the mean; at most 5 computed for p >="
+        " 0.5, more than 10 at p = 0.02 with equal importances, and there fewer with decay 0.7",
+        seeds=seeds,
     )  # fmt: skip
-    assert pure[:2].mean() > 0.9 and pure[-1].mean() < 0.25
-    assert pure[2, 3] > pure[2, 0]
-    assert computed[:2].max() <= 5 and computed[-1, 0] > 10 and computed[:-1].max() <= 10
+    assert (pure[:, :2].mean((1, 2)) > 0.9).all() and (pure[:, -1].mean(1) < 0.25).all()
+    assert (pure[:, 2, 3] > pure[:, 2, 0]).all()
+    assert (pure[:, 2, 3] - pure[:, 2, 0]).mean() > 0.3
+    assert computed[:, :2].max() <= 5 and computed[:, -1, 0].min() > 10
+    assert (computed[:, -1, 3] < computed[:, -1, 0]).all()

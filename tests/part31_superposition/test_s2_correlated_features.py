@@ -1,6 +1,7 @@
 """Tests of 3.1.2, one function per property, named test_<exercise>__<property>."""
 
 import math
+import re
 from itertools import combinations
 
 import numpy as np
@@ -11,9 +12,9 @@ from torch import Tensor
 
 from part31_superposition import s1_nonprivileged_basis as s1
 from utils.testing import (
-    assert_raises,
     assert_same,
     binomial_bounds,
+    fail,
     first_index,
     generator,
     hoeffding,
@@ -62,7 +63,12 @@ def require_shares(events, wanted, what, ask):
 
     `events` is boolean, batch first; `what` formats an index of the other axes into words.
     """
-    n, counts = len(events), events.sum(0).cpu().numpy()
+    require_counts(len(events), events.sum(0), wanted, what, ask)
+
+
+def require_counts(n, counts, wanted, what, ask):
+    """The same, given how often each event happened in `n` rows."""
+    counts = counts.cpu().numpy()
     p = torch.as_tensor(wanted).double().cpu().expand(counts.shape).numpy()
     law = stats.binom(n, p)
     bad = (counts < law.ppf(ALARM / 2) - 1) | (counts > law.isf(ALARM / 2) + 1)
@@ -89,6 +95,51 @@ def require_uniform(x, least=50):
             ask = "they should be uniform on [0, 1]"
             allowed = math.sqrt(math.log(2 / ALARM) / (2 * n))
             require(distance <= allowed, f"{say} with mean {on.mean():.2f}; {ask}")
+
+
+def require_filled(x):
+    """Strengths of all entries together: uniform, and as near to 0 and 1 as chance brings them."""
+    on = x[x > 0].double().sort().values
+    n = len(on)
+    require(n > 20_000, f"only {n} of {x.numel()} entries are on")
+    grid = torch.arange(n + 1, device=on.device, dtype=torch.float64) / n
+    distance = max((grid[1:] - on).abs().max().item(), (on - grid[:-1]).abs().max().item())
+    say = f"active values lie between {on[0]:.3f} and {on[-1]:.3f} with mean {on.mean():.3f}"
+    allowed = math.sqrt(math.log(2 / ALARM) / (2 * n))
+    require(distance <= allowed, f"{say}; they should be uniform on [0, 1]")
+    # none of 20,000 uniform numbers below 0.0015, or above 0.9985: (1 - 0.0015)^20000 < 1e-13
+    require(on[0] < 0.0015 and on[-1] > 0.9985, f"{say}: the ends of [0, 1] are never reached")
+
+
+def require_strength_apart(one, other, what):
+    """How strong `one` is does not depend on whether `other` is on (Hoeffding)."""
+    groups = [one[(one > 0) & keep].double() for keep in (other > 0, other == 0)]
+    gap = abs(groups[0].mean() - groups[1].mean()).item()
+    allowed = sum(hoeffding(len(g), 1.0, ALARM) for g in groups)
+    say = f"{what}: the strength of one depends on whether the other is on"
+    require(gap <= allowed, f"{say} (means {groups[0].mean():.2f} and {groups[1].mean():.2f})")
+
+
+def require_sizes(draw, device, factor=2):
+    """A batch of one row, one instance, one pair, and odd sizes."""
+    for n, inst, pair in [(1, 2, 3), (7, 1, 1), (3, 5, 2)]:
+        batch_of(draw(n, inst, pair, generator(0, device)), n, inst, factor * pair, device)
+
+
+def refused(fn, *args):
+    """`fn(*args)` raises a ValueError; returns its text."""
+    try:
+        fn(*args)
+    except ValueError as error:
+        return str(error)
+    fail("no ValueError was raised for what is not allowed")
+
+
+def names(text, number):
+    """The text contains this number, to two decimals at least."""
+    found = [float(n) for n in re.findall(r"\d+\.?\d*", text)]
+    near = any(abs(n - number) <= 0.0051 for n in found)
+    require(near, f"the error's text is {text!r}; it should contain {number}")
 
 
 def require_numbers(values, axes, why):
@@ -120,9 +171,11 @@ def columns(events, axis):
             (f"instances {i} and {j}", events[:, i, 1], events[:, j, 1])
             for i, j in combinations(range(n_inst), 2)
         ]
-    return [
+    half = len(events) // 2
+    rows = [
         ("neighbouring rows of the batch", events[0::2, i, i], events[1::2, i, i]) for i in (0, 2)
     ]
+    return [*rows, ("the two halves of the batch", events[:half, 0, 1], events[half:, 0, 1])]
 
 
 def require_independent(events, wanted, axis, verb):
@@ -134,19 +187,19 @@ def require_independent(events, wanted, axis, verb):
         require(low <= count <= high, f"{say}; independent ones in {wanted**2:.3f}")
 
 
-def require_from_generator(draw, device, seed):
-    """The generator decides everything, and moves on."""
+def require_repeats(draw, device, seed):
+    """Equal generators give equal batches."""
     one, same = draw(generator(seed, device)), draw(generator(seed, device))
-    other = draw(generator(seed + 1, device))
-    require(
-        torch.equal(one, same), "two calls with equal generators differ: use gen for every draw"
-    )
-    require(not torch.equal(one, other), "another generator gave the same batch: use gen")
+    say = "two calls with equal generators differ: use gen for every draw"
+    require(torch.equal(one, same), say)
+
+
+def require_moves_on(draw, device, seed):
+    """Another generator, and a second call with the same one, give another batch."""
     g = generator(seed, device)
-    draw(g)
-    require(
-        not torch.equal(one, draw(g)), "a second call with the same generator repeated the batch"
-    )
+    one, again, other = draw(g), draw(g), draw(generator(seed + 1, device))
+    require(not torch.equal(one, other), "another generator gave the same batch: draw from gen")
+    require(not torch.equal(one, again), "a second call with the same generator repeated the batch")
 
 
 def as_given(probability, device):
@@ -220,9 +273,32 @@ def test_correlated_pairs__partners_have_strengths_of_their_own(impl, seed, devi
     require_no_covariance(x[0::2, 1, 5], x[1::2, 1, 5], "neighbouring rows")
 
 
-def test_correlated_pairs__come_from_the_generator(impl, seed, device):
-    """The same generator state gives the same batch, another one gives another batch."""
-    require_from_generator(lambda g: impl.correlated_pairs(6, 3, 4, 0.5, g), device, seed)
+def test_correlated_pairs__fill_the_whole_interval(impl, seed, device):
+    """Strengths reach both ends of [0, 1] and crowd nowhere."""
+    require_filled(correlated(impl, seed, device, 0.5))
+
+
+def test_correlated_pairs__strength_and_coin_are_independent(impl, seed, device):
+    """Another pair's coin says nothing about how strong a feature is."""
+    x = correlated(impl, seed, device, 0.5)
+    for i, j in [(0, 2), (3, 5), (7, 1)]:
+        require_strength_apart(x[:, 1, i], x[:, 1, j], f"features {i} and {j}")
+    require_strength_apart(x[:, 0, 2], x[:, 2, 2], "instances 0 and 2")
+
+
+def test_correlated_pairs__take_any_sizes(impl, device):
+    """A batch of one row, one instance, one pair, and odd sizes are fine."""
+    require_sizes(lambda n, i, k, g: impl.correlated_pairs(n, i, k, 0.5, g), device)
+
+
+def test_correlated_pairs__repeat_with_the_generator(impl, seed, device):
+    """Equal generators give equal batches."""
+    require_repeats(lambda g: impl.correlated_pairs(6, 3, 4, 0.5, g), device, seed)
+
+
+def test_correlated_pairs__change_with_the_generator(impl, seed, device):
+    """Another generator, and a second call with the same one, give another batch."""
+    require_moves_on(lambda g: impl.correlated_pairs(6, 3, 4, 0.5, g), device, seed)
 
 
 def test_correlated_pairs__never_and_always(impl, seed, device):
@@ -311,16 +387,49 @@ def test_anticorrelated_pairs__have_independent_strengths(impl, seed, device):
     require_no_covariance(x[0::2, 1, 5], x[1::2, 1, 5], "neighbouring rows")
 
 
-@pytest.mark.parametrize("p", [0.75, [[0.2, 0.5, 0.1, 0.75]]], ids=["number", "last pair"])
+@pytest.mark.parametrize(
+    "p",
+    [0.75, [[0.2, 0.5, 0.1, 0.75]], [[0.3], [0.72], [0.2]], 0.501],
+    ids=["number", "last pair", "second instance", "just above"],
+)
 def test_anticorrelated_pairs__refuse_more_than_one_half(impl, device, p):
-    """A probability above 1/2 anywhere is a ValueError that names it."""
-    given, gen = as_given(p, device), generator(0, device)
-    assert_raises(ValueError, impl.anticorrelated_pairs, 5, 3, 4, given, gen, match="0.75")
+    """A probability above 1/2 anywhere is a ValueError."""
+    refused(impl.anticorrelated_pairs, 5, 3, 4, as_given(p, device), generator(0, device))
 
 
-def test_anticorrelated_pairs__come_from_the_generator(impl, seed, device):
-    """The same generator state gives the same batch, another one gives another batch."""
-    require_from_generator(lambda g: impl.anticorrelated_pairs(6, 3, 4, 0.5, g), device, seed)
+def test_anticorrelated_pairs__name_the_largest(impl, device):
+    """The error's text contains the largest probability."""
+    gen, p = generator(0, device), as_given([[0.3, 0.61], [0.72, 0.1], [0.55, 0.2]], device)
+    names(refused(impl.anticorrelated_pairs, 5, 3, 2, p, gen), 0.72)
+    names(refused(impl.anticorrelated_pairs, 5, 3, 2, 0.64, gen), 0.64)
+
+
+def test_anticorrelated_pairs__fill_the_whole_interval(impl, seed, device):
+    """Strengths reach both ends of [0, 1] and crowd nowhere."""
+    require_filled(apart(impl, seed, device, 0.45))
+
+
+def test_anticorrelated_pairs__strength_and_lot_are_independent(impl, seed, device):
+    """What another pair does says nothing about how strong a feature is."""
+    x = apart(impl, seed, device, 0.45)
+    for i, j in [(0, 2), (3, 5), (7, 1)]:
+        require_strength_apart(x[:, 1, i], x[:, 1, j], f"features {i} and {j}")
+    require_strength_apart(x[:, 0, 2], x[:, 2, 2], "instances 0 and 2")
+
+
+def test_anticorrelated_pairs__take_any_sizes(impl, device):
+    """A batch of one row, one instance, one pair, and odd sizes are fine."""
+    require_sizes(lambda n, i, k, g: impl.anticorrelated_pairs(n, i, k, 0.3, g), device)
+
+
+def test_anticorrelated_pairs__repeat_with_the_generator(impl, seed, device):
+    """Equal generators give equal batches."""
+    require_repeats(lambda g: impl.anticorrelated_pairs(6, 3, 4, 0.5, g), device, seed)
+
+
+def test_anticorrelated_pairs__change_with_the_generator(impl, seed, device):
+    """Another generator, and a second call with the same one, give another batch."""
+    require_moves_on(lambda g: impl.anticorrelated_pairs(6, 3, 4, 0.5, g), device, seed)
 
 
 def test_anticorrelated_pairs__have_the_mean_of_the_reference(impl, ref, seed, device):
@@ -402,6 +511,30 @@ def test_firing_correlation__agrees_with_numpy(impl, seed, device):
     assert_same(impl.firing_correlation(x), torch.tensor(expected, device=device), PHI)
 
 
+def test_firing_correlation__of_features_that_hardly_ever_change(impl, device):
+    """On in one of 20,000 rows, or off in one of them: still correlations of 1, 0 or -1."""
+    x = torch.zeros(20_000, 1, 4, device=device)
+    x[7, 0, 0] = x[7, 0, 1] = 0.5
+    x[:, 0, 2], x[:, 0, 3] = 0.5, 0.2
+    x[7, 0, 2], x[9, 0, 3] = 0.0, 0.0
+    out = impl.firing_correlation(x)[0]
+    expected = torch.tensor([1.0, 1.0, -1.0, 0.0], device=device)
+    hint = "features 0 and 1 are on in one row only, feature 2 is off in that row only"
+    assert_same(out[0], expected, "feature", rtol=1e-3, atol=1e-3, hint=hint)
+
+
+def test_firing_correlation__counts_the_weakest_strengths(impl, seed, device):
+    """A strength of 1e-6 is on: only 0 is off."""
+    x = patterns(seed, device)
+    assert_same(impl.firing_correlation(1e-6 * x), impl.firing_correlation(x), PHI)
+
+
+def test_firing_correlation__of_a_single_row(impl, device):
+    """In a batch of one row no feature changes: all is 0, not NaN."""
+    x = torch.tensor([[[0.3, 0.0, 0.9], [0.0, 0.0, 0.1]]], device=device)
+    assert_same(impl.firing_correlation(x), torch.zeros(2, 3, 3, device=device), PHI)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_firing_correlation__equals_reference(impl, ref, seed, device, dtype):
     """It agrees with the reference, keeps the dtype and leaves x alone."""
@@ -421,8 +554,9 @@ def mixed(impl, seed, device, p, counts=(2, 1, 3), n=N):
 
 
 def joint(x):
-    """How often each two features are on together: boolean (batch, inst, feature, feature)."""
-    return (x > 0)[..., :, None] & (x > 0)[..., None, :]
+    """How many rows have each two features on together: (inst, feature, feature)."""
+    on = (x > 0).float().movedim(1, 0)
+    return on.mT @ on  # sums of ones up to 4000 are exact in float32
 
 
 MIXED_P = [[0.3], [0.1], [0.45]]
@@ -447,7 +581,7 @@ def test_mixed_features__has_its_three_kinds_in_order(impl, seed, device, counts
         wanted[:, [2 * k, 2 * k + 1], [2 * k + 1, 2 * k]] = together
     wanted[:, range(n), range(n)] = p[..., 0]
     ask = f"{counts[0]} + {counts[1]} pairs, {counts[2]} features, p = 0.3, 0.1, 0.45: it should be"
-    require_shares(joint(x), wanted, "inst {}, features {} and {} are on together", ask)
+    require_counts(N, joint(x), wanted, "inst {}, features {} and {} are on together", ask)
 
 
 def test_mixed_features__strengths_are_independent_across_kinds(impl, seed, device):
@@ -468,13 +602,22 @@ def test_mixed_features__works_with_any_counts(impl, ref, seed, device, counts):
 
 def test_mixed_features__refuses_more_than_one_half(impl, device):
     """With anticorrelated pairs a probability above 1/2 is a ValueError."""
-    gen = generator(0, device)
-    assert_raises(ValueError, impl.mixed_features, 5, 3, 1, 1, 1, 0.75, gen, match="0.75")
+    refused(impl.mixed_features, 5, 3, 1, 1, 1, 0.75, generator(0, device))
 
 
-def test_mixed_features__come_from_the_generator(impl, seed, device):
-    """The same generator state gives the same batch, another one gives another batch."""
-    require_from_generator(lambda g: impl.mixed_features(6, 3, 2, 2, 2, 0.4, g), device, seed)
+def test_mixed_features__take_a_single_row(impl, device):
+    """One row of one instance is a batch."""
+    batch_of(impl.mixed_features(1, 1, 1, 1, 1, 0.3, generator(0, device)), 1, 1, 5, device)
+
+
+def test_mixed_features__repeat_with_the_generator(impl, seed, device):
+    """Equal generators give equal batches."""
+    require_repeats(lambda g: impl.mixed_features(6, 3, 2, 2, 2, 0.4, g), device, seed)
+
+
+def test_mixed_features__change_with_the_generator(impl, seed, device):
+    """Another generator, and a second call with the same one, give another batch."""
+    require_moves_on(lambda g: impl.mixed_features(6, 3, 2, 2, 2, 0.4, g), device, seed)
 
 
 # -------------------------------------------------------------------------------- e1. pair_cosines
@@ -519,8 +662,17 @@ def test_pair_cosines__are_zero_without_a_direction(impl, seed, device):
     require(found < 1e-6, f"a pair with a zero column has cosine {found:.3f}; it should be 0")
 
 
+@pytest.mark.parametrize("scale", [1e-1, 2e-4])
+def test_pair_cosines__of_short_directions(impl, seed, device, scale):
+    """Directions much shorter have the same angles."""
+    W = weights(seed, device, torch.float64)
+    W = W / W.norm(dim=1, keepdim=True)
+    short = impl.pair_cosines(scale * W)
+    assert_same(short, impl.pair_cosines(W), COS, rtol=0.3, atol=0, hint=f"all norms are {scale}")
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("shape", [(3, 5, 8), (1, 2, 2), (2, 1, 6)])
+@pytest.mark.parametrize("shape", [(3, 5, 8), (1, 2, 2), (2, 1, 6), (4, 4, 4)])
 def test_pair_cosines__equal_reference(impl, ref, seed, device, shape, dtype):
     """They agree with the reference for several sizes, keep the dtype and leave W alone."""
     W = weights(seed, device, dtype, shape)
@@ -590,12 +742,127 @@ def test_pair_arrangement__obeys_the_norm_threshold(impl, device):
     assert_same(impl.pair_arrangement(W, 0.55), codes(1, 2, device=device), COS)
 
 
+def by_signs(*pairs, device):
+    """Pairs of vectors of +1 and -1 in 16 dimensions, times 1/4: unit vectors, exact cosines."""
+    rows = [torch.tensor([1.0] * 16), *(torch.tensor([1.0] * (16 - k) + [-1.0] * k) for k in pairs)]
+    columns_ = [v for row in rows[1:] for v in (rows[0], row)]
+    return (torch.stack(columns_, dim=1) / 4)[None].to(device)
+
+
+def test_pair_arrangement__within_means_strictly(impl, device):
+    """A cosine exactly at the tolerance from a target is not within it."""
+    W = by_signs(16, 14, 10, 8, 6, 2, 0, device=device)  # -1, -3/4, -1/4, 0, 1/4, 3/4, 1
+    expected = codes(1, 4, 4, 2, 4, 4, 3, device=device)
+    hint = "cosines -1, -3/4, -1/4, 0, 1/4, 3/4, 1 with tolerance 1/4"
+    assert_same(impl.pair_arrangement(W), expected, COS, hint=hint)
+
+
+def test_pair_arrangement__a_norm_at_the_threshold_is_not_above_it(impl, device):
+    """A norm exactly at `norm_above`, of the first or the second feature, is a missing one."""
+    W = by_signs(16, 8, 0, device=device)
+    W[0, :, 0], W[0, :, 3] = W[0, :, 0] / 2, W[0, :, 3] / 2
+    hint = "norms (1/2, 1), (1, 1/2), (1, 1) against 1/2"
+    assert_same(impl.pair_arrangement(W), codes(0, 0, 3, device=device), COS, hint=hint)
+    hint = "the same against 0.4"
+    assert_same(impl.pair_arrangement(W, 0.4), codes(1, 2, 3, device=device), COS, hint=hint)
+
+
+def test_pair_arrangement__the_first_rule_that_fits_counts(impl, device):
+    """With a tolerance of 0.6 two rules fit some cosines: the earlier one in the table counts."""
+    W = at_angles([118, 63, 97], device=device)  # cosines -0.47, 0.45, -0.12
+    hint = "cosines -0.47, 0.45, -0.12 with tolerance 0.6"
+    assert_same(impl.pair_arrangement(W, 0.5, 0.6), codes(1, 2, 2, device=device), COS, hint=hint)
+
+
 def test_pair_arrangement__equals_reference(impl, ref, seed, device):
     """It agrees with the reference on random weights, as int64, and leaves W alone."""
-    W = weights(seed, device, shape=(40, 2, 8)) * 0.6
-    with unchanged(W):
-        out = impl.pair_arrangement(W.mT.contiguous().mT)
-    assert_same(out, ref.pair_arrangement(W), COS)
+    for shape in [(40, 2, 8), (30, 3, 4), (1, 4, 4)]:
+        W = weights(seed, device, shape=shape) * 0.6
+        with unchanged(W):
+            out = impl.pair_arrangement(W.mT.contiguous().mT)
+        assert_same(out, ref.pair_arrangement(W), COS)
+
+
+# --------------------------------------------------------------------------------- e3. best_starts
+
+
+def test_best_starts__by_hand(impl, device):
+    """Two models, three starts: instances 0, 2, 4 are starts of model 0, the others of model 1."""
+    loss = torch.tensor([0.5, 0.9, 0.2, 0.3, 0.7, 0.1], device=device)
+    hint = "losses 0.5 0.9 | 0.2 0.3 | 0.7 0.1, three starts of two models"
+    assert_same(impl.best_starts(loss, 3), torch.tensor([2, 5], device=device), "model", hint=hint)
+
+
+@pytest.mark.parametrize(("n_starts", "n_models"), [(4, 3), (3, 5), (1, 4), (6, 1), (3, 3)])
+def test_best_starts__have_the_lowest_loss_of_their_model(impl, seed, device, n_starts, n_models):
+    """Each index is a start of its own model, and no other start of it has a lower loss."""
+    loss = normal(generator(seed + 6, device), n_starts * n_models)
+    best = impl.best_starts(loss, n_starts)
+    of_model = [int(loss[k::n_models].argmin()) * n_models + k for k in range(n_models)]
+    expected = torch.tensor(of_model, device=device)
+    assert_same(best, expected, "model", hint=f"{n_starts} starts of {n_models} models")
+
+
+def test_best_starts__the_first_of_equals(impl, device):
+    """Of equal losses the first start counts."""
+    loss = torch.tensor([0.5, 0.1, 0.5, 0.1, 0.5, 0.2], device=device)
+    assert_same(impl.best_starts(loss, 3), torch.tensor([0, 1], device=device), "model")
+
+
+def test_best_starts__equals_reference(impl, ref, seed, device):
+    """It agrees with the reference, as int64, and leaves the losses alone."""
+    for dtype in (torch.float32, torch.float64):
+        loss = normal(generator(seed + 7, device), 24, dtype=dtype)
+        with unchanged(loss):
+            best = impl.best_starts(loss, 6)
+        assert_same(best, ref.best_starts(loss, 6), "model")
+
+
+# ------------------------------------------------------------------------------ e4. pair_variances
+
+
+def moments(p, both, side=300):
+    """Variance of the sum and the difference of a pair, over root 2, by the midpoint rule."""
+    u = (torch.arange(side, dtype=torch.float64) + 0.5) / side
+    one, other = torch.cartesian_prod(u, u).unbind(1)
+    none = torch.zeros_like(u)
+    cases = [(1 - 2 * p + both, none, none), (p - both, u, none), (p - both, none, u)]
+    out = []
+    for sign in (1, -1):
+        values = [
+            (mass, (a + sign * b) / math.sqrt(2)) for mass, a, b in [*cases, (both, one, other)]
+        ]
+        mean = sum(mass * v.mean() for mass, v in values)
+        out.append(sum(mass * v.square().mean() for mass, v in values) - mean**2)
+    return torch.stack(out)
+
+
+@pytest.mark.parametrize(("p", "both"), [(0.3, 0.3), (0.3, 0.09), (0.4, 0.0), (0.02, 0.01), (1, 1)])
+def test_pair_variances__are_those_of_the_data(impl, device, p, both):
+    """Both variances, integrated numerically over the law of a pair."""
+    given = (torch.tensor(float(v), dtype=torch.float64, device=device) for v in (p, both))
+    hint = f"p = {p}, P(both on) = {both}; first the sum, then the difference"
+    expected = moments(p, both).to(device)
+    assert_same(impl.pair_variances(*given), expected, "direction", rtol=1e-3, atol=0, hint=hint)
+
+
+def test_pair_variances__agree_for_independent_features(impl, device):
+    """Where both = p², sum and difference have the variance of one feature."""
+    p = torch.tensor([0.1, 0.5, 1.0], dtype=torch.float64, device=device)
+    out = impl.pair_variances(p, p**2)
+    expected = (p / 3 - p**2 / 4).expand(2, 3)
+    assert_same(out, expected, "direction grid", hint="both = p²: independent")
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (3, 4), (2, 2)])
+def test_pair_variances__equal_reference(impl, ref, seed, device, shape):
+    """They agree with the reference on grids of any shape, and leave their inputs alone."""
+    g = generator(seed + 62, device)
+    p = torch.rand(shape, generator=g, device=device)
+    both = p * torch.rand(shape, generator=g, device=device)
+    with unchanged(p, both):
+        out = impl.pair_variances(p, both)
+    assert_same(out, ref.pair_variances(p, both), "direction" + " grid" * len(shape))
 
 
 # ----------------------------------------------------------------------------- f1. correlated_sets
@@ -627,7 +894,7 @@ def test_correlated_sets__go_together_within_and_not_between(impl, seed, device,
     wanted = torch.where(block[:, None] == block, p * within, p * p).expand(3, 8, 8).clone()
     wanted[:, range(8), range(8)] = p
     say = f"within = {within}: inst {{}}, features {{}} and {{}} are on together"
-    require_shares(joint(x), wanted, say, f"with p = {p} it should be")
+    require_counts(N, joint(x), wanted, say, f"with p = {p} it should be")
 
 
 def test_correlated_sets__features_of_a_set_decide_alone(impl, seed, device):
@@ -657,16 +924,48 @@ def test_correlated_sets__have_uniform_strengths_of_their_own(impl, seed, device
     require_no_covariance(x[0::2, 1, 5], x[1::2, 1, 5], "neighbouring rows")
 
 
-def test_correlated_sets__refuse_a_within_below_p(impl, device):
-    """`within` below `probability` is a ValueError that names it; equal is allowed."""
+def test_correlated_sets__name_the_within(impl, device):
+    """The error's text contains the value of `within`."""
     gen = generator(0, device)
-    assert_raises(ValueError, impl.correlated_sets, 5, 3, 2, 4, 0.5, 0.25, gen, match="0.25")
+    names(refused(impl.correlated_sets, 5, 3, 2, 4, 0.51, 0.37, gen), 0.37)
+
+
+def test_correlated_sets__refuse_a_within_below_p(impl, device):
+    """`within` below `probability` is a ValueError; equal is allowed."""
+    gen = generator(0, device)
+    refused(impl.correlated_sets, 5, 3, 2, 4, 0.5, 0.25, gen)
+    refused(impl.correlated_sets, 5, 3, 2, 4, 0.5, 0.499, gen)
     batch_of(impl.correlated_sets(5, 3, 2, 4, 0.25, 0.25, gen), 5, 3, 8, device)
 
 
-def test_correlated_sets__come_from_the_generator(impl, seed, device):
-    """The same generator state gives the same batch, another one gives another batch."""
-    require_from_generator(lambda g: impl.correlated_sets(6, 3, 2, 4, 0.4, 0.8, g), device, seed)
+def test_correlated_sets__fill_the_whole_interval(impl, seed, device):
+    """Strengths reach both ends of [0, 1] and crowd nowhere."""
+    require_filled(sets(impl, seed, device, 0.5, 0.8))
+
+
+def test_correlated_sets__strength_and_coins_are_independent(impl, seed, device):
+    """Whether another feature is on says nothing about how strong a feature is."""
+    x = sets(impl, seed, device, 0.5, 0.8)
+    for i, j in [(0, 1), (3, 5), (7, 1)]:
+        require_strength_apart(x[:, 1, i], x[:, 1, j], f"features {i} and {j}")
+    require_strength_apart(x[:, 0, 2], x[:, 2, 2], "instances 0 and 2")
+
+
+def test_correlated_sets__take_any_sizes(impl, device):
+    """A batch of one row, one set, sets of one feature, and odd sizes are fine."""
+    for size in (1, 3):
+        draw = lambda n, i, k, g, s=size: impl.correlated_sets(n, i, k, s, 0.3, 0.5, g)  # noqa: E731
+        require_sizes(draw, device, size)
+
+
+def test_correlated_sets__repeat_with_the_generator(impl, seed, device):
+    """Equal generators give equal batches."""
+    require_repeats(lambda g: impl.correlated_sets(6, 3, 2, 4, 0.4, 0.8, g), device, seed)
+
+
+def test_correlated_sets__change_with_the_generator(impl, seed, device):
+    """Another generator, and a second call with the same one, give another batch."""
+    require_moves_on(lambda g: impl.correlated_sets(6, 3, 2, 4, 0.4, 0.8, g), device, seed)
 
 
 def test_correlated_sets__have_the_counts_of_the_reference(impl, ref, seed, device):
@@ -735,13 +1034,26 @@ def test_set_interference__is_zero_for_a_dropped_feature(impl, seed, device):
         )
 
 
+@pytest.mark.parametrize("length", [1e-2, 5e-7])
+def test_set_interference__of_a_short_feature_is_that_of_its_direction(impl, seed, device, length):
+    """A feature that is short, but not 0, has the interference of its direction."""
+    W = weights(seed, device, torch.float64, (3, 4, 6))
+    W[:, :, 1] /= W[:, :, 1].norm(dim=1, keepdim=True)
+    short = W.clone()
+    short[:, :, 1] *= length
+    before, after = (tuple(part[:, 1] for part in impl.set_interference(V, 3)) for V in (W, short))
+    hint = f"feature 1 has norm {length}: only a norm of 0 has no direction"
+    assert_same(after, before, ["inst", "inst"], rtol=0.1, atol=0, hint=hint)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_set_interference__equals_reference(impl, ref, seed, device, dtype):
     """It agrees with the reference, keeps the dtype and leaves W alone."""
-    W = weights(seed, device, dtype, (3, 4, 6))
-    with unchanged(W):
-        out = impl.set_interference(W.mT.contiguous().mT, 2)
-    assert_same(out, ref.set_interference(W, 2), BOTH_PARTS)
+    for shape, size in [((3, 4, 6), 2), ((4, 4, 4), 2), ((1, 2, 9), 3), ((2, 1, 2), 1)]:
+        W = weights(seed, device, dtype, shape)
+        with unchanged(W):
+            out = impl.set_interference(W.mT.contiguous().mT, size)
+        assert_same(out, ref.set_interference(W, size), BOTH_PARTS, hint=f"sets of {size}")
 
 
 # ------------------------------------------------------------------------------- g1. coupled_pairs
@@ -817,10 +1129,45 @@ def test_coupled_pairs__have_uniform_strengths_of_their_own(impl, seed, device):
     ids=["numbers", "one p of four", "one c of four"],
 )
 def test_coupled_pairs__refuse_the_impossible(impl, device, p, c):
-    """p (2 - c) above 1 anywhere is a ValueError that names it."""
+    """p (2 - c) above 1 anywhere is a ValueError."""
     given = as_given(p, device), as_given(c, device)
-    args = (5, 3, 4, *given, generator(0, device))
-    assert_raises(ValueError, impl.coupled_pairs, *args, match="1.125")
+    refused(impl.coupled_pairs, 5, 3, 4, *given, generator(0, device))
+
+
+def test_coupled_pairs__name_the_largest(impl, device):
+    """The error's text contains the largest p (2 - c)."""
+    gen, c = generator(0, device), as_given([[0.9, 0.3, 1.0, 0.5]], device)
+    names(refused(impl.coupled_pairs, 5, 3, 4, 0.8, c, gen), 1.36)
+    names(refused(impl.coupled_pairs, 5, 3, 4, 0.7, 0.2, gen), 1.26)
+
+
+@pytest.mark.parametrize(("p", "c"), [(0.5000008, 0.0), (0.50001, 0.0), (0.75, 0.66)])
+def test_coupled_pairs__refuse_what_is_just_impossible(impl, device, p, c):
+    """p (2 - c) above 1 by more than a rounding error is a ValueError, however little it is."""
+    refused(impl.coupled_pairs, 5, 3, 4, p, c, generator(0, device))
+
+
+def test_coupled_pairs__allow_a_rounding_error(impl, device):
+    """p (2 - c) = 1.0000004 is 1 up to rounding."""
+    batch_of(impl.coupled_pairs(5, 3, 4, 0.5000002, 0.0, generator(0, device)), 5, 3, 8, device)
+
+
+def test_coupled_pairs__fill_the_whole_interval(impl, seed, device):
+    """Strengths reach both ends of [0, 1] and crowd nowhere."""
+    require_filled(coupled(impl, seed, device, 0.5, 0.6))
+
+
+def test_coupled_pairs__strength_and_coins_are_independent(impl, seed, device):
+    """Whether another feature is on says nothing about how strong a feature is."""
+    x = coupled(impl, seed, device, 0.5, 0.6)
+    for i, j in [(0, 1), (1, 0), (3, 5), (7, 1)]:
+        require_strength_apart(x[:, 1, i], x[:, 1, j], f"features {i} and {j}")
+    require_strength_apart(x[:, 0, 2], x[:, 2, 2], "instances 0 and 2")
+
+
+def test_coupled_pairs__take_any_sizes(impl, device):
+    """A batch of one row, one instance, one pair, and odd sizes are fine."""
+    require_sizes(lambda n, i, k, g: impl.coupled_pairs(n, i, k, 0.4, 0.5, g), device)
 
 
 @pytest.mark.parametrize(("p", "c"), [(0.5, 0.0), (0.8, 0.75), (1.0, 1.0), (0.6, 1 / 3)])
@@ -833,9 +1180,14 @@ def test_coupled_pairs__go_up_to_the_limit(impl, device, seed, p, c):
     require_shares(first & second, torch.full((3, 4), p * c), "inst {}, pair {}: both on", "p c =")
 
 
-def test_coupled_pairs__come_from_the_generator(impl, seed, device):
-    """The same generator state gives the same batch, another one gives another batch."""
-    require_from_generator(lambda g: impl.coupled_pairs(6, 3, 4, 0.4, 0.5, g), device, seed)
+def test_coupled_pairs__repeat_with_the_generator(impl, seed, device):
+    """Equal generators give equal batches."""
+    require_repeats(lambda g: impl.coupled_pairs(6, 3, 4, 0.4, 0.5, g), device, seed)
+
+
+def test_coupled_pairs__change_with_the_generator(impl, seed, device):
+    """Another generator, and a second call with the same one, give another batch."""
+    require_moves_on(lambda g: impl.coupled_pairs(6, 3, 4, 0.4, 0.5, g), device, seed)
 
 
 def test_coupled_pairs__have_the_products_of_the_reference(impl, ref, seed, device):
@@ -892,8 +1244,17 @@ def test_sum_share__is_zero_without_directions(impl, seed, device):
     require(abs(out[1, 1].item()) < 1e-6, "inst 1, pair 1 has no directions: its share is 0")
 
 
+@pytest.mark.parametrize("scale", [1e-1, 1e-3])
+def test_sum_share__of_short_directions(impl, seed, device, scale):
+    """Directions a thousand times shorter have the same share."""
+    W = weights(seed, device, torch.float64)
+    W = W / W.norm(dim=1, keepdim=True)
+    hint = f"all norms are {scale}"
+    assert_same(impl.sum_share(scale * W), impl.sum_share(W), COS, rtol=0.01, atol=0, hint=hint)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("shape", [(3, 5, 8), (1, 2, 2), (2, 1, 6)])
+@pytest.mark.parametrize("shape", [(3, 5, 8), (1, 2, 2), (2, 1, 6), (4, 4, 4)])
 def test_sum_share__equals_reference(impl, ref, seed, device, shape, dtype):
     """It agrees with the reference for several sizes, keeps the dtype and leaves W alone."""
     W = weights(seed, device, dtype, shape)
@@ -919,7 +1280,7 @@ def by_integration(W, p_both, p_one, side=200):
     return p_one * one + p_both * error(torch.cartesian_prod(u, u))
 
 
-@pytest.mark.parametrize(("p", "c"), [(0.1, 0.0), (0.3, 0.2), (0.2, 1.0), (0.5, 0.6)])
+@pytest.mark.parametrize(("p", "c"), [(0.1, 0.0), (0.3, 0.2), (0.2, 1.0), (0.5, 0.6), (0.01, 0.3)])
 def test_strategy_losses__are_what_the_strategies_cost(impl, device, p, c):
     """Each loss is the expected loss of its W, by numerical integration."""
     half = math.sqrt(0.5)
@@ -932,7 +1293,7 @@ def test_strategy_losses__are_what_the_strategies_cost(impl, device, p, c):
     out = impl.strategy_losses(*given)
     column = torch.tensor(expected, dtype=torch.float64, device=device)[:, None]
     hint = f"p = {p}, c = {c}; strategies: opposite, orthogonal, sum"
-    assert_same(out, column, "strategy grid", rtol=1e-3, atol=1e-5, hint=hint)
+    assert_same(out, column, "strategy grid", rtol=1e-3, atol=1e-9, hint=hint)
 
 
 def test_strategy_losses__tie_where_they_should(impl, device):
@@ -943,7 +1304,7 @@ def test_strategy_losses__tie_where_they_should(impl, device):
     assert_same(out[2, 2], out[0, 2], hint="c = p = 4/7: the sum ties, too")
 
 
-@pytest.mark.parametrize("shape", [(), (5,), (3, 4), (2, 1, 3)])
+@pytest.mark.parametrize("shape", [(), (5,), (3, 4), (2, 1, 3), (3, 3)])
 def test_strategy_losses__equal_reference(impl, ref, seed, device, shape):
     """They agree with the reference for grids of any shape, and leave their inputs alone."""
     g = generator(seed + 61, device)
@@ -994,7 +1355,8 @@ def test_predict_collapse__is_where_the_losses_tie(impl):
     """At c = 1 the sum ties with orthogonal where p = 1 - 3/4."""
     # half the distance between two columns of the trained map: nothing finer can be seen in it
     near = abs(impl.predict_collapse - 0.25) <= 0.025
-    require(near, f"you said {impl.predict_collapse}: put p = 1 - 3c/4 with c = 1")
+    say = f"you said {impl.predict_collapse}: at c = 1, where is your loss of the sum equal to the"
+    require(near, f"{say} least of the other two?")
 
 
 def test_predict_dimensions__is_what_happens(impl, ref):

@@ -19,7 +19,7 @@ from utils.testing import (
 
 AXES = "batch inst feature"
 NEURONS = "inst hidden feature"
-SHAPES = [(5, 3, 4, 2), (1, 1, 2, 1), (4, 2, 3, 6)]  # batch, inst, feature, hidden
+SHAPES = [(5, 3, 4, 2), (1, 1, 2, 1), (1, 2, 5, 3), (4, 2, 3, 6)]  # batch, inst, feature, hidden
 
 
 def normal(g: torch.Generator, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -131,7 +131,8 @@ def test_neuron_forward__takes_tensors_that_are_not_contiguous(impl, ref, seed, 
 
 def test_neuron_forward__sends_gradients_through_both_uses_of_W(impl, ref, seed, device):
     """Gradients reach x, b and both places where W is used."""
-    args = tied(seed, device, dtype=torch.float64)
+    x, W, b = tied(seed, device, dtype=torch.float64)
+    args = (x + 0.1, W, b)  # no row without features: where Wx is exactly 0 a ReLU has a kink
     up = normal(generator(seed + 5, device), 5, 3, 4, dtype=torch.float64)
     mine = vjp(impl.neuron_forward, args, up, wrt=(0, 1, 2))
     theirs = vjp(ref.neuron_forward, args, up, wrt=(0, 1, 2))
@@ -186,6 +187,18 @@ def test_basis_change_effect__by_hand(impl, device):
     assert_same(impl.basis_change_effect(x, W, b, T), expected, "inst")
 
 
+def test_basis_change_effect__an_output_that_falls_has_changed(impl, device):
+    """Where every output falls, the largest fall counts, and it counts as positive."""
+    W = torch.eye(2, device=device).expand(2, 2, 2)
+    T = 0.5 * W  # outputs become a quarter
+    x = torch.tensor([[[1.0, 2.0], [0.5, 1.0]], [[4.0, 1.0], [1.0, 1.0]]], device=device)
+    expected = torch.tensor([3.0, 0.75], device=device)
+    out = impl.basis_change_effect(x, W, torch.zeros(2, 2, device=device), T)
+    assert_same(out, expected, "inst", hint="every output falls to a quarter here")
+    positive = impl.basis_change_effect(x + 1, W, torch.zeros(2, 2, device=device), T)
+    assert_same(positive, torch.tensor([3.75, 1.5], device=device), "inst")
+
+
 def test_basis_change_effect__looks_at_the_largest_change(impl, seed, device):
     """Rows that repeat, and rows without features, do not dilute the result."""
     x, W, b = tied(seed, device, (5, 2, 3, 4))
@@ -195,7 +208,7 @@ def test_basis_change_effect__looks_at_the_largest_change(impl, seed, device):
     assert_same(other, one, "inst", hint="the batch was padded; the largest change is the same")
 
 
-@pytest.mark.parametrize("shape", [(5, 3, 4, 2), (4, 2, 3, 6)])
+@pytest.mark.parametrize("shape", [(5, 3, 4, 2), (1, 3, 2, 5), (4, 2, 3, 6)])
 def test_basis_change_effect__equals_reference(impl, ref, seed, device, shape):
     """It agrees with the reference for any T, and leaves its inputs alone."""
     x, W, b = tied(seed, device, shape, torch.float64)
@@ -288,9 +301,10 @@ def test_monosemanticity__of_a_dead_neuron_is_zero(impl, seed, device):
 def test_monosemanticity__does_not_depend_on_the_scale(impl, seed, device):
     """Each neuron's gains may be multiplied by any positive number."""
     gain = gains(seed, device)
-    scale = torch.tensor([0.01, 1.0, 30.0, 7.0], device=device)[None, :, None]
+    scale = torch.tensor([1e-12, 1.0, 30.0, 1e-5], device=device)[None, :, None]
     one = impl.monosemanticity(gain)
-    assert_same(impl.monosemanticity(scale * gain), one, "inst hidden", rtol=1e-4, atol=1e-6)
+    hint = "neurons were multiplied by 1e-12, 1, 30 and 1e-5: only a gain of exactly 0 is dead"
+    assert_same(impl.monosemanticity(scale * gain), one, "inst hidden", 1e-4, 1e-6, hint)
 
 
 def test_monosemanticity__does_not_depend_on_the_order(impl, seed, device):
@@ -505,6 +519,34 @@ def test_signed_features__are_uniform_when_active(impl, seed, device):
             require(fits, f"{shape}; uniform on [-1, 1] has mean 0 and spread 0.58")
 
 
+def test_signed_features__follow_the_uniform_law_closely(impl, seed, device):
+    """All active values together have the distribution function of a uniform law on [-1, 1]."""
+    x, _ = sampled(impl, seed, device, 0.9)
+    rank = (x[x != 0].double().sort().values + 1) / 2
+    n = len(rank)
+    grid = torch.arange(n + 1, device=rank.device, dtype=torch.float64) / n
+    distance = torch.maximum((grid[1:] - rank).abs().max(), (rank - grid[:-1]).abs().max())
+    say = f"their distribution function is off by {distance:.3f} in the worst place"
+    # Dvoretzky-Kiefer-Wolfowitz again: 0.015 for these 43,000 values
+    require(distance <= hoeffding(n, 1.0, ALARM), f"the active values are not uniform: {say}")
+
+
+@pytest.mark.parametrize(("batch", "inst", "feature"), [(1, 1, 1), (3, 2, 5), (1, 4, 2)])
+def test_signed_features__come_in_any_size(impl, seed, device, batch, inst, feature):
+    """Batches of one row, one instance or one feature are fine, whatever the probability's form."""
+    for p in (0.5, torch.rand(inst, 1, generator=generator(seed)).to(device)):
+        x = impl.signed_features(batch, inst, feature, p, generator(seed, device))
+        say = f"the batch has shape {tuple(x.shape)}, expected ({batch}, {inst}, {feature})"
+        require(tuple(x.shape) == (batch, inst, feature), say)
+
+
+def test_signed_features__leave_the_probabilities_alone(impl, seed, device):
+    """The probabilities that were given stay as they are."""
+    p = torch.tensor(P_BOTH, device=device)
+    with unchanged(p):
+        impl.signed_features(5, 3, 4, p, generator(seed, device))
+
+
 def _pairs(x: Tensor, axis: str) -> list[tuple[str, Tensor, Tensor]]:
     """(what, one, other): columns that must be independent along an axis."""
     if axis == "feature":
@@ -572,78 +614,7 @@ def test_signed_features__have_the_mean_square_of_the_reference(impl, ref, seed,
     require((gap <= allowed).all(), f"the mean square at {where} is off by {gap.max():.3f}")
 
 
-# ------------------------------------------------------------------------------------- d3. abs_loss
-
-
-def loss_args(seed, device, dtype=torch.float32, shape=(5, 3, 4)):
-    """x (both signs), y_hat (both signs), importance."""
-    g = generator(seed + 11, device)
-    x, y_hat = normal(g, *shape, dtype=dtype), normal(g, *shape, dtype=dtype)
-    return x, y_hat, normal(g, *shape[1:], dtype=dtype).abs() + 0.1
-
-
-def test_abs_loss__by_hand(impl, device):
-    """A case small enough to do by hand comes out right."""
-    x = torch.tensor([[[-1.0, 0.0]], [[0.5, -0.5]]], device=device)
-    y_hat = torch.tensor([[[0.0, 0.0]], [[0.5, 1.5]]], device=device)
-    importance = torch.tensor([[2.0, 4.0]], device=device)
-    # weighted squared errors 2, 0 and 0, 4: six in four entries
-    assert_same(impl.abs_loss(x, y_hat, importance), torch.tensor(1.5, device=device))
-
-
-def test_abs_loss__does_not_see_the_sign_of_x(impl, seed, device):
-    """x and -x have the same target."""
-    x, y_hat, imp = loss_args(seed, device)
-    assert_same(impl.abs_loss(-x, y_hat, imp), impl.abs_loss(x, y_hat, imp))
-
-
-def test_abs_loss__sees_the_sign_of_the_output(impl, seed, device):
-    """A negative output is wrong; only the input's sign is dropped."""
-    x, _, imp = loss_args(seed, device)
-    right = impl.abs_loss(x, x.abs(), imp)
-    wrong = impl.abs_loss(x, -x.abs(), imp)
-    assert_same(right, torch.zeros((), device=device), hint="here y_hat = |x|")
-    require(wrong > 0.01, "y_hat = -|x| seems to be as good as |x|")
-
-
-def test_abs_loss__is_a_mean_over_batch_and_features_and_a_sum_over_instances(impl, seed, device):
-    """Rows or features twice: the loss stays. Instances twice: it doubles."""
-    x, y, imp = loss_args(seed, device)
-    loss = impl.abs_loss(x, y, imp)
-    rows = impl.abs_loss(torch.cat([x, x]), torch.cat([y, y]), imp)
-    assert_same(rows, loss, hint="the batch was doubled")
-    features = [torch.cat([t, t], -1) for t in (x, y, imp)]
-    assert_same(impl.abs_loss(*features), loss, hint="the features were doubled")
-    instances = torch.cat([x, x], 1), torch.cat([y, y], 1), torch.cat([imp, imp])
-    assert_same(impl.abs_loss(*instances), 2 * loss, hint="the instances were doubled")
-
-
-def test_abs_loss__is_proportional_to_importance(impl, seed, device):
-    """Three times the importance is three times the loss."""
-    x, y_hat, imp = loss_args(seed, device)
-    assert_same(impl.abs_loss(x, y_hat, 3 * imp), 3 * impl.abs_loss(x, y_hat, imp))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_abs_loss__equals_reference(impl, ref, seed, device, dtype):
-    """It agrees with the reference, keeps the dtype and leaves its inputs alone."""
-    args = loss_args(seed, device, dtype)
-    with unchanged(*args):
-        out = impl.abs_loss(*views(*args))
-        impl.abs_loss(*args)
-    assert_same(out, ref.abs_loss(*args))
-
-
-def test_abs_loss__sends_gradients_to_the_output(impl, seed, device):
-    """The gradient by y_hat is 2 importance (y_hat - |x|) / (batch feature)."""
-    x, y_hat, imp = loss_args(seed, device, torch.float64)
-    up = torch.tensor(-1.7, device=device, dtype=torch.float64)
-    [grad] = vjp(impl.abs_loss, (x, y_hat, imp), up, wrt=(1,))
-    expected = -1.7 * 2 * imp * (y_hat - x.abs()) / 20
-    assert_same(grad, expected, AXES, what="the gradient by y_hat")
-
-
-# ----------------------------------------------------------------------------- d4. two_neurons_each
+# ----------------------------------------------------------------------------- d3. two_neurons_each
 
 
 def built(impl, feature: int):
@@ -657,6 +628,8 @@ def built(impl, feature: int):
     for name, w, shape in zip(("W1", "W2", "b"), weights, shapes, strict=True):
         require(isinstance(w, Tensor), f"{name} is not a tensor")
         require(tuple(w.shape) == shape, f"{name} has shape {tuple(w.shape)}, expected {shape}")
+        say = f"{name} is {w.dtype}; the weights should be torch.float32, torch's default"
+        require(w.dtype == torch.float32, say)
     return weights
 
 
@@ -685,7 +658,7 @@ def test_two_neurons_each__is_sure_that_nothing_is_nothing(impl):
     assert_same(out, torch.zeros(1, 1, 3, dtype=torch.float64), AXES, hint="here x = 0")
 
 
-# ------------------------------------------------------------------------------ d5. rescale_neurons
+# ------------------------------------------------------------------------------ d4. rescale_neurons
 
 
 def pair(seed, device, shape=(3, 5, 4), dtype=torch.float32):
@@ -706,6 +679,29 @@ def test_rescale_neurons__makes_the_largest_input_weight_one(impl, seed, device)
     expected = torch.ones(3, 5, device=device)
     expected[0, 2] = 0  # the dead neuron
     assert_same(largest, expected, "inst hidden", hint="the largest |W1| of each neuron")
+
+
+@pytest.mark.parametrize("size", [0.02, 1e-4, 1e-12])
+def test_rescale_neurons__raises_small_weights_too(impl, seed, device, size):
+    """Neurons whose largest input weight is far below 1 are scaled up to 1."""
+    W1, W2 = pair(seed, device, dtype=torch.float64)
+    small = size * W1 / W1.abs().amax()
+    new = impl.rescale_neurons(small, W2)
+    expected = torch.ones(3, 5, device=device, dtype=torch.float64)
+    expected[0, 2] = 0  # the dead neuron
+    hint = f"all input weights are at most {size:g} in size here"
+    assert_same(new[0].abs().amax(-1), expected, "inst hidden", hint=hint)
+    product = new[1].mT[..., None] * new[0][..., None, :]  # what a neuron hands on, per unit of x
+    handed = W2.mT[..., None] * small[..., None, :]
+    assert_same(product / size, handed / size, "inst hidden feature source", hint=hint)
+
+
+def test_rescale_neurons__of_one_neuron_and_one_feature(impl, device):
+    """The smallest network: W1 = -0.5 becomes -1, and W2 = 3 becomes 1.5."""
+    W1, W2 = torch.full((1, 1, 1), -0.5, device=device), torch.full((1, 1, 1), 3.0, device=device)
+    expected = (2 * W1, W2 / 2)
+    out = impl.rescale_neurons(W1, W2)
+    assert_same(list(out), list(expected), [NEURONS, "inst feature hidden"])
 
 
 def test_rescale_neurons__leaves_the_network_as_it_was(impl, seed, device):
@@ -745,51 +741,7 @@ def test_rescale_neurons__equals_reference(impl, ref, seed, device, dtype):
     assert_same(list(out), list(ref.rescale_neurons(W1, W2)), axes)
 
 
-# -------------------------------------------------------------------------------- d6. constant_loss
-
-
-def cost(c: Tensor, p: Tensor) -> Tensor:
-    """E (|x| - c)^2: c^2 where x = 0, the integral of (u - c)^2 where it is not."""
-    return (1 - p) * c**2 + p * ((1 - c) ** 3 + c**3) / 3
-
-
-def test_constant_loss__of_features_that_are_always_on_is_one_twelfth(impl, device):
-    """For p = 1 it is the variance of a uniform number, for p = 0 it is 0."""
-    p = torch.tensor([1.0, 0.0], device=device)
-    expected = torch.tensor([1 / 12, 0.0], device=device)
-    assert_same(impl.constant_loss(p), expected, "p")
-
-
-def test_constant_loss__no_constant_does_better_and_one_does_as_well(impl, device):
-    """On a fine grid of constants the least loss is the one you return."""
-    p = torch.tensor([0.01, 0.1, 0.35, 0.5, 0.8, 0.95], device=device, dtype=torch.float64)
-    c = torch.linspace(0, 1, 4001, device=device, dtype=torch.float64)[:, None]
-    best = cost(c, p).min(0).values
-    hint = "expected here: the least loss over 4001 constants between 0 and 1"
-    assert_same(impl.constant_loss(p), best, "p", rtol=1e-6, atol=1e-7, hint=hint)
-
-
-def test_constant_loss__equals_the_variance_of_a_sample(impl, seed, device):
-    """It agrees with the variance of |x| in a large sample."""
-    g, n = generator(seed + 71, device), 40_000
-    u, on = uniform(g, n, 2), uniform(g, n, 2)
-    p = torch.tensor([0.3, 0.8], device=device)
-    y = torch.where(on < p, u, 0.0)
-    allowed = 3 * hoeffding(n, 1.0, ALARM)  # for the mean square, and twice for the mean
-    gap = (impl.constant_loss(p) - y.var(0)).abs()
-    require((gap <= allowed).all(), f"off the sample's variance by {gap.max():.3f}")
-
-
-def test_constant_loss__works_for_any_shape(impl, ref, seed, device):
-    """It is elementwise, keeps the dtype and agrees with the reference."""
-    for shape in ((), (3,), (2, 1), (2, 3, 4)):
-        p = uniform(generator(seed + 72, device), *shape).double()
-        with unchanged(p):
-            out = impl.constant_loss(p)
-        assert_same(out, ref.constant_loss(p))
-
-
-# ---------------------------------------------------------------------------------- d7. unexplained
+# ---------------------------------------------------------------------------------- d5. unexplained
 
 
 def fraction_args(seed, device, dtype=torch.float32, shape=(7, 3, 4)):
@@ -824,6 +776,17 @@ def test_unexplained__of_the_best_constant_is_one(impl, device):
     assert_same(left, expected, "inst feature", 1e-4, 1e-6, "here y_hat is the mean of |x|")
 
 
+@pytest.mark.parametrize("p", [1e-6, 0.01, 0.35, 0.8])
+def test_unexplained__is_one_where_the_error_is_that_of_the_best_constant(impl, device, p):
+    """The least expected loss over many constants counts as 1, however rare the feature is."""
+    c = torch.linspace(0, 1, 8001, device=device, dtype=torch.float64) * min(1.0, 4 * p)
+    loss = (1 - p) * c**2 + p * ((1 - c) ** 3 + c**3) / 3  # off; on, and uniform on [0, 1]
+    y_hat = loss.min().sqrt().expand(2, 1, 1)
+    left = impl.unexplained(torch.zeros_like(y_hat), y_hat, torch.full_like(y_hat[0], p))
+    hint = f"p = {p:g}; the mean squared error is {loss.min():.3g}, that of the best constant"
+    assert_same(left, torch.ones_like(left), "inst feature", 1e-4, 1e-6, hint)
+
+
 @pytest.mark.parametrize("shape", [(3, 4), (3, 1), (1, 4), (1, 1)])
 def test_unexplained__equals_reference(impl, ref, seed, device, shape):
     """It agrees with the reference for every shape that a probability may have."""
@@ -832,6 +795,12 @@ def test_unexplained__equals_reference(impl, ref, seed, device, shape):
     with unchanged(x, y_hat, p):
         out = impl.unexplained(x, y_hat, p)
     assert_same(out, ref.unexplained(x, y_hat, p), "inst feature")
+
+
+def test_unexplained__of_a_single_row(impl, ref, seed, device):
+    """A batch of one row is its own mean."""
+    x, y_hat, p = fraction_args(seed, device, shape=(1, 2, 3))
+    assert_same(impl.unexplained(x, y_hat, p), ref.unexplained(x, y_hat, p), "inst feature")
 
 
 def test_unexplained__keeps_features_and_instances_apart(impl, seed, device):
@@ -845,31 +814,6 @@ def test_unexplained__keeps_features_and_instances_apart(impl, seed, device):
     require(moved.shape == expected.shape, f"the result has shape {tuple(moved.shape)}, not (3, 4)")
     same = torch.equal(moved.abs() > 1e-4, expected)
     require(same, "only feature 2 of instance 1 was changed, but other entries moved (or none)")
-
-
-# ----------------------------------------------------------------------------------- d8. n_computed
-
-
-def test_n_computed__by_hand(impl, device):
-    """Below 0.25 counts; 0.25 itself does not."""
-    left = torch.tensor([[0.0, 0.25, 0.1, 1.2], [0.2499, 0.24, 0.0, 0.1]], device=device)
-    assert_same(impl.n_computed(left), torch.tensor([2, 4], device=device), "inst")
-
-
-def test_n_computed__uses_the_threshold(impl, device):
-    """Another threshold gives another count."""
-    left = torch.tensor([[0.05, 0.3, 0.5, 0.6, 1.0]], device=device)
-    for threshold, count in ((0.5, 2), (0.55, 3), (0.01, 0), (2.0, 5)):
-        out = impl.n_computed(left, threshold)
-        assert_same(out, torch.tensor([count], device=device), "inst", hint=f"at {threshold}")
-
-
-def test_n_computed__equals_reference(impl, ref, seed, device):
-    """It agrees with the reference and counts in integers."""
-    left = uniform(generator(seed + 91, device), 5, 9)
-    with unchanged(left):
-        out = impl.n_computed(left, 0.4)
-    assert_same(out, ref.n_computed(left, 0.4), "inst")
 
 
 # ------------------------------------------------------------------------------------ e1. path_gain
@@ -1089,6 +1033,24 @@ def test_inhibited_pairs__only_asks_about_the_given_pairs(impl, seed, device):
     assert_same(impl.inhibited_pairs(W1, W2, empty), empty, MASK, hint="no pairs were given")
 
 
+def test_inhibited_pairs__a_neuron_that_does_not_read_the_strong_feature_is_on_side_one(
+    impl, device
+):
+    """Where the input weight is exactly 0, side 1 counts."""
+    W1 = torch.tensor([[[0.0, -0.5], [1.0, 0.0]]], device=device)
+    pairs = torch.zeros(1, 2, 2, 2, dtype=torch.bool, device=device)
+    pairs[0, 0, 0, 1] = True
+    for sign in (1.0, -1.0):  # neuron 1 pushes the weak output down at +1, or at -1
+        turned = W1 * torch.tensor([1.0, sign], device=device)[:, None]
+        W2 = torch.tensor([[[0.5, 0.0], [2.0, 3.0]]], device=device)
+        found = impl.inhibited_pairs(turned, W2, pairs)
+        hint = (
+            f"neuron 0 does not read feature 0; neuron 1 pushes the weak output up at {sign:+.0f}"
+        )
+        expected = pairs if sign > 0 else torch.zeros_like(pairs)
+        assert_same(found, expected, MASK, hint=hint)
+
+
 @pytest.mark.parametrize("share", [0.25, -0.5, 0.9])
 def test_inhibited_pairs__equals_reference(impl, ref, seed, device, share):
     """It agrees with the reference on random weights and random pairs."""
@@ -1129,9 +1091,10 @@ def test_features_per_neuron__of_a_dead_neuron_is_zero(impl, seed, device):
 def test_features_per_neuron__does_not_depend_on_the_scale(impl, seed, device):
     """Each neuron's gains may be multiplied by any positive number."""
     gain = gains(seed, device)
-    scale = torch.tensor([0.01, 1.0, 30.0, 7.0], device=device)[None, :, None]
+    scale = torch.tensor([1e-10, 1.0, 30.0, 1e-5], device=device)[None, :, None]
     one = impl.features_per_neuron(gain)
-    assert_same(impl.features_per_neuron(scale * gain), one, "inst hidden", rtol=1e-4, atol=1e-6)
+    hint = "neurons were multiplied by 1e-10, 1, 30 and 1e-5: only a gain of exactly 0 is dead"
+    assert_same(impl.features_per_neuron(scale * gain), one, "inst hidden", 1e-4, 1e-6, hint)
 
 
 def test_features_per_neuron__is_at_least_one_over_the_score(impl, ref, seed, device):

@@ -102,7 +102,7 @@ def test_feature_dimensionality__of_dropped_features_is_zero(impl, seed, device)
     assert_same(alive, alone, FEATURE, hint="zero vectors must not change the others' D")
 
 
-@pytest.mark.parametrize("factor", [1e-5, 7.0, 1e4])
+@pytest.mark.parametrize("factor", [1e-8, 1e-5, 7.0, 1e4])
 def test_feature_dimensionality__does_not_depend_on_scale(impl, seed, device, factor):
     """Multiplying W by a number changes nothing, however small the number."""
     W = normal(generator(seed + 1, device), 2, 3, 6)
@@ -174,19 +174,27 @@ def test_predict_dense_dimensionality__is_shared_by_all(impl, ref):
     require(impl.predict_dense_dimensionality == answer, "that is not what the trained model does")
 
 
+def in_default_dtype(V: Tensor) -> Tensor:
+    """A shape made from plain numbers, in torch's default dtype."""
+    require(isinstance(V, Tensor), "return a tensor")
+    say = f"the result is {V.dtype}; it should be torch.float32, torch's default"
+    require(V.dtype == torch.float32, say)
+    return V
+
+
 # ----------------------------------------------------------------------------- c1. regular_polygon
 
 
 def test_regular_polygon__square_by_hand(impl):
     """The square is (1, 0), (0, 1), (-1, 0), (0, -1), in this order."""
     expected = torch.tensor([[1.0, 0, -1, 0], [0, 1, 0, -1]])
-    assert_same(impl.regular_polygon(4), expected, "2 k")
+    assert_same(in_default_dtype(impl.regular_polygon(4)), expected, "2 k")
 
 
 @pytest.mark.parametrize("k", [2, 3, 5, 8])
 def test_regular_polygon__has_unit_corners_that_sum_to_zero(impl, k):
     """All corners have length 1, and they balance: their sum is zero."""
-    V = impl.regular_polygon(k)
+    V = in_default_dtype(impl.regular_polygon(k))
     assert_same(V.norm(dim=0), torch.ones(k), "k", what="the lengths of the columns")
     assert_same(V.sum(dim=1), torch.zeros(2), "2", what="the sum of all corners")
 
@@ -194,7 +202,7 @@ def test_regular_polygon__has_unit_corners_that_sum_to_zero(impl, k):
 @pytest.mark.parametrize("k", [3, 5, 6, 7])
 def test_regular_polygon__equals_reference(impl, ref, k):
     """It agrees with the reference, in shape, order and dtype."""
-    assert_same(impl.regular_polygon(k), ref.regular_polygon(k), "2 k")
+    assert_same(in_default_dtype(impl.regular_polygon(k)), ref.regular_polygon(k), "2 k")
 
 
 # ----------------------------------------------------------------------------- c2. regular_simplex
@@ -214,7 +222,7 @@ def test_regular_simplex__lives_in_one_dimension_less(impl, k):
 @pytest.mark.parametrize("k", [2, 3, 4, 6])
 def test_regular_simplex__has_the_gram_matrix_of_a_simplex(impl, k):
     """Every vector has length 1, every two have the inner product -1 / (k - 1)."""
-    V = impl.regular_simplex(k)
+    V = in_default_dtype(impl.regular_simplex(k))
     expected = torch.full((k, k), -1 / (k - 1)).fill_diagonal_(1)
     assert_same(V.T @ V, expected, "k k", rtol=1e-4, atol=1e-5, what="the Gram matrix")
 
@@ -222,7 +230,7 @@ def test_regular_simplex__has_the_gram_matrix_of_a_simplex(impl, k):
 @pytest.mark.parametrize("k", [2, 3, 4, 7])
 def test_regular_simplex__has_the_reference_s_gram_matrix(impl, ref, k):
     """It is the reference's simplex up to a rotation, and of the same dtype."""
-    V, U = impl.regular_simplex(k), ref.regular_simplex(k)
+    V, U = in_default_dtype(impl.regular_simplex(k)), ref.regular_simplex(k)
     assert_same(V.T @ V, U.T @ U, "k k", rtol=1e-4, atol=1e-5, what="the Gram matrix")
 
 
@@ -232,7 +240,7 @@ def test_regular_simplex__has_the_reference_s_gram_matrix(impl, ref, k):
 @pytest.mark.parametrize("k", [3, 4, 6])
 def test_tight_antiprism__is_a_tight_frame_of_unit_vectors(impl, k):
     """All corners have length 1 and the frame operator is 2k / 3 times the identity."""
-    V = impl.tight_antiprism(k)
+    V = in_default_dtype(impl.tight_antiprism(k))
     assert_same(V.norm(dim=0), torch.ones(2 * k), "corner", what="the lengths of the columns")
     hint = "do the 2k corners use all three dimensions evenly?"
     assert_same(
@@ -257,7 +265,7 @@ def test_tight_antiprism__lower_corners_look_at_the_gaps(impl, k):
 @pytest.mark.parametrize("k", [3, 4, 5])
 def test_tight_antiprism__equals_reference(impl, ref, k):
     """It agrees with the reference, in shape, order and dtype."""
-    assert_same(impl.tight_antiprism(k), ref.tight_antiprism(k), "3 corner")
+    assert_same(in_default_dtype(impl.tight_antiprism(k)), ref.tight_antiprism(k), "3 corner")
 
 
 # ------------------------------------------------------------------------------- c4. tegum_product
@@ -324,8 +332,18 @@ def test_nearest_fraction__a_distance_equal_to_the_tolerance_counts(impl, device
     assert_same(impl.nearest_fraction(D, levels, 0.125), expected, "value")
 
 
+def test_nearest_fraction__of_two_equally_near_the_first_wins(impl, device):
+    """In a tie the fraction that comes first in the list is taken, be it the larger or not."""
+    D = torch.tensor([0.5, 0.375], device=device)
+    for levels, index in (([0.25, 0.75, 0.5], [2, 0]), ([0.75, 0.25, 0.625], [2, 1])):
+        fractions = torch.tensor(levels, device=device)
+        out = impl.nearest_fraction(D, fractions, 0.25)
+        hint = f"D = 0.5 and 0.375, fractions {levels}"
+        assert_same(out, torch.tensor(index, device=device), "value", hint=hint)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("shape", [(50,), (3, 20), (2, 3, 7)])
+@pytest.mark.parametrize("shape", [(), (50,), (1, 1), (3, 20), (2, 3, 7)])
 def test_nearest_fraction__equals_reference(impl, ref, seed, device, shape, dtype):
     """It agrees with the reference for any shape of D, and returns int64."""
     g = generator(seed, device)
@@ -337,10 +355,10 @@ def test_nearest_fraction__equals_reference(impl, ref, seed, device, shape, dtyp
     assert_same(out, ref.nearest_fraction(D, levels, 0.06), axes)
 
 
-def test_predict_common_fraction__is_the_digon_s(impl, ref):
-    """Most represented features near a fraction are halves of antipodal pairs."""
-    answer = ref.predict_common_fraction
-    require(impl.predict_common_fraction == answer, "that is not what the trained models show")
+def test_predict_near_a_fraction__is_the_smaller_part(impl, ref):
+    """Where features are sparse, D falls smoothly, and most values are near no fraction."""
+    answer = ref.predict_near_a_fraction
+    require(impl.predict_near_a_fraction == answer, "that is not what the trained models show")
 
 
 def test_predict_tetrahedra__never_occur(impl, ref):
@@ -511,6 +529,12 @@ def test_gram_invariants__equals_reference(impl, ref, seed, device, d, k, dtype)
     assert_same(out, tuple(ref.gram_invariants(V)), PAIR, rtol=1e-4, atol=1e-5)
 
 
+def test_predict_antiprisms__are_rare(impl, ref):
+    """Most features with D near 3/8 are in other groups."""
+    answer = ref.predict_antiprisms
+    require(impl.predict_antiprisms == answer, "that is not what the trained models show")
+
+
 def test_predict_spectra__are_the_same(impl, ref):
     """Tight frames of the same size have the same eigenvalues."""
     require(impl.predict_spectra == ref.predict_spectra, "compare the two lists of eigenvalues")
@@ -580,11 +604,28 @@ def test_name_polytope__leaking_into_other_dimensions_is_other(impl, device):
     require(found == "other", text)
 
 
+def test_name_polytope__a_common_direction_is_other(impl, device):
+    """An antiprism whose corners all lean the same way is "other": one eigenvalue is too large."""
+    leaning = torch.cat(
+        [math.sqrt(0.92) * antiprism(), torch.full((1, 8), math.sqrt(0.08)).double()]
+    )
+    found = impl.name_polytope(leaning.float().to(device), shapes(device), 0.15)
+    text = f"no entry is off by 0.15, but one eigenvalue by 0.64; it was called {found!r}"
+    require(found == "other", text)
+
+
 def test_name_polytope__the_first_match_wins(impl, device):
     """Where two entries of the catalogue match, the first one names the group."""
     polytopes = {"first": simplex(3).to(device), "second": polygon(3).to(device)}
     found = impl.name_polytope(polygon(3).to(device), polytopes, 0.1)
     require(found == "first", f"two entries match; the first is named 'first', yours is {found!r}")
+
+
+def test_name_polytope__a_difference_equal_to_the_tolerance_counts(impl, device):
+    """With tolerance 0 a polytope still matches itself: the difference is exactly 0."""
+    for name, V in shapes(device).items():
+        found = impl.name_polytope(V, {name: V}, 0.0)
+        require(found == name, f"a {name} compared with itself at tolerance 0 is {found!r}")
 
 
 def test_name_polytope__works_across_dtypes(impl, device):
@@ -654,6 +695,22 @@ def test_polytope_census__passes_its_settings_on(impl, device):
         require(found == wanted, f"tolerance {tolerance}: found {found}, expected {wanted}")
 
 
+def test_polytope_census__a_norm_equal_to_the_bound_is_not_represented(impl, device):
+    """A feature whose norm is exactly `min_norm` is left out, alone or beside another."""
+    W = torch.tensor([[0.5, 0.0, 0.0], [0.0, 2.0, -0.5]], device=device)
+    found = impl.polytope_census(W, shapes(device), 0.2, 0.5, 0.1)
+    say = f"norms 0.5, 2 and 0.5 with min_norm 0.5: found {found}, expected single: 1"
+    require(found == {"single": 1}, say)
+
+
+def test_polytope_census__of_nothing_is_empty(impl, device):
+    """A model without represented features has no groups."""
+    found = impl.polytope_census(
+        torch.full((2, 3), 0.1, device=device), shapes(device), 0.2, 0.5, 0.1
+    )
+    require(found == {}, f"no feature is represented: found {found}, expected an empty dictionary")
+
+
 def test_polytope_census__equals_reference(impl, ref, seed, device):
     """It agrees with the reference on noisy weights."""
     W, _ = crowd(seed + 1, device)
@@ -664,7 +721,7 @@ def test_polytope_census__equals_reference(impl, ref, seed, device):
     require(found == wanted, f"found {found}, expected {wanted}")
 
 
-def test_predict_motion__is_waiting_and_jumping(impl, ref):
+def test_predict_motion__is_rare(impl, ref):
     """Features rest at a level, then change within few steps."""
     require(impl.predict_motion == ref.predict_motion, "look at the curves again")
 
@@ -685,6 +742,12 @@ def test_predict_motion__is_waiting_and_jumping(impl, ref):
         ([0, 0, 1, 1, 0, 0, 1, 1], 2, 3),
         ([-1, -1, 4, 4, 4, -1, -1], 2, 0),
         ([0, 1, 2, 3, 4, 5], 2, 0),
+        ([0, 1, 2, 2, 0], 1, 3),
+        ([1, 1, 0, 0, 0, -1, -1, 1, 1], 2, 2),
+        ([4], 1, 0),
+        ([3, 3, -1, 3, 3, 1, 1, 1], 3, 0),
+        ([-1, -1, -1], 2, 0),
+        ([7, 7, 7, 7, -1, 7, 7, 7, 8, 8], 3, 0),
     ],
 )
 def test_count_jumps__by_hand(impl, device, level, hold, jumps):
@@ -734,6 +797,21 @@ def test_fall_while_moving__all_or_nothing(impl, seed, device):
     D, loss = torch.rand(9, 4, generator=g, device=device), torch.linspace(3, 1, 9, device=device)
     assert_same(tuple(impl.fall_while_moving(D, loss, -1.0)), (1.0, 1.0))
     assert_same(tuple(impl.fall_while_moving(D, loss, 100.0)), (0.0, 0.0))
+
+
+def test_fall_while_moving__motion_equal_to_the_speed_is_rest(impl, device):
+    """An interval is moving only where the motion exceeds the speed."""
+    D = torch.tensor([[0.0, 0.5], [0.25, 0.25], [0.25, 0.25], [1.0, 0.25]], device=device)
+    loss = torch.tensor([4.0, 3.0, 2.0, 0.0], device=device)  # motion 0.5, 0, 0.75
+    assert_same(tuple(impl.fall_while_moving(D, loss, 0.5)), (0.5, 1 / 3))
+    assert_same(tuple(impl.fall_while_moving(D, loss, 0.0)), (0.75, 2 / 3))
+
+
+def test_fall_while_moving__of_one_feature_and_two_frames(impl, device):
+    """The shortest run: one interval, which moves or not."""
+    D, loss = torch.tensor([[0.0], [0.4]], device=device), torch.tensor([2.0, 1.5], device=device)
+    assert_same(tuple(impl.fall_while_moving(D, loss, 0.1)), (1.0, 1.0))
+    assert_same(tuple(impl.fall_while_moving(D, loss, 0.9)), (0.0, 0.0))
 
 
 def test_fall_while_moving__a_rise_counts_against(impl, device):
@@ -792,6 +870,15 @@ def test_leverage__bounds_the_dimensionality(impl, seed, device):
         assert_same(impl.leverage(V.to(device)), expected, FEATURE)
 
 
+@pytest.mark.parametrize("factor", [1e-6, 1e3])
+def test_leverage__does_not_depend_on_scale(impl, seed, device, factor):
+    """Multiplying W by a number changes nothing, however small the number."""
+    W = normal(generator(seed + 4, device), 2, 4, 7, dtype=torch.float64)
+    hint = f"W was multiplied by {factor:g}: is there a constant in your inverse?"
+    out, expected = impl.leverage(factor * W), impl.leverage(W)
+    assert_same(out, expected, INST_FEATURE, rtol=1e-6, atol=1e-7, hint=hint)
+
+
 def test_leverage__survives_any_change_of_coordinates(impl, seed, device):
     """Replacing W by A W with an invertible A changes nothing: the row space is the same."""
     g = generator(seed + 2, device)
@@ -839,7 +926,7 @@ def test_frame_defect__is_a_sine(impl, seed, device):
     W = normal(generator(seed + 1, device), 2, 3, 6, dtype=torch.float64)
     F_W = W @ (W.mT @ W)
     cosine = (W * F_W).sum(1) / (W.norm(dim=1) * F_W.norm(dim=1))
-    for factor in (1.0, 10.0, 0.1):
+    for factor in (1.0, 10.0, 0.1, 1e-5):
         out = impl.frame_defect(factor * W)
         hint = f"W was multiplied by {factor:g}; an angle does not change"
         assert_same(out, (1 - cosine**2).sqrt(), INST_FEATURE, rtol=1e-6, atol=1e-6, hint=hint)
@@ -929,6 +1016,16 @@ def test_payoff_per_dimension__equals_reference(impl, ref, seed, device, batch, 
     with unchanged(V, x, scale, bias):
         out = impl.payoff_per_dimension(V, x, scale, bias)
     assert_same(out, ref.payoff_per_dimension(V, x, scale, bias), "inst", rtol=1e-4, atol=1e-5)
+
+
+def test_payoff_per_dimension__of_a_single_direction_by_hand(impl, device):
+    """One feature in one dimension, two rows: worked out by hand for two instances."""
+    x = torch.tensor([[[0.0], [0.0]], [[1.0], [1.0]]], device=device)
+    V = torch.ones(1, 1, device=device)
+    scale, bias = torch.tensor([1.0, 2.0], device=device), torch.tensor([0.5, -3.0], device=device)
+    # v = 1/4. inst 0: x_hat 0.5 and 1.5, error 1/4: (v - v) / v = 0; inst 1: x_hat 0 and 1: 1
+    expected = torch.tensor([0.0, 1.0], device=device)
+    assert_same(impl.payoff_per_dimension(V, x, scale, bias), expected, "inst")
 
 
 def test_payoff_per_dimension__sends_gradients_to_scale_and_bias(impl, ref, seed, device):

@@ -16,7 +16,7 @@ from tools import doctor, setup
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = """
-    lab check watch progress hint script reset doctor
+    lab work check watch progress hint script reset doctor
     test build solutions claims bench browser stats lint
 """
 PIP_STUB = """\
@@ -223,13 +223,16 @@ def test_makefile__help_lists_every_target():
     assert set(TARGETS.split()) <= set(re.findall(r"make (\w+)", shown))
 
 
+REQUIREMENTS = [n for n in setup.PINNED_BY if n.startswith("requirements") and n != setup.MODEL]
+
+
 def requirements(name: str) -> list[Requirement]:
     """The requirements of a file, without its -r lines."""
     lines = [line.partition("#")[0].strip() for line in (ROOT / name).read_text().splitlines()]
     return [Requirement(line) for line in lines if line and not line.startswith("-")]
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("name", REQUIREMENTS)
 def test_pins__lie_in_the_required_ranges(name):
     """every requirement has its pin, and the pin is allowed"""
     pins = doctor.pins()

@@ -1,6 +1,6 @@
 """Measure 16 SAEs trained together against one after another: `python -m tools.bench.ensemble`.
 
-Both train the SAEs of section 3.1.7 (4 coefficients, 2 sizes, tied or not) from the same starts on
+Both train the SAEs of section 3.1.9 (4 coefficients, 2 sizes, tied or not) from the same starts on
 the same batches, on one thread, in alternation. Times are processor time, medians of three.
 The results are compared in float64, where rounding cannot hide a mistake; the exit status is 1
 where they differ.
@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from part31_superposition.s7_dictionary_learning import make_data, stacks
+from part31_superposition.s8_dictionary_learning import make_data
+from part31_superposition.s9_many_dictionaries import stacks
 from tools.bench.toy import seconds
 from utils.given.dictionaries import World, rows_of, sae_loss, unit_decoder
 from utils.given.dictionary_runs import Member, member_of

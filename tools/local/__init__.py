@@ -9,6 +9,8 @@
     python -m tools.local train [name …]  train, measure, write the card (minutes each)
     python -m tools.local train --partial on what is harvested so far, which the card says
     python -m tools.local measure         measure what is trained again, write the cards
+    python -m tools.local.transcoders     skip transcoders of all layers, which need no activations
+                                          on disk (hours)
 
 Every step can be stopped at any time and started again: activations are written shard by shard,
 segment by segment (half a million tokens each), to `local/` in the course's cache folder (20 GB;

@@ -5,6 +5,7 @@ Memory: one shard twice (as numbers and as the bytes of its file) and one forwar
 """
 
 import errno
+import inspect
 import json
 import re
 import shutil
@@ -16,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from utils import files
 from utils.activations.index import (
     DTYPES,
     INDEX,
@@ -28,13 +30,11 @@ from utils.activations.index import (
     check_same,
     explained,
     identity,
-    kept,
     make_plan,
     read_index,
-    write_whole,
 )
 from utils.activations.read import ActivationStore, open_store
-from utils.data.corpus import Rows
+from utils.data.corpus import Rows, counted
 from utils.progress import track
 
 if TYPE_CHECKING:
@@ -51,6 +51,13 @@ def stop_layer(model: "TransformerBridge", hooks: Sequence[str]) -> int | None:
         layers.append(int(found.group(1)) if found else -1)
     stop = max(layers) + 1
     return stop if stop < model.cfg.n_layers else None
+
+
+def _may_keep(model: "TransformerBridge") -> bool:
+    """Whether the model can leave out the logits of most positions, a third of its work."""
+    inner = getattr(model, "original_model", None)
+    known = inspect.signature(inner.forward).parameters if inner is not None else {}
+    return "logits_to_keep" in known
 
 
 @torch.no_grad()
@@ -73,8 +80,12 @@ def capture(
 
     taps: list[Any] = [(name, lambda v, hook, n=name: keep(v, hook, n)) for name in hooks]
     ids = ids.to(next(model.parameters()).device)
+    stop = stop_layer(model, hooks)
+    few: dict[str, Any] = {}
+    if stop is None and all(name.startswith("blocks.") for name in hooks) and _may_keep(model):
+        few = {"logits_to_keep": 1}  # the whole model runs, and no hook needs its logits
     with torch.autocast(ids.device.type, torch.bfloat16, enabled=compute == "bfloat16"):
-        model.run_with_hooks(ids, fwd_hooks=taps, stop_at_layer=stop_layer(model, hooks))
+        model.run_with_hooks(ids, fwd_hooks=taps, stop_at_layer=stop, **few)
     for name, n in runs.items():
         if n != 1:
             raise StoreError(f"hook {name!r} ran {n} times in a forward pass, not once")
@@ -153,7 +164,7 @@ def write_activations(
     if isinstance(rows, Tensor):
         rows = Rows(rows, torch.ones_like(rows, dtype=torch.bool), torch.arange(len(rows)))
     check_hooks(model, list(cfg.hooks))
-    keep, path = kept(rows.ids, rows.mask, cfg), Path(folder)
+    keep, path = counted(rows.mask, cfg.skip_first), Path(folder)
     plan = make_plan(keep, rows.document, cfg)
     if not any(shard.split == "train" for shard in plan):
         raise StoreError("no token is left to store: every position is masked or held out")
@@ -165,7 +176,7 @@ def write_activations(
                 check_same(path, read_index(path), wanted)
             else:
                 index = _new_index(model, rows.ids, plan, cfg, wanted)
-                write_whole(path / INDEX, json.dumps(index).encode())
+                files.write(path / INDEX, json.dumps(index))
             _write_missing(model, rows.ids, keep, plan, path, cfg)
     except Timeout:
         raise StoreError(f"another process is writing to {path}: wait for it") from None
@@ -183,7 +194,8 @@ def _write_missing(
     """Write the shards that are not there; a file that is there is whole."""
     from safetensors.torch import save
 
-    for leftover in path.glob(".*.part"):  # of a run that was killed; the lock says it is dead
+    # of a run that was killed: the lock says that it is dead
+    for leftover in path.glob(f".*{files.PART}"):
         leftover.unlink()
     missing = [shard for shard in plan if not (path / shard.file).exists()]
     shapes = read_index(path)["shapes"].values()
@@ -195,5 +207,5 @@ def _write_missing(
     for shard in track(missing, "activations"):
         tensors = capture_shard(model, ids, keep, shard, cfg)
         with explained(path, left):
-            write_whole(path / shard.file, save(tensors))
+            files.write(path / shard.file, save(tensors))
         left -= per_token * shard.n_tokens

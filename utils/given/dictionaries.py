@@ -1,4 +1,4 @@
-"""What section 3.1.7 is given: worlds with a known dictionary, baselines, small SAEs.
+"""What 3.1.8 and 3.1.9 are given: worlds with a known dictionary, baselines, small SAEs.
 
 An SAE is two dictionaries of tensors: `params`, which are trained, and `hyper`, what differs
 between SAEs. `utils.given.dictionary_runs` trains many of them at once.

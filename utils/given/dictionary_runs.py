@@ -1,4 +1,4 @@
-"""The runs of section 3.1.7: stacks of SAEs, trained by functions that a notebook hands in.
+"""The runs of 3.1.8 and 3.1.9: stacks of SAEs, trained by functions that a notebook hands in.
 
 In a stack every tensor of `params` and `hyper` has a leading axis `inst`; a loss is of one SAE.
 """

@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 IMPORT_PATIENCE_S = 60.0  # an import cut in the middle leaves a package that never works again
 LOAD_PATIENCE = 3.0  # times the limit by the clock, for a process that a busy machine holds up
 
+SENDS = 50  # of the exception to a thread that goes on: code that swallows it so often has won
+
 
 class OutOfTime(BaseException):
     """Raised inside the limited code; no `Exception`, so that `except Exception` lets it pass."""
@@ -23,8 +25,45 @@ class ProcessExit(Exception):
     """Raised in place of `os._exit`, which would end the learner's kernel."""
 
 
-def _stubborn(_frame: FrameType, _event: str, _arg: Any) -> NoReturn:
-    raise OutOfTime
+OURS = (f"{os.sep}_pytest{os.sep}", f"{os.sep}pluggy{os.sep}", contextlib.__file__, __file__)
+
+
+def _is_ours(frame: FrameType) -> bool:
+    """Whether this is what runs the limited code: it must get the exception and go on."""
+    return any(place in frame.f_code.co_filename for place in OURS)
+
+
+class _Breaker:
+    """Raises OutOfTime at a line of the limited code, in its `except` and `finally` clauses, too.
+
+    Python takes a trace function off when it raises, so each call of `arm` gives one exception.
+    With another number of lines passed over each time, one of them hits the line from which
+    no clause of the code catches it.
+    """
+
+    def __init__(self) -> None:
+        self.skip = 0
+
+    def arm(self, frame: FrameType | None, skip: int) -> None:
+        """Let a line raise, in `frame` or in any function of the limited code that called it."""
+        self.skip = skip
+        while frame is not None and not _is_ours(frame):
+            frame.f_trace = self.trace
+            frame = frame.f_back
+        sys.settrace(self.trace)
+
+    def trace(self, frame: FrameType, event: str, _arg: Any) -> Any:
+        """Raise at a line, not while an exception is on its way: a `try` would swallow both."""
+        if event == "line" and not _is_ours(frame):
+            if not self.skip:
+                raise OutOfTime
+            self.skip -= 1
+        return self.trace
+
+    def profile(self, frame: FrameType, event: str, _arg: Any) -> None:
+        """Where a function of the limited code ends, its caller is next."""
+        if event == "return":
+            self.arm(frame.f_back, self.skip)
 
 
 @contextlib.contextmanager
@@ -35,9 +74,10 @@ def time_limit(seconds: float) -> Iterator[None]:
     import that is under way is given time to end: the library that it loads would stay broken.
 
     On the main thread of a POSIX system an interval timer fires again and again; from the
-    fourth time on every *line* of the running code raises, so that even `while True: try: …
-    except: pass` ends. Elsewhere (Windows, other threads) the exception is sent once to the
-    thread. A single call into C that does not return can't be interrupted by either.
+    fourth time on *lines* of the running code raise, also inside `except`, so that even
+    `while True: try: sleep(1) except: pass` ends. Elsewhere (Windows, other threads) the exception
+    is sent to the thread for ten seconds, which code that swallows all can outlive. A single call
+    into C that does not return can't be interrupted by either.
     """
     if hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
         yield from _by_signal(seconds)
@@ -69,41 +109,44 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 
 def _by_signal(seconds: float) -> Iterator[None]:
-    fired, patience = 0, _Patience(seconds)
+    fired, patience, breaker = 0, _Patience(seconds), _Breaker()
 
     def ring(_signum: int, frame: FrameType | None) -> None:
         nonlocal fired
-        if not fired and not patience.is_over(frame):
-            return
-        fired += 1
+        sys.settrace(None)  # this function is not what should be interrupted
+        sys.setprofile(None)
+        over = fired or patience.is_over(frame)
+        fired += bool(over)
         if fired > 3:
-            while frame is not None:
-                frame.f_trace = _stubborn
-                frame = frame.f_back if frame.f_code.co_filename != __file__ else None
-            sys.settrace(_stubborn)
-        raise OutOfTime
+            sys.setprofile(breaker.profile)
+            breaker.arm(frame, skip=fired % 4)
+        signal.setitimer(signal.ITIMER_REAL, 0.2)  # the next one, never inside this one
+        if over:
+            raise OutOfTime
 
-    tracer, before = sys.gettrace(), signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)
+    tracer, profiler = sys.gettrace(), sys.getprofile()
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.setprofile(profiler)
         sys.settrace(tracer)
         signal.signal(signal.SIGALRM, before)
 
 
 def _by_thread(seconds: float) -> Iterator[None]:
     thread, done, patience = threading.get_ident(), threading.Event(), _Patience(seconds)
+    target, out = ctypes.c_ulong(thread), ctypes.py_object(OutOfTime)
 
     def watch() -> None:
-        wait = seconds
-        while not done.wait(wait):
+        wait, sent = seconds, 0
+        while not done.wait(wait) and sent < SENDS:
             wait = 0.2
-            if patience.is_over(sys._current_frames().get(thread)):
-                target, out = ctypes.c_ulong(thread), ctypes.py_object(OutOfTime)
+            if sent or patience.is_over(sys._current_frames().get(thread)):
+                sent += 1
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(target, out)
-                return
 
     threading.Thread(target=watch, daemon=True).start()
     try:

@@ -9,12 +9,13 @@
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
 import torch
 
-from utils.course import ROOT
+from utils.course import ARTIFACTS
 from utils.models.loaded import Loaded
 from utils.models.sae import Entry, Sae, entries, load_sae
 from utils.models.tiny import ModelMissing, load_tiny
@@ -44,9 +45,18 @@ def profile(name: str | None = None) -> Profile:
     raise ValueError(f"there is no profile {chosen!r}: choose {', '.join(PROFILES)}")
 
 
+def describe(loaded: Loaded, saes: Sequence[Sae]) -> str:
+    """What a notebook works with: the profile, the model, and each SAE's place and size."""
+    lines = [f"profile {profile()}: {loaded.name}, {loaded.n_layers} layers, on {loaded.device}"]
+    for sae in saes:
+        where = sae.hook_in if not sae.is_transcoder else f"{sae.hook_in} to {sae.hook_out}"
+        lines.append(f"{sae.kind} SAE at {where}: {sae.n_latents:,} latents")
+    return "\n".join(lines)
+
+
 def artifacts() -> Path:
     """Where the course's trained weights lie; COURSE_ARTIFACTS names another folder."""
-    return Path(os.environ.get("COURSE_ARTIFACTS") or ROOT / "artifacts")
+    return Path(os.environ.get("COURSE_ARTIFACTS") or ARTIFACTS)
 
 
 def model_name(role: str, chosen: Profile, name: str | None = None) -> str:
@@ -93,19 +103,31 @@ def load_saes(
         return [hub.load_sae(name, kind, layer, device) for layer in layers]
     folder = artifacts() / name
     found = [entry for entry in entries(folder) if entry.kind == kind]
+    width = common_width(found, layers) if width is None else width
     return [load_sae(choose(found, folder, kind, layer, width).folder, device) for layer in layers]
+
+
+def common_width(found: list[Entry], layers: list[int | None]) -> int | None:
+    """The largest width that all of several layers have: a set is of one width where it can be."""
+    asked = {layer for layer in layers if layer is not None}
+    if len(asked) < 2:
+        return None
+    widths = [{e.n_latents for e in found if e.layer == layer} for layer in asked]
+    return max(set.intersection(*widths), default=None)
 
 
 def choose(
     found: list[Entry], folder: Path, kind: str, layer: int | None, width: int | None
 ) -> Entry:
-    """The entry of a layer (default: the middle one) and a width (default: the widest)."""
+    """The entry of a layer (default: the middle one of the widest) and a width (the widest)."""
     if not found:
         raise ModelMissing(
             f"there is no {kind} SAE under {folder}: take it from the course (git checkout"
             " artifacts), or train it again (make artifacts; SmolLM2's: make saes)"
         )
-    layers = sorted({entry.layer for entry in found})
+    widest = width or max(entry.n_latents for entry in found)
+    layers = sorted({entry.layer for entry in found if entry.n_latents == widest})
+    layers = layers or sorted({entry.layer for entry in found})
     layer = layers[len(layers) // 2] if layer is None else layer
     here = [entry for entry in found if entry.layer == layer]
     fits = [entry for entry in here if width in (None, entry.n_latents)]

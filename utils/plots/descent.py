@@ -1,4 +1,4 @@
-"""Figures of 3.1.6: the double-descent curve, and what stands on polygons on both sides of it."""
+"""Figures of 3.1.7: the double-descent curve, and what stands on polygons on both sides of it."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Figures of section 3.1.7: data in, a plotly figure out. Nothing is shown, no input is changed."""
+"""Figures of 3.1.8 and 3.1.9: data in, a plotly figure out. Nothing is shown or changed."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

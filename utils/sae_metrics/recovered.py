@@ -1,7 +1,7 @@
 """What an SAE does to its model: loss and KL recovered when it is spliced in."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from utils.data.corpus import Rows
-from utils.models.loaded import check_hooks
+from utils.data.corpus import Rows, counted, predicting
+from utils.models.loaded import check_edits, check_hooks
 from utils.progress import track
 from utils.sae_metrics.reconstruction import Reconstruction, Scores
 
@@ -44,10 +44,9 @@ class Coder(Protocol):
 
 
 @dataclass(frozen=True)
-class InModel:
-    """An SAE's metrics in its model; losses in nats per predicted token."""
+class Costs:
+    """What replacing activations costs a model; losses in nats per predicted token."""
 
-    scores: Scores
     n_predictions: int
     loss_clean: float
     loss_sae: float
@@ -58,12 +57,20 @@ class InModel:
     kl_recovered: float
     loss_recovered_se: float  # standard errors, see `standard_error`
     kl_recovered_se: float
-    anchor: Anchor
 
     def numbers(self) -> dict[str, float | int | str]:
         """Everything but the densities, for a card or a log."""
-        flat = {**asdict(self.scores), **asdict(self)}
-        return {k: v for k, v in flat.items() if k not in ("scores", "density")}
+        flat = asdict(self)
+        flat |= flat.pop("scores", {})
+        return {k: v for k, v in flat.items() if k != "density"}
+
+
+@dataclass(frozen=True)
+class InModel(Costs):
+    """An SAE's metrics in its model."""
+
+    scores: Scores
+    anchor: Anchor
 
 
 def recovered(clean: float, sae: float, ablated: float) -> float:
@@ -107,7 +114,7 @@ def mean_activation(
     total, n = torch.zeros(()), 0
     for ids, mask in _batches(rows, batch_rows, "mean activation"):
         seen: list[Tensor] = []
-        keep = _keep(mask, skip_first).to(_device(model))
+        keep = counted(mask, skip_first).to(_device(model))
 
         def tap(value: Tensor, hook: Any, seen: list[Tensor] = seen) -> None:
             seen.append(value.detach())
@@ -120,13 +127,6 @@ def mean_activation(
 
 def _device(model: "TransformerBridge") -> torch.device:
     return next(model.parameters()).device
-
-
-def _keep(mask: Bool[Tensor, "row pos"], skip_first: int) -> Bool[Tensor, "row pos"]:
-    """Tokens that are replaced and counted."""
-    keep = mask.clone()
-    keep[:, :skip_first] = False
-    return keep
 
 
 def splice_hooks(sae: Coder, keep: Bool[Tensor, "row pos"], metrics: Reconstruction) -> Hooks:
@@ -171,52 +171,88 @@ def in_model(
     loss and KL are 0 writes zeros, or the mean activation over these rows, or a given tensor.
     Memory: batch_rows × pos × vocab numbers a few times (4 × 128 × 49,152 are 100 MB).
     """
-    check_hooks(model, [sae.hook_in, sae.hook_out])
+    check_hooks(model, [sae.hook_in])
+    check_edits(model, [sae.hook_out])
     fill: Tensor | float = 0.0
     if isinstance(anchor, Tensor):
         fill, anchor = anchor, "mean"
     elif anchor == "mean":
         fill = mean_activation(model, rows, sae.hook_out, skip_first, batch_rows)
-    metrics, sums, n = Reconstruction(), [], 0
+    metrics, sums = Reconstruction(), []
     for ids, mask in _batches(rows, batch_rows, "SAE in model"):
         ids, mask = ids.to(_device(model)), mask.to(_device(model))
-        keep = _keep(mask, skip_first)
-        where = keep[:, :-1] & mask[:, 1:]
-        target = ids[:, 1:][where][:, None]
-
-        def ablate(y: Tensor, hook: Any, keep: Tensor = keep) -> Tensor:
-            inner = keep.view(*keep.shape, *(1,) * (y.ndim - 2))
-            return torch.where(inner, torch.as_tensor(fill, dtype=y.dtype, device=y.device), y)
-
-        clean = _log_probs(model, ids, [], where)
-        found = [-clean.gather(1, target)[:, 0]]
-        for hooks in (splice_hooks(sae, keep, metrics), [(sae.hook_out, ablate)]):
-            other = _log_probs(model, ids, hooks, where)
-            found += [-other.gather(1, target)[:, 0], (clean.exp() * (clean - other)).sum(dim=1)]
-        per_row = where.new_zeros(len(ids), len(found), dtype=torch.float64)
-        per_row.index_add_(0, where.nonzero()[:, 0], torch.stack(found, dim=1).double())
-        sums.append(per_row.cpu())
-        n += len(target)
-    return _summary(metrics, torch.cat(sums), n, anchor)
+        keep, where = counted(mask, skip_first), predicting(mask, skip_first)
+        passes = splice_hooks(sae, keep, metrics), [(sae.hook_out, _ablation(keep, fill))]
+        sums.append(_sums(model, ids, where, passes))
+    n = int(predicting(rows.mask, skip_first).sum())
+    return InModel(**_summary(torch.cat(sums), n), scores=metrics.result(), anchor=anchor)
 
 
-def _summary(
-    metrics: Reconstruction, per_row: Float[Tensor, "row 5"], n: int, anchor: Anchor
-) -> InModel:
+def _ablation(keep: Bool[Tensor, "row pos"], fill: Tensor | float) -> Callable[..., Tensor]:
+    """A hook that writes the same vector wherever `keep` is true."""
+
+    def ablate(y: Tensor, hook: Any) -> Tensor:
+        inner = keep.view(*keep.shape, *(1,) * (y.ndim - 2))
+        return torch.where(inner, torch.as_tensor(fill, dtype=y.dtype, device=y.device), y)
+
+    return ablate
+
+
+def _sums(
+    model: "TransformerBridge",
+    ids: Int[Tensor, "row pos"],
+    where: Bool[Tensor, "row pos-1"],
+    passes: Sequence[Hooks],
+) -> Float[Tensor, "row sums"]:
+    """Sums over each row: the clean loss, then loss and divergence of each pass."""
+    target = ids[:, 1:][where][:, None]
+    clean = _log_probs(model, ids, [], where)
+    found = [-clean.gather(1, target)[:, 0]]
+    for hooks in passes:
+        other = _log_probs(model, ids, hooks, where)
+        found += [-other.gather(1, target)[:, 0], (clean.exp() * (clean - other)).sum(dim=1)]
+    per_row = where.new_zeros(len(ids), len(found), dtype=torch.float64)
+    per_row.index_add_(0, where.nonzero()[:, 0], torch.stack(found, dim=1).double())
+    return per_row.cpu()
+
+
+@torch.no_grad()
+def together(
+    model: "TransformerBridge",
+    rows: Rows,
+    saes: Sequence[Coder],
+    skip_first: int = 1,
+    batch_rows: int = 4,
+) -> Costs:
+    """The same for several SAEs in one pass; ablated are the outputs of all of them.
+
+    An SAE further up reads what those below it have written. Tokens count as in `in_model`.
+    """
+    check_hooks(model, [sae.hook_in for sae in saes])
+    check_edits(model, [sae.hook_out for sae in saes])
+    sums = []
+    for ids, mask in _batches(rows, batch_rows, f"{len(saes)} SAEs in model"):
+        ids, mask = ids.to(_device(model)), mask.to(_device(model))
+        keep, where = counted(mask, skip_first), predicting(mask, skip_first)
+        spliced = [pair for sae in saes for pair in splice_hooks(sae, keep, Reconstruction())]
+        ablated: Hooks = [(sae.hook_out, _ablation(keep, 0.0)) for sae in saes]
+        sums.append(_sums(model, ids, where, (spliced, ablated)))
+    return Costs(**_summary(torch.cat(sums), int(predicting(rows.mask, skip_first).sum())))
+
+
+def _summary(per_row: Float[Tensor, "row 5"], n: int) -> dict[str, Any]:
     """Name the five sums over rows: losses clean, spliced and its divergence, ablated and its."""
     clean, loss_sae, kl_sae, loss_ablated, kl_ablated = (per_row.sum(dim=0) / n).tolist()
     first, spliced, kl, zeros, kl_zeros = per_row.T
-    return InModel(
-        scores=metrics.result(),
-        n_predictions=n,
-        loss_clean=clean,
-        loss_sae=loss_sae,
-        loss_ablated=loss_ablated,
-        loss_recovered=recovered(clean, loss_sae, loss_ablated),
-        kl_sae=kl_sae,
-        kl_ablated=kl_ablated,
-        kl_recovered=recovered(0.0, kl_sae, kl_ablated),
-        loss_recovered_se=standard_error(spliced - first, zeros - first),
-        kl_recovered_se=standard_error(kl, kl_zeros),
-        anchor=anchor,
-    )
+    return {
+        "n_predictions": n,
+        "loss_clean": clean,
+        "loss_sae": loss_sae,
+        "loss_ablated": loss_ablated,
+        "loss_recovered": recovered(clean, loss_sae, loss_ablated),
+        "kl_sae": kl_sae,
+        "kl_ablated": kl_ablated,
+        "kl_recovered": recovered(0.0, kl_sae, kl_ablated),
+        "loss_recovered_se": standard_error(spliced - first, zeros - first),
+        "kl_recovered_se": standard_error(kl, kl_zeros),
+    }

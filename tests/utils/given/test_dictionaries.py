@@ -1,11 +1,12 @@
-"""What 3.1.7 is given: coders, baselines, and stacks whose members do not feel each other."""
+"""What 3.1.8 and 3.1.9 are given: coders, baselines, stacks of members that do not meet."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 
-from part31_superposition.s7_dictionary_learning import ksvd, spike_slab_kl, stacks
+from part31_superposition.s8_dictionary_learning import ksvd
+from part31_superposition.s9_many_dictionaries import spike_slab_kl, stacks
 from utils.given import dictionaries as given
 from utils.given import dictionary_runs as runs
 from utils.testing import generator, unchanged

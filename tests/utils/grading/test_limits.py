@@ -1,5 +1,7 @@
 """The time limit: it ends loops and waits, and it never cuts an import in the middle."""
 
+import contextlib
+import signal
 import sys
 import threading
 import time
@@ -36,6 +38,44 @@ def on_another_thread(work):
         raise raised[0]
 
 
+def sleeps_and_swallows():
+    while True:
+        try:  # noqa: SIM105
+            time.sleep(0.5)
+        except:  # noqa: E722
+            pass
+
+
+def sleeps_in_a_with():
+    while True:
+        with contextlib.suppress(BaseException):
+            time.sleep(0.3)
+
+
+def swallows_what_a_function_raises():
+    while True:
+        try:
+            sleeps_and_swallows()
+        except BaseException:
+            continue
+
+
+def goes_on_from_finally():
+    while True:
+        try:
+            time.sleep(1)
+        except BaseException as error:
+            print(error)
+        finally:
+            continue  # noqa: B012
+
+
+STUBBORN = [
+    sleeps_and_swallows,
+    sleeps_in_a_with,
+    swallows_what_a_function_raises,
+    goes_on_from_finally,
+]
 WHERE = pytest.mark.parametrize("where", [on_main_thread, on_another_thread])
 
 
@@ -53,6 +93,17 @@ def test_waiting_ends(where):
 
     with pytest.raises(OutOfTime):
         where(wait)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timer signal")
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("work", STUBBORN)
+def test_code_that_sleeps_and_swallows_every_exception_ends(work):
+    """also where the swallowing is done in several functions, or by `finally: continue`"""
+    before = sys.gettrace(), sys.getprofile()
+    with pytest.raises(OutOfTime):
+        on_main_thread(work)
+    assert (sys.gettrace(), sys.getprofile()) == before
 
 
 @WHERE

@@ -104,6 +104,29 @@ def test_entries__sorts_saes_by_kind_layer_and_width(shelf):
     assert found == [("attention", 1, 30), *residual, ("transcoder", 1, 30)]
 
 
+def test_choose__takes_one_width_for_several_layers_where_it_can(tmp_path):
+    """a set of transcoders is of one width; one layer alone gives its widest"""
+    from utils.models.profiles import choose, common_width
+    from utils.models.sae import Entry
+
+    sizes = [(0, 30), (1, 30), (1, 60), (2, 30), (3, 30)]
+    found = [Entry(tmp_path, "transcoder", layer, width) for layer, width in sizes]
+    assert common_width(found, [0, 1, 2]) == 30
+    assert common_width(found, [1]) is None and common_width(found, [None]) is None
+    assert common_width(found, [1, 7]) is None
+
+    def chosen(layer=None, width=None):
+        entry = choose(found, tmp_path, "transcoder", layer, width)
+        return entry.layer, entry.n_latents
+
+    assert chosen() == (1, 60) and chosen(1) == (1, 60) and chosen(1, 30) == (1, 30)
+    assert chosen(width=30) == (2, 30)
+    with pytest.raises(ModelMissing, match="has no transcoder SAE for layer 7"):
+        chosen(7)
+    with pytest.raises(ModelMissing, match="with 31 latents"):
+        chosen(width=31)
+
+
 def test_roles__give_model_and_saes_of_the_tiny_profile(shelf, tokens):
     """what a section asks for arrives, in float32, with its hooks"""
     lm = models.language_model("tiny")

@@ -1,4 +1,4 @@
-"""The figures of 3.1.6 show their data and leave it alone."""
+"""The figures of 3.1.7 show their data and leave it alone."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""The figures of 3.1.7 hold the data they were given, and nothing else."""
+"""The figures of 3.1.8 and 3.1.9 hold the data they were given, and nothing else."""
 
 import numpy as np
 import pytest

@@ -17,6 +17,7 @@ from utils.sae_metrics import (
     mmcs,
     recovered,
     standard_error,
+    together,
 )
 
 
@@ -128,10 +129,10 @@ def test_a_matching_is_not_greedy_and_unmatched_rows_count_as_zero():
     assert compare(truth, latents[1:]).one_to_one == pytest.approx(0.3)
 
 
-def test_similarity_equals_the_exercises_of_section_3_1_7():
+def test_similarity_equals_the_exercises_of_section_3_1_8():
     from utils.course import find_section
 
-    ref = find_section("3.1.7").reference()
+    ref = find_section("3.1.8").reference()
     truth, latents = randn(8, 5), randn(13, 5, seed=1)
     assert mmcs(truth, latents) == pytest.approx(ref.directed_mmcs(truth, latents).item())
     for a, b in ((truth, latents), (latents, truth)):
@@ -147,6 +148,26 @@ def test_cosines_in_pieces_are_the_same():
         torch.testing.assert_close(one, other)
     zero = torch.zeros(1, 4)
     assert mmcs(zero, b) == 0 and not math.isnan(mmcs(b, zero))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_similarity_is_computed_in_float32(dtype):
+    """Zero rows, 500 dimensions, a matching: all of them failed in half precision."""
+    truth = randn(9, 500)
+    truth[4] = 0
+    half = truth.to(dtype)
+    found, exact = compare(half, half.flip(0)), compare(half.double(), half.double().flip(0))
+    assert found.truth_to_latents == pytest.approx(exact.truth_to_latents, abs=1e-6)
+    assert found.one_to_one == pytest.approx(8 / 9, abs=1e-6) and found.n_recovered == 8
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_reconstruction_counts_and_adds_exactly_in_half_precision(dtype):
+    x = randn(3000, 4).to(dtype)
+    codes = torch.ones(3000, 2, dtype=dtype)
+    found, exact = scores(x, x / 2, codes, size=1000), scores(x.double(), x.double() / 2, size=1000)
+    assert found.density.tolist() == [1, 1] and found.l0 == 2
+    assert found.explained_variance == pytest.approx(exact.explained_variance, abs=1e-3)
 
 
 # ------------------------------------------------------------------------------------- in a model
@@ -304,3 +325,32 @@ def test_a_misspelt_hook_is_an_error(model, rows):
 
     with pytest.raises(HookMissing):
         in_model(model, rows, Linear("blocks.1.hook_resid_pots", "blocks.1.hook_resid_pots"))
+
+
+def test_together__one_sae_costs_what_it_costs_alone(model, rows):
+    alone, both = (
+        in_model(model, rows, Linear(scale=0.5)),
+        together(model, rows, [Linear(scale=0.5)]),
+    )
+    for name, value in both.numbers().items():
+        assert value == pytest.approx(getattr(alone, name)), name
+
+
+def test_together__identities_cost_nothing_and_zeros_recover_nothing(model, rows):
+    hooks = ["blocks.0.hook_mlp_out", MLP_OUT, "blocks.2.hook_mlp_out"]
+    none = together(model, rows, [Linear(hook, hook) for hook in hooks])
+    assert none.loss_sae == pytest.approx(none.loss_clean) and none.kl_recovered == pytest.approx(1)
+    zeros = together(model, rows, [Linear(hook, hook, 0.0) for hook in hooks])
+    assert zeros.loss_sae == pytest.approx(zeros.loss_ablated) and zeros.kl_sae > 0
+    one = together(model, rows, [Linear(hooks[1], hooks[1], 0.0)])
+    assert zeros.kl_sae != pytest.approx(one.kl_sae)
+
+
+def test_together__an_sae_further_up_reads_what_lies_below(model, rows):
+    """The MLP itself, above a transcoder that writes zeros: the same as zeros below alone."""
+    below = "blocks.0.hook_mlp_out"
+    mlp = model.blocks[1].mlp.original_component
+    both = together(model, rows, [Linear(below, below, 0.0), Linear(MLP_IN, MLP_OUT, 1.0, mlp)])
+    alone = together(model, rows, [Linear(below, below, 0.0)])
+    assert both.loss_sae == pytest.approx(alone.loss_sae, rel=1e-5)
+    assert both.loss_ablated != pytest.approx(alone.loss_ablated)

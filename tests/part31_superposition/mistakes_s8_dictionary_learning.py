@@ -1,12 +1,10 @@
-"""Wrong answers that learners of 3.1.7 give, each with what a tutor would say."""
+"""Wrong answers that learners of 3.1.8 give, each with what a tutor would say."""
 
 import math
 
 import torch
 from scipy.optimize import linear_sum_assignment
 from sklearn.decomposition import PCA, FastICA
-from torch.func import grad_and_value, vmap
-from torch.nn.functional import logsigmoid
 
 
 def _unit(v):
@@ -72,6 +70,14 @@ def zipf_probability__no_check(n_feature, exponent, mean_l0):
     """With a large `mean_l0` your first probability is above 1. That is no probability: raise a
     ValueError."""
     return _zipf(n_feature, exponent, mean_l0)
+
+
+def zipf_probability__one_refused(n_feature, exponent, mean_l0):
+    """You refuse a probability of exactly 1. That is allowed: the feature is always active."""
+    p = _zipf(n_feature, exponent, mean_l0)
+    if p.max() >= 1:
+        raise ValueError("a probability would be 1 or more")
+    return p
 
 
 def zipf_probability__mean_per_feature(n_feature, exponent, mean_l0):
@@ -215,6 +221,14 @@ def dictionary_batch__uniform_noise(D, active, noise, gen):
     """Your noise comes from `rand`: it is never negative, so its mean is not 0. Use `randn`."""
     f = torch.where(active, 0.5 + _rand(gen, *active.shape), 0.0)
     return f @ D + noise * _rand(gen, len(f), D.shape[1]), f
+
+
+def dictionary_batch__noise_not_normal(D, active, noise, gen):
+    """Your noise has the right standard deviation, but it is uniform. Asked for is normal noise:
+    `torch.randn`."""
+    f = torch.where(active, 0.5 + _rand(gen, *active.shape), 0.0)
+    uniform = (_rand(gen, len(f), D.shape[1]) - 0.5) * math.sqrt(12)
+    return f @ D + noise * uniform, f
 
 
 def dictionary_batch__one_noise_per_row(D, active, noise, gen):
@@ -381,6 +395,24 @@ def ica_dictionary__unmixing(x, seed):
     """You return the rows of `components_`. They *un*mix: they say how to get the sources from x.
     A dictionary says how x is made of the sources: `mixing_`."""
     return _unit(_both(_ica(x, seed).components_, x))
+
+
+def ica_dictionary__columns_of_the_unmixing(x, seed):
+    """You return the columns of `components_`. It is the matrix that *un*mixes; transposed it is
+    still not the one that mixes. The directions are the columns of `mixing_`."""
+    return _unit(_both(_ica(x, seed).components_.T, x))
+
+
+def ica_dictionary__unmixing_not_unit(x, seed):
+    """You return `components_` as it is: rows that *un*mix, of any length. A dictionary says how
+    x is made of the sources: the columns of `mixing_`, scaled to length 1."""
+    return _both(_ica(x, seed).components_, x)
+
+
+def ica_dictionary__unmixing_one_sign(x, seed):
+    """You return the rows of `components_`, in one sign. They *un*mix; the directions are the
+    columns of `mixing_`, and each needs its opposite beside it."""
+    return _unit(torch.as_tensor(_ica(x, seed).components_).to(x))
 
 
 def ica_dictionary__not_transposed(x, seed):
@@ -574,31 +606,95 @@ def best_rank_one__sign_flipped(error):
     return -direction, -codes
 
 
+def _svd(error):
+    U, S, Vh = torch.linalg.svd(error, full_matrices=False)
+    return Vh[0], U[:, 0] * S[0]
+
+
+def _eigh(error):
+    direction = torch.linalg.eigh(error.T @ error).eigenvectors[:, -1]
+    return direction, error @ direction
+
+
+def best_rank_one__sign_left_open(error):
+    """You take the sign that the decomposition happens to give. Choose it: if the codes sum to a
+    negative number, turn the direction *and* the codes round."""
+    return _svd(error)
+
+
+def best_rank_one__sign_left_open_eigh(error):
+    """You take the sign that `eigh` happens to give. Choose it: if the codes sum to a negative
+    number, turn the direction *and* the codes round."""
+    return _eigh(error)
+
+
+def best_rank_one__only_the_codes_flipped(error):
+    """You turn the codes round, but not the direction with them. Their product changed its sign."""
+    direction, codes = _svd(error)
+    return direction, -codes if codes.sum() < 0 else codes
+
+
+def best_rank_one__only_the_codes_flipped_eigh(error):
+    """You turn the codes round, but not the direction with them: their product changed its sign."""
+    direction, codes = _eigh(error)
+    return direction, -codes if codes.sum() < 0 else codes
+
+
 def best_rank_one__only_the_direction_flipped(error):
     """You turn the direction round, but not the codes with it. Their product changed its sign."""
-    direction = torch.linalg.svd(error, full_matrices=False).Vh[0]
-    codes = error @ direction
-    return (direction, -codes) if codes.sum() < 0 else (-direction, codes)
+    direction, codes = _svd(error)
+    return -direction if codes.sum() < 0 else direction, codes
+
+
+def best_rank_one__only_the_direction_flipped_eigh(error):
+    """You turn the direction round, but not the codes with it: their product changed its sign."""
+    direction, codes = _eigh(error)
+    return -direction if codes.sum() < 0 else direction, codes
+
+
+def best_rank_one__absolute_codes(error):
+    """You take the absolute value of each code. A few codes may well be negative; only their sum
+    should not be. Turn all of them round, or none."""
+    direction, codes = _first(error)
+    return direction, codes.abs()
+
+
+def best_rank_one__order_exchanged(error):
+    """You return the codes first. The direction comes first, then the codes."""
+    direction, codes = _first(error)
+    return codes, direction
+
+
+def best_rank_one__sign_of_the_first_code(error):
+    """You look at the first code only. The *sum* of the codes should not be negative."""
+    direction, codes = _first(error)
+    return (-direction, -codes) if codes[0] < 0 else (direction, codes)
 
 
 # ----------------------------------------------------------------------------------------- c4. ksvd
 
 
 def _ksvd(
-    x, D, k, n_iter, own=True, live=True, restart=True, mark=True, codes_too=True, worst=True
-):
-    D = D.clone()
+    x, D, k, n_iter, own=True, live=True, restart=True, mark=True, codes_too=True, worst=True,
+    least=2, source="data", stale=False, stop=False, recode=True,
+):  # fmt: skip
+    D, codes = D.clone(), None
     for _ in range(n_iter):
-        codes = _pursue(x, D, k)
+        codes = _pursue(x, D, k) if recode or codes is None else codes
         residual = x - codes @ D
+        first = residual.clone()
         for j in range(len(D)):
             rows = codes[:, j].nonzero()[:, 0]
-            if len(rows) < 2:
+            if len(rows) < least:
+                if stop:
+                    break
                 if restart:
-                    size = residual.square().sum(dim=1)
+                    size = (first if stale else residual).square().sum(dim=1)
                     at = size.argmax() if worst else size.argmin()
-                    D[j] = _unit(x[at])
-                    residual[at] = 0 if mark else residual[at]
+                    new = residual[at] if source == "residual" else x[at]
+                    D[j] = x[at] if source == "long" else _unit(new)
+                    if mark:
+                        residual[at], first[at] = 0, 0
                 continue
             error = residual[rows] + (codes[rows, j, None] * D[j] if own else 0)
             D[j], new = _first(error)
@@ -606,6 +702,42 @@ def _ksvd(
             if live:
                 residual[rows] = error - codes[rows, j, None] * D[j]
     return D
+
+
+def ksvd__restarts_at_the_residual(x, D, k, n_iter):
+    """An unused row starts again from what was *left* of the worst data row. Take the data row
+    itself, scaled to length 1: then it is explained by one direction."""
+    return _ksvd(x, D, k, n_iter, source="residual")
+
+
+def ksvd__restart_not_unit(x, D, k, n_iter):
+    """The data row that replaces an unused row is not scaled. Rows of the dictionary have length
+    1, or OMP chooses the long ones."""
+    return _ksvd(x, D, k, n_iter, source="long")
+
+
+def ksvd__used_once_is_kept(x, D, k, n_iter):
+    """A row that a single data row uses is kept in your code. It takes two data rows or more; else
+    start it again."""
+    return _ksvd(x, D, k, n_iter, least=1)
+
+
+def ksvd__worst_row_of_the_beginning(x, D, k, n_iter):
+    """You look for the worst data row in the residual from the beginning of the round. Rows before
+    this one have been updated since: use the residual as it is now."""
+    return _ksvd(x, D, k, n_iter, stale=True)
+
+
+def ksvd__stops_at_an_unused_row(x, D, k, n_iter):
+    """Your round ends at the first row without use (`break`). The rows behind it want their update,
+    too: `continue`."""
+    return _ksvd(x, D, k, n_iter, stop=True)
+
+
+def ksvd__codes_found_once(x, D, k, n_iter):
+    """You run OMP once, before the first round. New directions want new codes: run it at the
+    beginning of every round."""
+    return _ksvd(x, D, k, n_iter, recode=False)
 
 
 def ksvd__own_part_not_added(x, D, k, n_iter):
@@ -887,6 +1019,13 @@ def cheapest_code__neighbouring_pairs(x, D):
     return torch.stack(parts).min(dim=0).values
 
 
+def cheapest_code__rounding_too_generous(x, D):
+    """You allow codes much below -1e-6. Rounding is far smaller, and points out of reach become
+    possible."""
+    codes = _pair_codes(x, D)
+    return _cheapest(codes.sum(dim=1).masked_fill((codes < -1e-3).any(dim=1), torch.inf), x)
+
+
 def cheapest_code__rounding_ignored(x, D):
     """You demand codes of exactly 0 or more. Rounding makes a code of 0 slightly negative, and a
     point on a dictionary row then seems impossible. Allow -1e-6."""
@@ -912,6 +1051,23 @@ def square_costs__both_active_only(p):
     """You count only the rows in which both features are active. With one active feature the rival
     costs sqrt(2)/2 on average."""
     return torch.stack([p, 2 * math.sqrt(2) / 3 * p**2])
+
+
+def square_costs__one_active_only(p):
+    """You count only the rows in which exactly one feature is active. Both are active with
+    probability p^2, and that costs the rival sqrt(2) 2/3 on average."""
+    return torch.stack([p, math.sqrt(2) * p * (1 - p)])
+
+
+def square_costs__axes_of_one_feature(p):
+    """The axes cost p / 2 in your formula. That is one feature; there are two of them."""
+    return torch.stack([p / 2, math.sqrt(2) * p * (1 - p / 3)])
+
+
+def square_costs__one_active_costs_one(p):
+    """A single active feature costs the rival sqrt(2) times *its value*, and that is 1/2 on
+    average, not 1."""
+    return torch.stack([p, math.sqrt(2) * (2 / 3 * p**2 + 2 * p * (1 - p))])
 
 
 def square_costs__axes_squared(p):
@@ -942,619 +1098,6 @@ def square_costs__stacked_last(p):
     return torch.stack([p, math.sqrt(2) * p * (1 - p / 3)], dim=-1)
 
 
-# -------------------------------------------------------------------------------- g1. pad_and_stack
-
-
-def _pad(dictionaries, n_max, at_end=True, check=True):
-    large = [len(D) for D in dictionaries if len(D) > n_max]
-    if large and check:
-        raise ValueError(f"{large[0]} rows do not fit into {n_max}")
-    stack = dictionaries[0].new_zeros(len(dictionaries), n_max, dictionaries[0].shape[1])
-    mask = stack.new_zeros(len(dictionaries), n_max)
-    for i, D in enumerate(dictionaries):
-        where = slice(0, len(D)) if at_end else slice(n_max - len(D), n_max)
-        stack[i, where], mask[i, where] = D[:n_max], 1
-    return stack, mask
-
-
-def pad_and_stack__truncates(dictionaries, n_max):
-    """You cut off rows that do not fit, in silence. A dictionary that loses rows is another
-    dictionary: raise a ValueError."""
-    return _pad(dictionaries, n_max, check=False)
-
-
-def pad_and_stack__padding_first(dictionaries, n_max):
-    """You put the padding before the rows. Then latent 0 of a small SAE is padding: put it
-    behind."""
-    return _pad(dictionaries, n_max, at_end=False)
-
-
-def pad_and_stack__mask_from_values(dictionaries, n_max):
-    """Your mask asks which rows are not zero. A dead latent has a row of zeros and is still real:
-    the mask must come from the sizes."""
-    stack, _ = _pad(dictionaries, n_max)
-    return stack, (stack.norm(dim=-1) > 0).to(stack.dtype)
-
-
-def pad_and_stack__mask_inverted(dictionaries, n_max):
-    """Your mask is 1 for padding. It should be 1 for real rows, so that codes are multiplied by
-    it."""
-    stack, mask = _pad(dictionaries, n_max)
-    return stack, 1 - mask
-
-
-def pad_and_stack__boolean_mask(dictionaries, n_max):
-    """Your mask is boolean. Give it the dtype of the rows: it is multiplied with codes, under
-    vmap."""
-    stack, mask = _pad(dictionaries, n_max)
-    return stack, mask.bool()
-
-
-def pad_and_stack__to_the_largest(dictionaries, n_max):
-    """You pad to the largest dictionary and ignore `n_max`. Two stacks of different members should
-    still have equal shapes."""
-    largest = max(len(D) for D in dictionaries)
-    if largest > n_max:
-        raise ValueError(f"{largest} rows do not fit into {n_max}")
-    return _pad(dictionaries, largest)
-
-
-def pad_and_stack__repeats_rows(dictionaries, n_max):
-    """You fill up with copies of the last row. Padding is made of zeros, so that nothing can come
-    from it."""
-    stack, mask = _pad(dictionaries, n_max)
-    for i, D in enumerate(dictionaries):
-        stack[i, len(D) :] = D[-1]
-    return stack, mask
-
-
-def pad_and_stack__only_the_stack(dictionaries, n_max):
-    """You return the stack alone. The mask is needed, too: zeros in the decoder do not keep a
-    latent's code at 0."""
-    return _pad(dictionaries, n_max)[0]
-
-
-def pad_and_stack__mask_per_entry(dictionaries, n_max):
-    """Your mask has an entry for every number of the stack. One per latent is enough: (inst,
-    n_max)."""
-    stack, mask = _pad(dictionaries, n_max)
-    return stack, mask[..., None].expand_as(stack).contiguous()
-
-
-# ---------------------------------------------------------------------------- g2. ensemble_gradient
-
-
-def _size(params):
-    return len(next(iter(params.values())))
-
-
-def ensemble_gradient__values_first(loss, params, batch, hyper):
-    """You return (losses, gradients). The text asks for the gradients first, as `grad_and_value`
-    gives them."""
-    grads, losses = vmap(grad_and_value(loss), in_dims=(0, None, 0))(params, batch, hyper)
-    return losses, grads
-
-
-def ensemble_gradient__first_hyper_for_all(loss, params, batch, hyper):
-    """All members use the hyperparameters of member 0. In `in_dims`, `hyper` has the axis inst,
-    too."""
-    first = {name: value[0] for name, value in hyper.items()}
-    return vmap(grad_and_value(loss), in_dims=(0, None, None))(params, batch, first)
-
-
-def ensemble_gradient__gradient_of_the_mean(loss, params, batch, hyper):
-    """Your gradients are those of the *mean* over members: each is too small by the number of
-    members. A member should not notice how many others there are."""
-    grads, losses = vmap(grad_and_value(loss), in_dims=(0, None, 0))(params, batch, hyper)
-    return {name: grad / len(losses) for name, grad in grads.items()}, losses
-
-
-def ensemble_gradient__batch_split(loss, params, batch, hyper):
-    """You give each member its own row of the batch. All members see the whole batch: `None` in
-    `in_dims`."""
-    n = _size(params)
-
-    def split(value):
-        return value.repeat(math.ceil(n / len(value)), *[1] * (value.ndim - 1))[:n, None]
-
-    rows = {k: split(v) for k, v in batch.items()} if isinstance(batch, dict) else split(batch)
-    return vmap(grad_and_value(loss), in_dims=(0, 0, 0))(params, rows, hyper)
-
-
-def ensemble_gradient__by_hyper(loss, params, batch, hyper):
-    """You differentiate by `hyper`. The gradient by the *first* argument, the parameters, is
-    wanted; `grad` has `argnums=0` by default."""
-    return vmap(grad_and_value(loss, argnums=2), in_dims=(0, None, 0))(params, batch, hyper)
-
-
-def ensemble_gradient__gradients_only(loss, params, batch, hyper):
-    """You return the gradients without the losses. `grad_and_value` gives both at no extra
-    cost."""
-    return vmap(grad_and_value(loss), in_dims=(0, None, 0))(params, batch, hyper)[0]
-
-
-def ensemble_gradient__losses_summed(loss, params, batch, hyper):
-    """You return one loss, the sum. Each member's own loss is needed."""
-    grads, losses = vmap(grad_and_value(loss), in_dims=(0, None, 0))(params, batch, hyper)
-    return grads, losses.sum()
-
-
-def ensemble_gradient__first_member_only(loss, params, batch, hyper):
-    """Every member gets the gradient of member 0."""
-    one = {name: value[0] for name, value in params.items()}
-    own = {name: value[0] for name, value in hyper.items()}
-    grads, value = grad_and_value(loss)(one, batch, own)
-    n = _size(params)
-    stack = {name: grad.expand(n, *grad.shape).clone() for name, grad in grads.items()}
-    return stack, value.expand(n).clone()
-
-
-def ensemble_gradient__no_names(loss, params, batch, hyper):
-    """You return the gradients as a list. Keep the names: gradients have the same structure as the
-    parameters."""
-    grads, losses = vmap(grad_and_value(loss), in_dims=(0, None, 0))(params, batch, hyper)
-    return list(grads.values()), losses
-
-
-# ---------------------------------------------------------------------------------- g3. adam_update
-
-
-def _moments(grad, mean, square):
-    return 0.9 * mean + 0.1 * grad, 0.999 * square + 0.001 * grad.square()
-
-
-def adam_update__no_bias_correction(theta, grad, mean, square, n, lr):
-    """The divisions by 1 - beta^n are missing. The averages start at 0, so without them the first
-    steps have the wrong size."""
-    mean, square = _moments(grad, mean, square)
-    return theta - lr * mean / (square.sqrt() + 1e-8), mean, square
-
-
-def adam_update__counts_from_zero(theta, grad, mean, square, n, lr):
-    """You use n + 1 in the corrections. Here n counts from 1 already."""
-    mean, square = _moments(grad, mean, square)
-    step = (mean / (1 - 0.9 ** (n + 1))) / ((square / (1 - 0.999 ** (n + 1))).sqrt() + 1e-8)
-    return theta - lr * step, mean, square
-
-
-def adam_update__uphill(theta, grad, mean, square, n, lr):
-    """You add the step. The loss falls *against* the gradient."""
-    mean, square = _moments(grad, mean, square)
-    step = (mean / (1 - 0.9**n)) / ((square / (1 - 0.999**n)).sqrt() + 1e-8)
-    return theta + lr * step, mean, square
-
-
-def adam_update__epsilon_inside(theta, grad, mean, square, n, lr):
-    """Your epsilon is inside the root. There it is compared with g^2, not with |g|: for tiny
-    gradients that is another optimiser."""
-    mean, square = _moments(grad, mean, square)
-    step = (mean / (1 - 0.9**n)) / (square / (1 - 0.999**n) + 1e-8).sqrt()
-    return theta - lr * step, mean, square
-
-
-def adam_update__betas_exchanged(theta, grad, mean, square, n, lr):
-    """You exchanged the two betas: 0.9 belongs to the mean, 0.999 to the square."""
-    mean, square = 0.999 * mean + 0.001 * grad, 0.9 * square + 0.1 * grad.square()
-    step = (mean / (1 - 0.999**n)) / ((square / (1 - 0.9**n)).sqrt() + 1e-8)
-    return theta - lr * step, mean, square
-
-
-def adam_update__old_averages(theta, grad, mean, square, n, lr):
-    """The step uses the averages from before this gradient. Update them first."""
-    new_mean, new_square = _moments(grad, mean, square)
-    step = (mean / (1 - 0.9**n)) / ((square / (1 - 0.999**n)).sqrt() + 1e-8)
-    return theta - lr * step, new_mean, new_square
-
-
-def adam_update__returns_corrected(theta, grad, mean, square, n, lr):
-    """You return the *corrected* averages. The next update would correct them again: keep the
-    plain ones."""
-    mean, square = _moments(grad, mean, square)
-    mean_hat, square_hat = mean / (1 - 0.9**n), square / (1 - 0.999**n)
-    return theta - lr * mean_hat / (square_hat.sqrt() + 1e-8), mean_hat, square_hat
-
-
-def adam_update__no_root(theta, grad, mean, square, n, lr):
-    """You divide by the square itself. The root is missing, so the step depends on the size of the
-    gradient."""
-    mean, square = _moments(grad, mean, square)
-    step = (mean / (1 - 0.9**n)) / (square / (1 - 0.999**n) + 1e-8)
-    return theta - lr * step, mean, square
-
-
-def adam_update__in_place(theta, grad, mean, square, n, lr):
-    """The result is right, but you changed the arguments on the way. Methods that end in _ write
-    into their tensor."""
-    mean.mul_(0.9).add_(0.1 * grad)
-    square.mul_(0.999).add_(0.001 * grad.square())
-    step = (mean / (1 - 0.9**n)) / ((square / (1 - 0.999**n)).sqrt() + 1e-8)
-    return theta.sub_(lr * step), mean, square
-
-
-def adam_update__order_of_results(theta, grad, mean, square, n, lr):
-    """You return theta, square, mean. The order is theta, mean, square."""
-    mean, square = _moments(grad, mean, square)
-    step = (mean / (1 - 0.9**n)) / ((square / (1 - 0.999**n)).sqrt() + 1e-8)
-    return theta - lr * step, square, mean
-
-
-# -------------------------------------------------------------------------------------- h. rank_auc
-
-
-def _auc(score, is_true, tie=0.5):
-    true, false = score[is_true], score[~is_true]
-    if len(true) == 0 or len(false) == 0:
-        raise ValueError("both kinds are needed")
-    difference = true[:, None] - false[None]
-    return float(((difference > 0).double() + tie * (difference == 0).double()).mean())
-
-
-def rank_auc__ties_lose(score, is_true):
-    """Ties count nothing in your code. They count one half: a constant score knows nothing, and
-    that is 0.5."""
-    return _auc(score, is_true, 0.0)
-
-
-def rank_auc__ties_win(score, is_true):
-    """Ties count in full (>= instead of >). They count one half."""
-    return _auc(score, is_true, 1.0)
-
-
-def rank_auc__reversed(score, is_true):
-    """You count the pairs in which the *false* item scores higher."""
-    return 1 - _auc(score, is_true)
-
-
-def rank_auc__accuracy(score, is_true):
-    """You cut the score at one threshold and count right answers. AUC needs no threshold: it
-    compares all pairs."""
-    _auc(score, is_true)
-    return float(((score > score.mean()) == is_true).double().mean())
-
-
-def rank_auc__nan_if_one_kind(score, is_true):
-    """With one kind only you return NaN. Then a mean over many AUCs is NaN, too, and nobody knows
-    why: raise a ValueError."""
-    return _auc(score, is_true) if is_true.any() and not is_true.all() else math.nan
-
-
-def rank_auc__half_if_one_kind(score, is_true):
-    """With one kind only you return 0.5, as if the score had been tested. There was nothing to
-    test: raise a ValueError."""
-    return _auc(score, is_true) if is_true.any() and not is_true.all() else 0.5
-
-
-def rank_auc__difference_of_means(score, is_true):
-    """You return the difference of the mean scores. Only the order should count, not the size."""
-    _auc(score, is_true)
-    return float(score[is_true].double().mean() - score[~is_true].double().mean())
-
-
-def rank_auc__correlation(score, is_true):
-    """You return a correlation. It depends on the shape of the score, and 0 means useless; for AUC
-    it is 0.5."""
-    _auc(score, is_true)
-    return float(torch.corrcoef(torch.stack([score.double(), is_true.double()]))[0, 1])
-
-
-def rank_auc__against_all(score, is_true):
-    """You compare the true items with *all* items, themselves included. Only pairs of one true and
-    one false item count."""
-    _auc(score, is_true)
-    difference = score[is_true][:, None] - score[None]
-    return float(((difference > 0).double() + 0.5 * (difference == 0).double()).mean())
-
-
-# -------------------------------------------------------------------------- i1. noisy_relu_variance
-
-
-def _clipped(z, sigma):
-    u = z / sigma
-    Phi, phi = torch.special.ndtr(u), torch.exp(-u.square() / 2) / math.sqrt(2 * math.pi)
-    return u * Phi + phi, (u.square() + 1) * Phi + u * phi
-
-
-def noisy_relu_variance__second_moment(z, sigma):
-    """You return the mean of the square. For the variance subtract the square of the mean."""
-    return sigma**2 * _clipped(z, sigma)[1]
-
-
-def noisy_relu_variance__mean_not_squared(z, sigma):
-    """You subtract the mean, not its square. A variance is E[f^2] - E[f]^2."""
-    first, second = _clipped(z, sigma)
-    return sigma**2 * (second - first)
-
-
-def noisy_relu_variance__sigma_not_squared(z, sigma):
-    """The variance scales with sigma squared. You multiply by sigma once."""
-    first, second = _clipped(z, sigma)
-    return sigma * (second - first.square())
-
-
-def noisy_relu_variance__sigma_forgotten(z, sigma):
-    """Your formula is right for u = z / sigma, and you stop there. The noise itself has size sigma:
-    far above 0 the variance must be sigma squared, not 1."""
-    first, second = _clipped(z, sigma)
-    return second - first.square()
-
-
-def noisy_relu_variance__standard_deviation(z, sigma):
-    """You return the standard deviation. The squared error grows by the variance."""
-    first, second = _clipped(z, sigma)
-    return sigma * (second - first.square()).clamp(min=1e-30).sqrt()
-
-
-def noisy_relu_variance__share_active(z, sigma):
-    """You return sigma^2 times the probability of being active. At z = 0 half of the noise is
-    clipped, and what passes has a mean: the variance is smaller than sigma^2 / 2."""
-    return sigma**2 * torch.special.ndtr(z / sigma)
-
-
-def noisy_relu_variance__z_not_scaled(z, sigma):
-    """You use z where u = z / sigma belongs. A large sigma blurs the step, and yours does not
-    move."""
-    first, second = _clipped(z, 1.0)
-    return sigma**2 * (second - first.square())
-
-
-def noisy_relu_variance__density_not_normalised(z, sigma):
-    """Your density lacks the factor 1 / sqrt(2 pi)."""
-    u = z / sigma
-    Phi, phi = torch.special.ndtr(u), torch.exp(-u.square() / 2)
-    first, second = u * Phi + phi, (u.square() + 1) * Phi + u * phi
-    return sigma**2 * (second - first.square())
-
-
-def noisy_relu_variance__hard_step(z, sigma):
-    """You return sigma^2 where z is positive, else 0. That is the limit far from 0. Near 0 the
-    noise decides whether the latent is active, and the cost rises smoothly."""
-    return sigma**2 * (z > 0).to(z.dtype) + 0 * z
-
-
-# -------------------------------------------------------------------------------- i2. spike_slab_kl
-
-
-def _parts(logit, mean, log_std, prior):
-    prior = torch.as_tensor(prior, dtype=logit.dtype, device=logit.device)
-    q, log_q, log_off = logit.sigmoid(), logsigmoid(logit), logsigmoid(-logit)
-    spike = q * (log_q - prior.log()) + (1 - q) * (log_off - (1 - prior).log())
-    return q, spike, 0.5 * (mean.square() + (2 * log_std).exp() - 1 - 2 * log_std)
-
-
-def spike_slab_kl__slab_always_counts(logit, mean, log_std, prior):
-    """Your slab counts with full weight. When the latent is off, nobody asks how strong it would
-    have been: multiply by q."""
-    _, spike, slab = _parts(logit, mean, log_std, prior)
-    return spike + slab
-
-
-def spike_slab_kl__unstable(logit, mean, log_std, prior):
-    """For large logits q rounds to 1 and you take the logarithm of 0. Use logsigmoid(-logit) for
-    ln(1 - q)."""
-    prior = torch.as_tensor(prior, dtype=logit.dtype, device=logit.device)
-    q, _, slab = _parts(logit, mean, log_std, prior)
-    spike = q * (q / prior).log() + (1 - q) * ((1 - q) / (1 - prior)).log()
-    return spike + q * slab
-
-
-def spike_slab_kl__on_term_only(logit, mean, log_std, prior):
-    """The term for being *off* is missing: (1 - q) ln((1 - q) / (1 - prior)). Without it your
-    divergence can be negative."""
-    prior = torch.as_tensor(prior, dtype=logit.dtype, device=logit.device)
-    q, _, slab = _parts(logit, mean, log_std, prior)
-    return q * (logsigmoid(logit) - prior.log()) + q * slab
-
-
-def spike_slab_kl__prior_and_answer_exchanged(logit, mean, log_std, prior):
-    """You exchanged the roles: this is the divergence of the prior from the answer. The
-    expectation is over the *answer*."""
-    prior = torch.as_tensor(prior, dtype=logit.dtype, device=logit.device)
-    q, _, slab = _parts(logit, mean, log_std, prior)
-    on, off = prior.log() - logsigmoid(logit), (1 - prior).log() - logsigmoid(-logit)
-    return prior * on + (1 - prior) * off + q * slab
-
-
-def spike_slab_kl__log_std_as_log_variance(logit, mean, log_std, prior):
-    """You treat `log_std` as the logarithm of the variance. s^2 = exp(2 log_std)."""
-    q, spike, _ = _parts(logit, mean, log_std, prior)
-    return spike + q * 0.5 * (mean.square() + log_std.exp() - 1 - log_std)
-
-
-def spike_slab_kl__no_half(logit, mean, log_std, prior):
-    """The factor 1/2 of the slab's term is missing."""
-    q, spike, slab = _parts(logit, mean, log_std, prior)
-    return spike + 2 * q * slab
-
-
-def spike_slab_kl__spike_only(logit, mean, log_std, prior):
-    """You return the spike's term only. How strong a latent is costs something, too."""
-    q, spike, slab = _parts(logit, mean, log_std, prior)
-    return spike + 0 * q * slab
-
-
-def spike_slab_kl__summed(logit, mean, log_std, prior):
-    """You return a sum. One value per entry is asked for: the loss decides what is averaged."""
-    q, spike, slab = _parts(logit, mean, log_std, prior)
-    return (spike + q * slab).sum()
-
-
-def spike_slab_kl__logit_as_probability(logit, mean, log_std, prior):
-    """You use the logit as if it were the probability q. Put it through the sigmoid first."""
-    prior = torch.as_tensor(prior, dtype=logit.dtype, device=logit.device)
-    q = logit.clamp(1e-6, 1 - 1e-6)
-    _, _, slab = _parts(logit, mean, log_std, prior)
-    return q * (q / prior).log() + (1 - q) * ((1 - q) / (1 - prior)).log() + q * slab
-
-
-# ------------------------------------------------------------------------------ j1. self_similarity
-
-
-def self_similarity__to_the_last(frames):
-    """You compare every frame with the last one. Compare neighbours: a latent that moves a little
-    in every frame should show it in every frame."""
-    directions = _unit(frames)
-    return (directions[:-1] * directions[-1]).sum(dim=-1)
-
-
-def self_similarity__to_the_first(frames):
-    """You compare every frame with the first one. Compare neighbours."""
-    directions = _unit(frames)
-    return (directions[1:] * directions[0]).sum(dim=-1)
-
-
-def self_similarity__best_match(frames):
-    """You compare each latent with *all* latents of the next frame and keep the best. Latent j
-    should meet latent j only: when two change places, both have moved."""
-    directions = _unit(frames)
-    return (directions[:-1] @ directions[1:].mT).max(dim=-1).values
-
-
-def self_similarity__products(frames):
-    """You take inner products. A latent that only gets longer has not turned: normalise."""
-    return (frames[1:] * frames[:-1]).sum(dim=-1)
-
-
-def self_similarity__absolute(frames):
-    """You take absolute values. A latent that has turned round completely is not the same."""
-    directions = _unit(frames)
-    return (directions[1:] * directions[:-1]).sum(dim=-1).abs()
-
-
-def self_similarity__with_itself(frames):
-    """You compare each frame with itself. Shift one of the two by a frame."""
-    directions = _unit(frames)
-    return (directions * directions).sum(dim=-1)
-
-
-def self_similarity__nan_for_dead(frames):
-    """A row of zeros gives NaN. `unit` leaves zero rows alone."""
-    directions = frames / frames.norm(dim=-1, keepdim=True)
-    return (directions[1:] * directions[:-1]).sum(dim=-1)
-
-
-def self_similarity__averaged(frames):
-    """You average over the latents. Each has its own history."""
-    directions = _unit(frames)
-    return (directions[1:] * directions[:-1]).sum(dim=-1).mean(dim=-1)
-
-
-def self_similarity__wraps_around(frames):
-    """You roll the frames, so the last one is compared with the first. T frames have T - 1 pairs
-    of neighbours."""
-    directions = _unit(frames)
-    return (directions * directions.roll(-1, 0)).sum(dim=-1)
-
-
-# -------------------------------------------------------------------------------------- j2. settled
-
-
-def settled__any(similarity, threshold, window):
-    """One still moment in the window is enough for you. All of them must be above the
-    threshold."""
-    recent = similarity[-window:] > threshold
-    return recent.any(dim=0) & (len(recent) == window)
-
-
-def settled__first_steps(similarity, threshold, window):
-    """You look at the *first* steps. Whether a latent has settled is seen at the end."""
-    early = similarity[:window] > threshold
-    return early.all(dim=0) & (len(early) == window)
-
-
-def settled__whole_history(similarity, threshold, window):
-    """You ask for the whole history. A latent that moved long ago and is still now has settled."""
-    enough = len(similarity) >= window
-    return (similarity > threshold).all(dim=0) & enough
-
-
-def settled__mean(similarity, threshold, window):
-    """You compare the mean of the window with the threshold. One jump can hide in a mean: ask for
-    each step."""
-    recent = similarity[-window:]
-    return (recent.mean(dim=0) > threshold) & (len(recent) == window)
-
-
-def settled__too_early(similarity, threshold, window):
-    """With fewer steps than the window you already say yes. Nothing can have settled yet."""
-    return (similarity[-window:] > threshold).all(dim=0)
-
-
-def settled__at_the_threshold(similarity, threshold, window):
-    """A latent at exactly the threshold counts as settled in your code (>=). It must be above."""
-    recent = similarity[-window:] >= threshold
-    return recent.all(dim=0) & (len(recent) == window)
-
-
-def settled__last_step_only(similarity, threshold, window):
-    """You look at the last step alone. It takes `window` still steps in a row."""
-    return (similarity[-1] > threshold) & (len(similarity) >= window)
-
-
-def settled__window_off_by_one(similarity, threshold, window):
-    """Your window has one step too many. `similarity[-window:]` are the last `window` rows."""
-    recent = similarity[-window - 1 :] > threshold
-    return recent.all(dim=0) & (len(similarity) >= window)
-
-
-def settled__moving(similarity, threshold, window):
-    """You return the latents that are still moving. The mask is inverted."""
-    recent = similarity[-window:] > threshold
-    return ~(recent.all(dim=0) & (len(recent) == window))
-
-
-# --------------------------------------------------------------------------- k. participation_ratio
-
-
-def participation_ratio__inverse(D):
-    """Your ratio is upside down: 1 for an axis, but smaller for a spread row. It should count the
-    entries."""
-    squares = _unit(D).square()
-    return squares.square().sum(dim=1) / (squares.sum(dim=1) ** 2).clamp(min=1e-12)
-
-
-def participation_ratio__not_squared(D):
-    """The sum of squares is not squared, so the ratio depends on the length of the row."""
-    return D.square().sum(dim=1) / D.pow(4).sum(dim=1).clamp(min=1e-12)
-
-
-def participation_ratio__l1_over_l2(D):
-    """You divide the squared L1 norm by the squared L2 norm. That also counts entries, but it is
-    another measure: use squares and fourth powers."""
-    unit = _unit(D)
-    return unit.abs().sum(dim=1) ** 2 / unit.square().sum(dim=1).clamp(min=1e-12)
-
-
-def participation_ratio__signed(D):
-    """You sum the entries themselves, so signs cancel. Square them first."""
-    unit = _unit(D)
-    return unit.sum(dim=1) ** 2 / unit.square().sum(dim=1).clamp(min=1e-12)
-
-
-def participation_ratio__nan_for_zero(D):
-    """A row of zeros gives NaN: 0 / 0. It has no entries that matter: 0."""
-    squares = D.square()
-    return squares.sum(dim=1) ** 2 / squares.square().sum(dim=1)
-
-
-def participation_ratio__columns(D):
-    """You sum over the latents. Each *row* has a ratio of its own."""
-    squares = D.square()
-    return squares.sum(dim=0) ** 2 / squares.square().sum(dim=0).clamp(min=1e-12)
-
-
-def participation_ratio__floor_too_large(D):
-    """You add a constant to the denominator before the rows are scaled. For short rows it swallows
-    everything: scale to length 1 first."""
-    squares = D.square()
-    return squares.sum(dim=1) ** 2 / (squares.square().sum(dim=1) + 1e-6)
-
-
-def participation_ratio__count_nonzero(D):
-    """You count the entries that are not 0. A tiny entry counts as much as a large one then, and
-    rounding decides."""
-    return (D != 0).sum(dim=1).to(D.dtype)
-
-
 # -------------------------------------------------------------------------------------- predictions
 
 
@@ -1581,16 +1124,16 @@ def predict_half_found__none():
     return "none of them"
 
 
-def predict_half_found__ica():
-    """ICA does better than you may think: its sources are not orthogonal, and sparse sources are
-    very non-Gaussian. But it has 20 directions at most, and it does not get all of them right."""
-    return "ICA and K-SVD"
+def predict_half_found__ksvd_and_others():
+    """ICA does better than you may think: sparse sources are very non-Gaussian. But it has 20
+    directions at most, and half of 40 would be all of them. NMF and PCA find next to nothing."""
+    return "K-SVD and others"
 
 
-def predict_half_found__all_but_pca():
-    """ICA is limited to 20 directions, and NMF looks for parts with fixed signs, which our
-    directions are not."""
-    return "all but PCA"
+def predict_half_found__others():
+    """K-SVD looks for exactly what made the data: sums of a few directions from an overcomplete
+    dictionary. The others assume something that is not true here."""
+    return "others, but not K-SVD"
 
 
 def predict_gap__small():
@@ -1625,62 +1168,3 @@ def predict_restored_at__one_over_root_two():
     """1 / sqrt(2) is the ratio of the costs when features are very rare, turned upside down. The
     tie is where sqrt(2) (1 - p / 3) = 1."""
     return 0.7071
-
-
-def predict_recovery_peak__smallest():
-    """With hardly any penalty the SAE is free to reconstruct with any directions. It needs pressure
-    to find sparse ones."""
-    return "the smallest"
-
-
-def predict_recovery_peak__largest():
-    """Too much penalty, and reconstruction is given up: rare features cost more than they explain,
-    and latents merge or die."""
-    return "the largest"
-
-
-def predict_sparse_winner__sae():
-    """That is what one would like to read. But K-SVD with its best setting is as good here: each
-    data row uses few directions, and that is its assumption, too."""
-    return "the SAE"
-
-
-def predict_sparse_winner__ksvd():
-    """K-SVD is strong here, as you expected. But it is not ahead: the SAE's best setting is within
-    two features of it."""
-    return "K-SVD"
-
-
-def predict_stable_true__nearly_all():
-    """Stable means: the same answer twice. It may be the same wrong answer twice, if the question
-    is wrong. With k = 1 in a world of five active features it is."""
-    return "nearly all"
-
-
-def predict_stable_true__half():
-    """Still too many. With one direction per row, K-SVD must find the centres of *combinations* of
-    features, and these it finds again and again."""
-    return "about half"
-
-
-def predict_noise_road__none():
-    """Each active latent adds its noise to the output, so the SAE learns to keep latents off. That
-    is a sparsity penalty, though nobody wrote one down."""
-    return "none"
-
-
-def predict_noise_road__as_many():
-    """Noise does make the codes sparse. But the reconstruction suffers from the noise, too, and
-    fewer features come out than with L1."""
-    return "as many as L1"
-
-
-def predict_relaxed__rises():
-    """The reconstruction improves, and this is not the same thing. With a weaker penalty the lowest
-    loss lies elsewhere, and the dictionary drifts there."""
-    return "it rises"
-
-
-def predict_relaxed__stays():
-    """A dictionary stays where it is only if its loss is lowest there. The loss has changed."""
-    return "it stays"

@@ -1,4 +1,4 @@
-"""Wrong answers to 3.1.6, each with what a tutor would say."""
+"""Wrong answers to 3.1.7, each with what a tutor would say."""
 
 import math
 
@@ -64,6 +64,16 @@ def fixed_points__empty_rows_get_feature_zero(n_points, inst, feature, probabili
     first = torch.zeros_like(single)
     first[..., 0] = 1
     x = torch.where(empty, first, x)
+    return x / x.norm(dim=-1, keepdim=True)
+
+
+def fixed_points__empty_rows_shared_by_instances(n_points, inst, feature, probability, gen):
+    """The features of empty rows are drawn once per point and shared by all instances. Draw one for
+    every point *and* instance."""
+    x = sparse_features(n_points, inst, feature, probability, gen)
+    drawn = torch.randint(feature, (n_points, 1), generator=gen, device=gen.device)
+    single = torch.nn.functional.one_hot(drawn, feature).to(x.dtype)
+    x = torch.where((x == 0).all(dim=-1, keepdim=True), single, x)
     return x / x.norm(dim=-1, keepdim=True)
 
 
@@ -171,6 +181,24 @@ def sample_dimensionality__not_squared(x, W):
     return h.norm(dim=-1) ** 2 / overlap.sum(dim=1).clamp(min=1e-12)
 
 
+def sample_dimensionality__length_not_squared(x, W):
+    """The length in the numerator is not squared. Without the square the value changes when all
+    vectors are stretched, and a dimensionality must not."""
+    h = _hidden(x, W)
+    hat = h / h.norm(dim=-1, keepdim=True).clamp(min=1e-8)
+    overlap = einsum(hat, h, "a inst hidden, b inst hidden -> a b inst")
+    return h.norm(dim=-1) / overlap.square().sum(dim=1).clamp(min=1e-12)
+
+
+def sample_dimensionality__floor_too_large(x, W):
+    """Your floor against 0/0 is larger than the lengths of short points, so it changes them. Take a
+    much smaller one."""
+    h = _hidden(x, W)
+    hat = h / h.norm(dim=-1, keepdim=True).clamp(min=1e-2)
+    overlap = einsum(hat, h, "a inst hidden, b inst hidden -> a b inst")
+    return h.norm(dim=-1) ** 2 / overlap.square().sum(dim=1).clamp(min=1e-4)
+
+
 def sample_dimensionality__zero_gives_nan(x, W):
     """A point with h = 0 gives 0/0, NaN. It uses no room: its dimensionality is 0."""
     h = _hidden(x, W)
@@ -223,6 +251,33 @@ def warmup_cosine__cosine_not_shifted(step, n_steps, lr, n_warmup):
     """You used the bare cosine, which becomes negative half-way. Shift and halve it: (1 +
     cos) / 2."""
     return lr * min(1.0, (step + 1) / n_warmup) * math.cos(math.pi * step / n_steps)
+
+
+def warmup_cosine__cosine_after_the_warmup(step, n_steps, lr, n_warmup):
+    """Your cosine begins where the warm-up ends. It acts from the first step to the last, at the
+    same time as the warm-up."""
+    if step < n_warmup:
+        return lr * (step + 1) / n_warmup
+    return lr * (1 + math.cos(math.pi * (step - n_warmup) / (n_steps - n_warmup))) / 2
+
+
+def warmup_cosine__reaches_zero(step, n_steps, lr, n_warmup):
+    """Your rate is 0 at the last step, which wastes it. The cosine would be 0 at step n_steps, one
+    after the last."""
+    half = (1 + math.cos(math.pi * step / max(n_steps - 1, 1))) / 2
+    return lr * min(1.0, (step + 1) / n_warmup) * half
+
+
+def warmup_cosine__quarter_period(step, n_steps, lr, n_warmup):
+    """You use a quarter of a period. That is 0.71 half-way, not one half: take half a period,
+    shifted and scaled."""
+    warm = min(1.0, (step + 1) / n_warmup)
+    return lr * warm * math.cos(math.pi * step / n_steps / 2)
+
+
+def warmup_cosine__linear_decay(step, n_steps, lr, n_warmup):
+    """Your decay is a straight line. It is half a period of a cosine: flat at both ends."""
+    return lr * min(1.0, (step + 1) / n_warmup) * (1 - step / n_steps)
 
 
 def warmup_cosine__either_or(step, n_steps, lr, n_warmup):
@@ -313,7 +368,7 @@ def train_full_batch__new_optimizer_each_step(W, b, x, learning_rates, weight_de
     return W, b, torch.stack(losses)
 
 
-# ------------------------------------------------------------------------------------- e1. polygon
+# -------------------------------------------------------------------------------------- d. polygon
 
 
 def _corners(vectors, share=0.5):
@@ -347,7 +402,22 @@ def polygon__signed_deviation(vectors):
     large: take absolute values first."""
     corners = _corners(vectors)
     gaps = neighbour_angles(corners[None])[0]
-    return corners.shape[1], (gaps[0] - 360 / corners.shape[1]).item()
+    return corners.shape[1], (gaps - 360 / corners.shape[1]).max().item()
+
+
+def polygon__first_gap_only(vectors):
+    """You looked at one gap. The deviation is the largest over all gaps."""
+    corners = _corners(vectors)
+    gaps = neighbour_angles(corners[None])[0]
+    return corners.shape[1], (gaps[0] - 360 / corners.shape[1]).abs().item()
+
+
+def polygon__longer_than_half(vectors):
+    """You left out a vector of exactly half of the longest length. "At least half" includes it."""
+    length = vectors.norm(dim=0)
+    corners = vectors[:, length > length.max() / 2]
+    gaps = neighbour_angles(corners[None])[0]
+    return corners.shape[1], (gaps - 360 / corners.shape[1]).abs().max().item()
 
 
 def polygon__half_of_one(vectors):
@@ -366,7 +436,7 @@ def polygon__in_radians(vectors):
     return corners.shape[1], math.radians((gaps - 360 / corners.shape[1]).abs().max().item())
 
 
-# ------------------------------------------------------------------------------------ d. loss_peak
+# ------------------------------------------------------------------------------------ e. loss_peak
 
 
 def loss_peak__first_as_level(test_loss):
@@ -432,7 +502,25 @@ def predict_many__neither():
     return "neither"
 
 
-def predict_test_loss__falls():
-    """It would, if the model moved smoothly from points to features. But in between it still
-    tries to memorise, with large weights, and new points suffer for it."""
-    return "no, it falls steadily"
+def predict_worst_at__few():
+    """With so few points, what is memorised hardly touches new points: the model answers about 0 to
+    them, and that costs about 1. It gets worse than that."""
+    return "3 to 15"
+
+
+def predict_worst_at__many():
+    """With so many points single points can no longer be memorised, and features pay: the loss on
+    fresh points is below 1 there."""
+    return "400 to 3,000"
+
+
+def predict_test_loss__at_most_one():
+    """It would, if the model moved smoothly from points to features. But in between it still tries
+    to memorise, with large weights, and new points suffer for it."""
+    return "at most 1"
+
+
+def predict_test_loss__a_little():
+    """It is worse than that. To tell many points apart in a plane the weights must be large, and
+    new points get large wrong answers."""
+    return "above 1, at most 1.5"

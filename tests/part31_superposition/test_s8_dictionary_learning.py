@@ -1,4 +1,4 @@
-"""Tests of 3.1.7, one function per property, named test_<exercise>__<property>."""
+"""Tests of 3.1.8, one function per property, named test_<exercise>__<property>."""
 
 import math
 from itertools import permutations
@@ -9,10 +9,8 @@ import torch
 from scipy import stats
 from scipy.optimize import linprog
 from sklearn.linear_model import orthogonal_mp
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from utils.given.dictionaries import sae_loss
 from utils.testing import (
     assert_raises,
     assert_same,
@@ -20,9 +18,9 @@ from utils.testing import (
     first_index,
     generator,
     hoeffding,
+    ks_distance,
     require,
     unchanged,
-    vjp,
 )
 
 ALARM = 1e-8  # of one comparison; no test makes more than a hundred
@@ -75,8 +73,20 @@ def test_zipf_probability__equals_reference(impl, ref):
 
 
 def test_zipf_probability__refuses_what_is_no_probability(impl):
-    """A mean_l0 that needs a probability above 1 is a ValueError that says so."""
-    assert_raises(ValueError, impl.zipf_probability, 10, 2.0, 3.0, match="above 1")
+    """A mean_l0 that needs a probability above 1 is a ValueError, also if it is only just above."""
+    for args in [(10, 2.0, 3.0), (4, 0.0, 4.01), (2, 1.0, 1.6)]:
+        assert_raises(ValueError, impl.zipf_probability, *args)
+
+
+def test_zipf_probability__exactly_one_is_a_probability(impl):
+    """Probabilities of exactly 1 are allowed."""
+    assert_same(impl.zipf_probability(4, 0.0, 4.0), torch.ones(4), "feature")
+
+
+def test_zipf_probability__tiny_probabilities_stay(impl):
+    """Far down the tail nothing is cut off: the last of 1,000 features has 1e-6 of the first."""
+    p = impl.zipf_probability(1000, 2.0, 0.1)
+    assert_same(p[-1] / p[0], torch.tensor(1e-6), rtol=1e-3, atol=1e-9, what="the ratio")
 
 
 # ------------------------------------------------------------------------------ a2. correlated_mask
@@ -159,9 +169,21 @@ def test_correlated_mask__equals_reference_in_its_frequencies(impl, ref, seed, d
     mine = masks(impl, seed, device, 0.5).double()
     args = torch.tensor(MASK_P, device=device), torch.tensor(MASK_GROUP, device=device)
     theirs = ref.correlated_mask(*args, 0.5, N_MASK, generator(seed + 12, device)).double()
-    gap = (mine.T @ mine - theirs.T @ theirs).abs() / N_MASK
+    # 2 asin(sqrt(share)) has a variance of 1 / n, whatever the share; 7 sigma are 3e-12
+    angles = [2 * (m.T @ m / N_MASK).sqrt().asin() for m in (mine, theirs)]
+    gap = (angles[0] - angles[1]).abs() / math.sqrt(2 / N_MASK)
     worst = first_index(gap == gap.max(), "feature feature")
-    require(gap.max() < 2 * hoeffding(N_MASK, 1.0, ALARM), f"co-occurrence differs at {worst}")
+    say = f"features {worst} are active together more or less often than the reference's"
+    require(gap.max() < 7, f"{say} ({gap.max():.1f} standard errors)")
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_correlated_mask__few_rows_and_single_features(impl, device, n):
+    """One row and groups of a single feature are fine; probability 0 is never, 1 is always."""
+    p, group = torch.tensor([0.0, 1.0], device=device), torch.tensor([0, 1], device=device)
+    mask = impl.correlated_mask(p, group, 0.5, n, generator(1, device))
+    expected = torch.tensor([[False, True]] * n, device=device)
+    assert_same(mask, expected, "batch feature")
 
 
 # ----------------------------------------------------------------------------- a3. dictionary_batch
@@ -241,6 +263,27 @@ def test_dictionary_batch__noise_has_the_given_size(impl, seed, device):
         require(rest[:, i].mean().abs() < bound, f"the noise in dimension {i} has not mean 0")
 
 
+def test_dictionary_batch__noise_is_normal(impl, seed, device):
+    """The noise has the shape of a normal law, not only its standard deviation."""
+    D, _, x, f = batch_of(impl, seed, device, 0.25)
+    rest = (x - f @ D).double().flatten().cpu().numpy()
+    distance = stats.kstest(rest / 0.25, "norm").statistic
+    bound = ks_distance(len(rest), ALARM)
+    beyond = float((abs(rest) > 0.75).mean())
+    say = f"{beyond:.2%} of the noise is beyond three standard deviations; of normal noise 0.27 %"
+    require(distance < bound, f"the noise is not normal: {say}")
+
+
+def test_dictionary_batch__of_one_row(impl, device):
+    """A batch of one row has both its axes."""
+    D = torch.eye(3, device=device)[:2]
+    active = torch.tensor([[False, True]], device=device)
+    x, f = impl.dictionary_batch(D, active, 0.0, generator(2, device))
+    require(tuple(x.shape) == (1, 3) and tuple(f.shape) == (1, 2), "the shapes are (1, 3), (1, 2)")
+    assert_same(x[0, 1], f[0, 1], what="x along the only active feature")
+    require(x[0, 0] == 0 and x[0, 2] == 0, "x has a part along a feature that is not active")
+
+
 def test_dictionary_batch__noise_is_fresh_in_every_entry(impl, seed, device):
     """Noise is independent between dimensions, between rows, and of the codes."""
     D, active, x, f = batch_of(impl, seed, device, 0.25)
@@ -263,12 +306,13 @@ def test_dictionary_batch__draws_from_the_generator(impl, device):
 
 
 def test_dictionary_batch__equals_reference_in_its_moments(impl, ref, seed, device):
-    """Its covariance is that of the reference, up to chance."""
+    """Its second moments are those of the reference, up to chance."""
     D, active, x, _ = batch_of(impl, seed, device, 0.25)
     theirs, _ = ref.dictionary_batch(D, active, 0.25, generator(seed + 33, device))
-    gap = (torch.cov(x.T) - torch.cov(theirs.T)).abs().max()
-    # an entry of the covariance is a mean of products, |product| < 8 d std: at most 1.4 / sqrt(n)
-    require(gap < 10 * 1.4 / math.sqrt(N_ROWS), f"a covariance differs by {gap:.3f}")
+    products = [(y[:, :, None] * y[:, None]).double() for y in (x, theirs)]
+    error = (sum(p.var(dim=0) for p in products) / N_ROWS).sqrt()
+    gap = (products[0].mean(dim=0) - products[1].mean(dim=0)).abs() / error
+    require(gap.max() < 7, f"a second moment of x is off by {gap.max():.1f} standard errors")
 
 
 # -------------------------------------------------------------------------------- b1. directed_mmcs
@@ -317,10 +361,11 @@ def test_directed_mmcs__ignores_rows_of_zeros(impl, device):
 def test_directed_mmcs__equals_reference(impl, ref, seed, device, dtype):
     """It agrees with the reference for several sizes, dtypes and strides."""
     g = generator(seed, device)
-    for n, m, d in [(3, 5, 4), (6, 2, 3), (1, 1, 2)]:
+    for n, m, d in [(3, 5, 4), (6, 2, 3), (1, 1, 2), (4, 4, 4)]:
         A, B = normal(g, n, d, dtype=dtype), strided(normal(g, m, d, dtype=dtype))
         with unchanged(A, B):
             assert_same(impl.directed_mmcs(A, B), ref.directed_mmcs(A, B))
+        assert_same(impl.directed_mmcs(1e-4 * A, B), ref.directed_mmcs(A, B), rtol=1e-3, atol=1e-4)
 
 
 # ----------------------------------------------------------------------------------- b2. one_to_one
@@ -384,11 +429,29 @@ def test_one_to_one__is_the_best_of_all_permutations(impl, seed, device):
     assert_same(cosine, own, "feature", what="the cosine with the partner named")
 
 
+def test_one_to_one__surplus_latents_cost_nothing(impl, seed, device):
+    """The truth among many false latents is found in full, and short rows count like long ones."""
+    g = generator(seed, device)
+    truth, false = directions(g, 4, 6), directions(g, 9, 6)
+    latents = torch.cat([false[:5], 1e-4 * truth, false[5:]])
+    cosine, partner = impl.one_to_one(truth, latents)
+    expected = torch.ones(4, device=device), torch.arange(5, 9, device=device)
+    assert_same((cosine, partner), expected, PAIR, rtol=1e-3, atol=1e-4)
+
+
+def test_one_to_one__a_partner_may_have_a_negative_cosine(impl, device):
+    """With as many latents as features everybody gets a partner, however unlike it is."""
+    truth = torch.tensor([[1.0, 0.0], [0.0, 1.0]], device=device)
+    latents = torch.tensor([[1.0, 0.0], [0.0, -1.0]], device=device)
+    expected = torch.tensor([1.0, -1.0], device=device), torch.tensor([0, 1], device=device)
+    assert_same(impl.one_to_one(truth, latents), expected, PAIR)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_one_to_one__equals_reference(impl, ref, seed, device, dtype):
     """It agrees with the reference for several sizes, and keeps the dtype."""
     g = generator(seed, device)
-    for n, m in [(5, 8), (6, 3), (4, 4)]:
+    for n, m in [(5, 8), (6, 3), (4, 4), (3, 1), (1, 3), (1, 1)]:
         truth, latents = normal(g, n, 7, dtype=dtype), strided(normal(g, m, 7, dtype=dtype))
         with unchanged(truth, latents):
             mine = impl.one_to_one(truth, latents)
@@ -402,7 +465,7 @@ def sources(seed, device, n=400):
     """Three independent uniform sources, mixed by a matrix that is far from orthogonal."""
     g = generator(seed + 3, device)
     s = torch.rand(n, 3, generator=g, device=device) - 0.5
-    mixing = torch.tensor([[1.0, 0.5, 0.0], [0.6, -1.0, 0.3], [0.0, 0.8, 2.0]], device=device)
+    mixing = torch.tensor([[1.0, 0.5, 0.0], [1.2, -0.4, 0.3], [0.6, 0.8, 2.0]], device=device)
     return s @ mixing + 3.0, mixing / mixing.norm(dim=1, keepdim=True)
 
 
@@ -509,6 +572,26 @@ def test_omp_codes__equal_rows_do_no_harm(impl, device):
     assert_same(codes @ D, x, "batch d_in", rtol=1e-3, atol=1e-3, what="the reconstruction")
 
 
+def test_omp_codes__small_rows_are_coded_like_large_ones(impl, ref, seed, device):
+    """A data row a thousand times smaller has codes a thousand times smaller; so has one alone."""
+    g = generator(seed, device)
+    x, D = normal(g, 4, 6, dtype=torch.float64), directions(g, 7, 6, dtype=torch.float64)
+    whole = ref.omp_codes(x, D, 3)
+    small = 1e3 * impl.omp_codes(1e-3 * x, D, 3)
+    assert_same(small, whole, "batch latent", rtol=1e-3, atol=1e-4, what="the codes times 1,000")
+    alone = impl.omp_codes(x[2:3], D, 3)
+    assert_same(alone, whole[2:3], "batch latent", rtol=1e-3, atol=1e-4, what="one row alone")
+
+
+def test_omp_codes__may_use_all_rows(impl, seed, device):
+    """With as many choices as rows every row is chosen once, and x is reconstructed."""
+    g = generator(seed, device)
+    x, D = normal(g, 3, 4, dtype=torch.float64), directions(g, 4, 4, dtype=torch.float64)
+    codes = impl.omp_codes(x, D, 4)
+    require(((codes != 0).sum(dim=1) == 4).all(), "with k = 4 of 4 rows each row has a code")
+    assert_same(codes @ D, x, "batch d_in", rtol=1e-2, atol=1e-2, what="the reconstruction")
+
+
 def test_omp_codes__equals_reference(impl, ref, seed, device):
     """It agrees with the reference, also in single precision and for transposed views."""
     g = generator(seed, device)
@@ -535,7 +618,8 @@ def test_best_rank_one__of_a_product_is_its_factors(impl, device):
 def test_best_rank_one__codes_do_not_sum_to_a_negative_number(impl, seed, device):
     """The sign is chosen by the codes, not by the direction."""
     g = generator(seed, device)
-    for error in (normal(g, 6, 4), -normal(g, 5, 3).abs(), normal(g, 9, 3)):
+    cases = [normal(g, 6, 4), normal(g, 5, 3).abs(), normal(g, 9, 3), normal(g, 4, 3) / 50]
+    for error in [sign * case for case in cases for sign in (1, -1)]:
         direction, codes = impl.best_rank_one(error)
         length = float(direction.norm())
         require(abs(length - 1) < 1e-4, f"the direction has length {length:.3f}")
@@ -555,7 +639,7 @@ def test_best_rank_one__leaves_the_least_error(impl, seed, device):
 def test_best_rank_one__equals_reference(impl, ref, seed, device, dtype):
     """It agrees with the reference, for more rows than columns and fewer."""
     g = generator(seed + 50, device)
-    for n, d in [(9, 4), (3, 6)]:
+    for n, d in [(9, 4), (3, 6), (2, 2), (1, 3), (4, 1)]:
         error = strided(normal(g, n, d, dtype=dtype) + 1)
         with unchanged(error):
             mine = impl.best_rank_one(error)
@@ -701,6 +785,16 @@ def test_fista_codes__ends_at_the_optimum(impl, seed, device):
     require(slack < 1e-3, f"a positive code has gradient {slack:.4f}: it should be 0")
 
 
+def test_fista_codes__zero_steps_and_one_row(impl, ref, seed, device):
+    """After no step all codes are 0; a row alone is solved as it is in a batch."""
+    g = generator(seed, device)
+    x, D = normal(g, 5, 4), directions(g, 6, 4)
+    nothing = impl.fista_codes(x, D, 0.1, 0)
+    assert_same(nothing, torch.zeros(5, 6, device=device), "batch latent", what="after no step")
+    alone, all_of_them = impl.fista_codes(x[3:4], D, 0.1, 9), ref.fista_codes(x, D, 0.1, 9)
+    assert_same(alone, all_of_them[3:4], "batch latent", rtol=1e-3, atol=1e-5, what="one row")
+
+
 def test_fista_codes__is_faster_than_without_momentum(impl, seed, device):
     """After 25 steps its objective is not above that of plain steps (ISTA)."""
     g = generator(seed, device)
@@ -750,6 +844,9 @@ def test_smallest_cosine__may_be_positive(impl, device):
     """Where all directions are alike, the smallest cosine is large: nothing is 0 by itself."""
     D = torch.tensor([[1.0, 0.0], [0.8, 0.6]], device=device)
     assert_same(impl.smallest_cosine(D), torch.tensor([0.8, 0.8], device=device), "latent")
+    short = impl.smallest_cosine(1e-4 * D)
+    expected = torch.tensor([0.8, 0.8], device=device)
+    assert_same(short, expected, "latent", rtol=1e-3, atol=1e-4, what="of the rows times 1e-4")
 
 
 def test_smallest_cosine__is_minus_one_for_a_dictionary_and_its_opposite(impl, seed, device):
@@ -810,6 +907,23 @@ def test_cheapest_code__out_of_reach_costs_infinity(impl, device):
     require(alone.isinf().all(), "two parallel rows reach no point of general position")
 
 
+def test_cheapest_code__what_counts_as_parallel_and_as_rounding(impl, device):
+    """A determinant just above 1e-6 makes a pair, one below does not; codes down to -1e-6 count."""
+    for det, cost in [(1.5e-6, 1.0), (0.7e-6, math.inf)]:
+        D = torch.tensor([[1.0, 0.0], [1.0, det]], dtype=torch.float64, device=device)
+        x = torch.tensor([[1.0, det / 2]], dtype=torch.float64, device=device)
+        found = impl.cheapest_code(x, D)[0].item()
+        same = found == cost or abs(found - cost) < 1e-4
+        require(same, f"with a determinant of {det:g} the cost is {found:.4g}, expected {cost:.4g}")
+    axes = torch.eye(2, dtype=torch.float64, device=device)
+    second = [-5e-7, -1e-6, -1.5e-6, -1e-4]
+    points = torch.tensor([[1.0, s] for s in second], dtype=torch.float64, device=device)
+    allowed = impl.cheapest_code(points, axes).isfinite()
+    expected = torch.tensor([True, True, False, False], device=device)
+    hint = f"the codes of the second row are {second}"
+    assert_same(allowed, expected, "batch", what="whether the point is reconstructed", hint=hint)
+
+
 def test_cheapest_code__the_length_of_a_row_counts(impl, device):
     """A row of length 2 costs half as much to use."""
     x = torch.tensor([[3.0, 4.0]], device=device)
@@ -835,8 +949,8 @@ def test_cheapest_code__matches_a_linear_program(impl, seed, device):
 def test_cheapest_code__equals_reference(impl, ref, seed, device):
     """It agrees with the reference for several dictionaries and for transposed views."""
     g = generator(seed, device)
-    for n in (2, 4, 7):
-        D, x = directions(g, n, 2), strided(normal(g, 9, 2))
+    for n, points in [(2, 9), (4, 1), (7, 2)]:
+        D, x = directions(g, n, 2), strided(normal(g, points, 2))
         assert_same(
             impl.cheapest_code(x, strided(D)),
             ref.cheapest_code(x, D),
@@ -865,504 +979,23 @@ def test_square_costs__tie_where_the_text_says(impl, device):
 
 
 def test_square_costs__are_what_a_sample_gives(impl, seed, device):
-    """They are the mean costs of a large sample, at p = 0.6."""
-    g = generator(seed, device)
-    n = 20_000
-    x = torch.rand(n, 2, generator=g, device=device)
-    x = x * (torch.rand(n, 2, generator=g, device=device) < 0.6)
-    measured = torch.stack([x.sum(dim=1).mean(), math.sqrt(2) * x.max(dim=1).values.mean()])
-    theory = impl.square_costs(torch.tensor(0.6, device=device))
-    bound = hoeffding(n, 2.0, ALARM)
-    gap = (measured - theory).abs().tolist()
-    require(max(gap) < bound, f"a sample differs by {gap}, more than chance allows ({bound:.3f})")
+    """They are the mean costs of a large sample, at p = 0.3 and 0.6."""
+    g, n = generator(seed, device), 40_000
+    for p in (0.3, 0.6):
+        x = torch.rand(n, 2, generator=g, device=device)
+        x = x * (torch.rand(n, 2, generator=g, device=device) < p)
+        costs = torch.stack([x.sum(dim=1), math.sqrt(2) * x.max(dim=1).values])
+        error, mean = costs.std(dim=1) / n**0.5, costs.mean(dim=1)
+        theory = impl.square_costs(torch.tensor(p, device=device))
+        for i, name in enumerate(("the axes", "the rival")):
+            say = f"at p = {p} {name} cost {mean[i]:.3f} in a sample of {n:,} points"
+            require((theory[i] - mean[i]).abs() < 6.5 * error[i], f"{say}; yours {theory[i]:.3f}")
 
 
 def test_square_costs__equals_reference(impl, ref, seed, device):
     """It agrees with the reference on a grid of any shape."""
     p = torch.rand(4, 3, generator=generator(seed, device), device=device, dtype=torch.float64)
     assert_same(impl.square_costs(p), ref.square_costs(p), "rival row col")
-
-
-# -------------------------------------------------------------------------------- g1. pad_and_stack
-
-PAD = ["inst n_max d_in", "inst n_max"]
-
-
-def test_pad_and_stack__by_hand(impl, device):
-    """Dictionaries of one and of two rows, filled up to three."""
-    a = torch.tensor([[1.0, 2.0]], device=device)
-    b = torch.tensor([[3.0, 4.0], [5.0, 6.0]], device=device)
-    stack = torch.tensor([[[1.0, 2], [0, 0], [0, 0]], [[3, 4], [5, 6], [0, 0]]], device=device)
-    mask = torch.tensor([[1.0, 0, 0], [1, 1, 0]], device=device)
-    assert_same(impl.pad_and_stack([a, b], 3), (stack, mask), PAD)
-
-
-def test_pad_and_stack__a_real_row_of_zeros_is_real(impl, device):
-    """The mask says what is padding; a row of zeros of the dictionary itself is not."""
-    D = torch.tensor([[0.0, 0.0], [1.0, 0.0]], device=device)
-    _, mask = impl.pad_and_stack([D], 3)
-    assert_same(mask, torch.tensor([[1.0, 1.0, 0.0]], device=device), "inst n_max", what="the mask")
-
-
-def test_pad_and_stack__makes_copies(impl, seed, device):
-    """The stack shares no memory with the dictionaries."""
-    D = normal(generator(seed, device), 3, 2)
-    before = D.clone()
-    stack, _ = impl.pad_and_stack([D, D], 3)
-    stack += 1
-    require(torch.equal(D, before), "changing the stack changed a dictionary")
-
-
-def test_pad_and_stack__refuses_too_large_ones(impl, device):
-    """A dictionary with more rows than n_max is a ValueError that names its size."""
-    small, large = torch.ones(2, 3, device=device), torch.ones(7, 3, device=device)
-    assert_raises(ValueError, impl.pad_and_stack, [small, large], 5, match="7")
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_pad_and_stack__equals_reference(impl, ref, seed, device, dtype):
-    """It agrees with the reference, keeps the dtype, and n_max may exceed every size."""
-    g = generator(seed, device)
-    parts = [strided(normal(g, n, 3, dtype=dtype)) for n in (4, 1, 3)]
-    for n_max in (4, 6):
-        with unchanged(*parts):
-            out = impl.pad_and_stack(parts, n_max)
-        assert_same(out, ref.pad_and_stack(parts, n_max), PAD)
-
-
-# ---------------------------------------------------------------------------- g2. ensemble_gradient
-
-
-def line_loss(params, batch, hyper):
-    """A line through points: mean over the batch of (a x + b - y)^2, plus l1 a."""
-    x, y = batch["x"], batch["y"]
-    return (params["a"] * x + params["b"] - y).square().mean() + hyper["l1"] * params["a"]
-
-
-def lines_to_fit(device):
-    """Three lines, two points."""
-    batch = {
-        "x": torch.tensor([0.0, 2.0], device=device),
-        "y": torch.tensor([1.0, 1.0], device=device),
-    }
-    params = {"a": torch.tensor([0.0, 1.0, 2.0], device=device), "b": torch.ones(3, device=device)}
-    return params, batch, {"l1": torch.tensor([0.5, 0.0, 1.0], device=device)}
-
-
-def test_ensemble_gradient__by_hand(impl, device):
-    """Three lines through two points: every gradient and every loss worked out by hand."""
-    params, batch, hyper = lines_to_fit(device)
-    grads, losses = impl.ensemble_gradient(line_loss, params, batch, hyper)
-    # residuals of member i at the two points: 0 and 2 a; d/da = 2 * mean(r x), d/db = 2 * mean(r)
-    assert_same(losses, torch.tensor([0.0, 2.0, 10.0], device=device), "inst", what="the losses")
-    assert_same(grads["a"], torch.tensor([0.5, 4.0, 9.0], device=device), "inst", what="d/da")
-    assert_same(grads["b"], torch.tensor([0.0, 2.0, 4.0], device=device), "inst", what="d/db")
-
-
-def small_ensemble(seed, device, dtype=torch.float64):
-    """Parameters and hyper of three small SAEs, and a batch."""
-    g = generator(seed, device)
-    params = {
-        "W_enc": normal(g, 3, 4, 5, dtype=dtype), "b_enc": normal(g, 3, 5, dtype=dtype),
-        "W_dec": normal(g, 3, 5, 4, dtype=dtype), "b_dec": normal(g, 3, 4, dtype=dtype),
-    }  # fmt: skip
-    mask = torch.ones(3, 5, dtype=dtype, device=device)
-    mask[0, 3:] = 0
-    hyper = {"l1": [0.1, 0.5, 0.2], "tied": [0.0, 1.0, 0.0]}
-    hyper = {k: torch.tensor(v, dtype=dtype, device=device) for k, v in hyper.items()}
-    return params, normal(g, 6, 4, dtype=dtype), hyper | {"mask": mask}
-
-
-def test_ensemble_gradient__each_member_has_its_own(impl, ref, seed, device):
-    """Every member's gradient and loss are those that it has alone."""
-    params, x, hyper = small_ensemble(seed, device)
-    with unchanged(*params.values(), x, *hyper.values()):
-        grads, losses = impl.ensemble_gradient(sae_loss, params, x, hyper)
-    require(isinstance(grads, dict) and grads.keys() == params.keys(), "the gradients need names")
-    for i in range(3):
-        own = {name: value[i].clone().requires_grad_() for name, value in params.items()}
-        loss = sae_loss(own, x, {name: value[i] for name, value in hyper.items()})
-        alone = torch.autograd.grad(loss, list(own.values()), allow_unused=True)
-        assert_same(losses[i], loss.detach(), what=f"the loss of member {i}")
-        for (name, value), grad in zip(own.items(), alone, strict=True):
-            expected = torch.zeros_like(value).detach() if grad is None else grad
-            assert_same(grads[name][i], expected, what=f"the gradient of {name}, member {i}")
-
-
-def test_ensemble_gradient__padding_gets_no_gradient(impl, ref, seed, device):
-    """A latent that is masked off gets a gradient of exactly 0."""
-    params, x, hyper = small_ensemble(seed, device)
-    grads, _ = impl.ensemble_gradient(sae_loss, params, x, hyper)
-    require((grads["W_dec"][0, 3:] == 0).all(), "the padding of W_dec has a gradient")
-    require((grads["b_enc"][0, 3:] == 0).all(), "the padding of b_enc has a gradient")
-
-
-def test_ensemble_gradient__equals_reference(impl, ref, seed, device):
-    """It agrees with the reference, for SAEs and for lines, and keeps the dtype."""
-    for loss, args in [
-        (sae_loss, small_ensemble(seed + 1, device, torch.float32)),
-        (line_loss, lines_to_fit(device)),
-    ]:
-        mine = impl.ensemble_gradient(loss, *args)
-        theirs = ref.ensemble_gradient(loss, *args)
-        require(isinstance(mine, tuple) and len(mine) == 2, "return the pair: gradients, losses")
-        assert_same(mine[1], theirs[1], "inst", what="the losses")
-        for name, grad in theirs[0].items():
-            require(name in mine[0], f"the gradient of {name} is missing")
-            assert_same(mine[0][name], grad, what=f"the gradient of {name}", rtol=1e-4, atol=1e-5)
-
-
-# ---------------------------------------------------------------------------------- g3. adam_update
-
-ADAM = ["shape", "shape", "shape"]
-
-
-def test_adam_update__first_step_has_the_size_of_lr(impl, device):
-    """The first update moves every entry by lr against its gradient, however small that is."""
-    theta, grad = torch.tensor([[1.0, 2.0, 3.0], [1e-3, -5.0, 0.2]], device=device)
-    new, mean, square = impl.adam_update(theta, grad, 0 * grad, 0 * theta, 1, 0.1)
-    expected = torch.tensor([0.9, 2.1, 2.9], device=device)
-    assert_same(new, expected, "entry", rtol=1e-4, atol=1e-5, what="theta")
-    assert_same(mean, 0.1 * grad, "entry", what="the mean")
-    assert_same(square, 0.001 * grad**2, "entry", what="the square")
-
-
-def test_adam_update__goes_on_without_gradient(impl, device):
-    """With gradient 0 the averages decay and theta still moves."""
-    one, zero = torch.ones(2, device=device), torch.zeros(2, device=device)
-    new, mean, square = impl.adam_update(zero, 0 * one, one.clone(), one.clone(), 1000, 0.01)
-    assert_same(mean, 0.9 * one, "entry", what="the mean")
-    assert_same(square, 0.999 * one, "entry", what="the square")
-    step = 0.9 / math.sqrt(0.999 / (1 - 0.999**1000))
-    assert_same(new, -0.01 * step * one, "entry", rtol=1e-4, atol=1e-6, what="theta")
-
-
-def test_adam_update__epsilon_matters_for_tiny_gradients(impl, device):
-    """For a gradient of 1e-8 the first step is half of lr: epsilon stands outside the root."""
-    zero = torch.zeros(1, dtype=torch.float64, device=device)
-    new, *_ = impl.adam_update(zero.clone(), zero + 1e-8, zero.clone(), zero.clone(), 1, 1.0)
-    assert_same(new, zero - 0.5, "entry", rtol=1e-6, atol=1e-6, what="theta")
-
-
-def test_adam_update__matches_torch(impl, seed, device):
-    """Five updates in a row are those of torch.optim.Adam."""
-    g = generator(seed, device)
-    theta = normal(g, 3, 4, dtype=torch.float64)
-    leaf = theta.clone().requires_grad_()
-    optimizer = torch.optim.Adam([leaf], lr=0.05)
-    mean, square = torch.zeros_like(theta), torch.zeros_like(theta)
-    for n in range(1, 6):
-        grad = normal(g, 3, 4, dtype=torch.float64)
-        leaf.grad = grad
-        optimizer.step()
-        theta, mean, square = impl.adam_update(theta, grad, mean, square, n, 0.05)
-        assert_same(theta, leaf.detach(), "row col", what=f"theta after update {n}")
-
-
-def test_adam_update__equals_reference(impl, ref, seed, device):
-    """It agrees with the reference late in a run, and leaves its arguments alone."""
-    g = generator(seed, device)
-    theta, grad, mean = (strided(normal(g, 4, 3)) for _ in range(3))
-    square = normal(g, 4, 3).square()
-    for n in (2, 700):
-        with unchanged(theta, grad, mean, square):
-            out = impl.adam_update(theta, grad, mean, square, n, 0.01)
-        assert_same(out, ref.adam_update(theta, grad, mean, square, n, 0.01), ADAM)
-
-
-# -------------------------------------------------------------------------------------- h. rank_auc
-
-
-def auc(impl, score, is_true, device):
-    """Call with lists."""
-    return impl.rank_auc(torch.tensor(score, device=device), torch.tensor(is_true, device=device))
-
-
-def test_rank_auc__by_hand(impl, device):
-    """Two true items among five: five of six pairs are in order."""
-    score, is_true = [0.9, 0.1, 0.5, 0.3, 0.4], [True, False, False, False, True]
-    assert_same(auc(impl, score, is_true, device), 5 / 6)
-
-
-def test_rank_auc__perfect_and_reversed(impl, device):
-    """A perfect score has 1, a reversed one 0."""
-    is_true = [False, True, True, False, False]
-    assert_same(auc(impl, [0.1, 0.8, 0.9, 0.2, 0.3], is_true, device), 1.0)
-    assert_same(auc(impl, [0.7, 0.1, 0.2, 0.9, 0.8], is_true, device), 0.0)
-
-
-def test_rank_auc__ties_count_one_half(impl, device):
-    """Equal scores are worth one half; a constant score has 0.5."""
-    assert_same(auc(impl, [0.5, 0.5, 0.5], [True, False, True], device), 0.5)
-    assert_same(auc(impl, [0.5, 0.5, 0.1, 0.9], [True, False, False, False], device), 0.5)
-
-
-def test_rank_auc__only_the_order_counts(impl, seed, device):
-    """Any increasing function of the score leaves it alone."""
-    g = generator(seed, device)
-    score, is_true = normal(g, 12), torch.arange(12, device=device) % 3 == 0
-    one, two = impl.rank_auc(score, is_true), impl.rank_auc(score.exp() * 5 + 2, is_true)
-    assert_same(one, float(two))
-
-
-def test_rank_auc__needs_both_kinds(impl, device):
-    """With only true or only false items it is a ValueError."""
-    for kind in (True, False):
-        flags = torch.full((3,), kind, device=device)
-        assert_raises(ValueError, impl.rank_auc, torch.ones(3, device=device), flags)
-
-
-def test_rank_auc__matches_sklearn(impl, ref, seed, device):
-    """It agrees with scikit-learn's roc_auc_score and with the reference, ties included."""
-    g = generator(seed, device)
-    for n in (9, 30):
-        score = (4 * torch.rand(n, generator=g, device=device)).round() / 4
-        is_true = torch.arange(n, device=device) % 4 == 1
-        mine = impl.rank_auc(score, is_true)
-        theirs = float(roc_auc_score(is_true.cpu().numpy(), score.cpu().numpy()))
-        assert_same(mine, theirs, rtol=1e-5, atol=1e-6)
-        assert_same(mine, ref.rank_auc(score, is_true), rtol=1e-5, atol=1e-6)
-
-
-def test_rank_auc__equals_reference(impl, ref, seed, device):
-    """It agrees with the reference where few items are true."""
-    score = normal(generator(seed, device), 15)
-    is_true = torch.arange(15, device=device) == 4
-    assert_same(impl.rank_auc(score, is_true), ref.rank_auc(score, is_true), rtol=1e-5, atol=1e-6)
-
-
-# -------------------------------------------------------------------------- i1. noisy_relu_variance
-
-
-def test_noisy_relu_variance__far_from_zero(impl, device):
-    """Far above 0 the noise passes (sigma squared); far below it is blocked (0)."""
-    z = torch.tensor([9.0, -9.0], dtype=torch.float64, device=device)
-    expected = torch.tensor([0.25, 0.0], dtype=torch.float64, device=device)
-    assert_same(impl.noisy_relu_variance(z, 0.5), expected, "entry", rtol=1e-6, atol=1e-9)
-
-
-def test_noisy_relu_variance__at_zero(impl, device):
-    """At 0 half of a normal number passes: sigma^2 (1/2 - 1/(2 pi))."""
-    z = torch.zeros(2, dtype=torch.float64, device=device)
-    expected = z + 9 * (0.5 - 0.5 / math.pi)
-    assert_same(impl.noisy_relu_variance(z, 3.0), expected, "entry")
-
-
-def test_noisy_relu_variance__scales(impl, seed, device):
-    """Doubling z and sigma multiplies the variance by four."""
-    z = normal(generator(seed, device), 6, dtype=torch.float64)
-    once, twice = impl.noisy_relu_variance(z, 0.7), impl.noisy_relu_variance(2 * z, 1.4)
-    assert_same(twice, 4 * once, "entry")
-
-
-def test_noisy_relu_variance__is_the_variance_of_a_sample(impl, device):
-    """It is the variance found by integrating over the noise numerically."""
-    xi = torch.linspace(-9, 9, 20001, dtype=torch.float64, device=device)
-    weight = torch.exp(-xi.square() / 2)
-    weight = weight / weight.sum()
-    z = torch.tensor([-1.3, -0.2, 0.4, 1.1], dtype=torch.float64, device=device)
-    f = (z[:, None] + 0.8 * xi).relu()
-    mean = (weight * f).sum(dim=1, keepdim=True)
-    expected = (weight * (f - mean).square()).sum(dim=1)
-    assert_same(impl.noisy_relu_variance(z, 0.8), expected, "entry", rtol=1e-4, atol=1e-5)
-
-
-def test_noisy_relu_variance__equals_reference(impl, ref, seed, device):
-    """It agrees with the reference in any shape, and its gradient too."""
-    g = generator(seed, device)
-    z, up = normal(g, 3, 4, dtype=torch.float64), normal(g, 3, 4, dtype=torch.float64)
-    assert_same(impl.noisy_relu_variance(z, 0.6), ref.noisy_relu_variance(z, 0.6), "row col")
-    mine = vjp(impl.noisy_relu_variance, (z, 0.6), up)
-    assert_same(mine, vjp(ref.noisy_relu_variance, (z, 0.6), up), ["row col"])
-
-
-# -------------------------------------------------------------------------------- i2. spike_slab_kl
-
-
-def slab(device, *values):
-    """Double precision tensors of one entry."""
-    return [torch.tensor([v], dtype=torch.float64, device=device) for v in values]
-
-
-def test_spike_slab_kl__is_zero_at_the_prior(impl, device):
-    """An answer equal to the prior costs nothing."""
-    logit, mean, log_std = slab(device, math.log(0.2 / 0.8), 0.0, 0.0)
-    out = impl.spike_slab_kl(logit, mean, log_std, 0.2)
-    assert_same(out, torch.zeros_like(logit), "entry", rtol=0, atol=1e-7)
-
-
-def test_spike_slab_kl__spike_by_hand(impl, device):
-    """On with 1/2 against a prior of 1/4, strength as in the prior: half the log of 4/3."""
-    logit, mean, log_std = slab(device, 0.0, 0.0, 0.0)
-    expected = torch.full_like(logit, 0.5 * math.log(4 / 3))
-    assert_same(impl.spike_slab_kl(logit, mean, log_std, 0.25), expected, "entry")
-
-
-def test_spike_slab_kl__slab_counts_as_often_as_it_is_on(impl, device):
-    """The slab's term is weighted by q: on with 1/4 (as the prior), mean 2 and s = e."""
-    logit, mean, log_std = slab(device, math.log(1 / 3), 2.0, 1.0)
-    expected = torch.full_like(logit, 0.25 * 0.5 * (4 + math.e**2 - 1 - 2))
-    assert_same(impl.spike_slab_kl(logit, mean, log_std, 0.25), expected, "entry")
-
-
-def test_spike_slab_kl__extreme_logits_are_finite(impl, device):
-    """Logits of 100 and -100 give the limits, not NaN: -ln(prior) and -ln(1 - prior)."""
-    for dtype in (torch.float32, torch.float64):
-        logit = torch.tensor([100.0, -100.0], dtype=dtype, device=device)
-        zero = torch.zeros_like(logit)
-        expected = torch.tensor([-math.log(0.1), -math.log(0.9)], dtype=dtype, device=device)
-        assert_same(impl.spike_slab_kl(logit, zero, zero, 0.1), expected, "entry")
-
-
-def test_spike_slab_kl__is_never_negative(impl, seed, device):
-    """A divergence is not negative."""
-    g = generator(seed, device)
-    args = [normal(g, 20, dtype=torch.float64) for _ in range(3)]
-    out = impl.spike_slab_kl(*args, 0.3)
-    require((out > -1e-9).all(), f"the smallest divergence is {out.min():.3f}")
-
-
-def test_spike_slab_kl__equals_reference(impl, ref, seed, device):
-    """It agrees with the reference, with the prior as a number or a tensor, and in its gradient."""
-    g = generator(seed, device)
-    logit, mean, up = (normal(g, 3, 4, dtype=torch.float64) for _ in range(3))
-    log_std = normal(g, 4, dtype=torch.float64)
-    prior = torch.tensor(0.07, dtype=torch.float64, device=device)
-    for p in (0.07, prior):
-        with unchanged(logit, mean, log_std):
-            out = impl.spike_slab_kl(logit, mean, log_std, p)
-        assert_same(out, ref.spike_slab_kl(logit, mean, log_std, p), "batch latent")
-    args = (logit, mean, log_std, 0.07)
-    mine, theirs = (vjp(f.spike_slab_kl, args, up, (0, 1, 2)) for f in (impl, ref))
-    assert_same(mine, theirs, ["batch latent", "batch latent", "latent"])
-
-
-# ------------------------------------------------------------------------------ j1. self_similarity
-
-
-def test_self_similarity__by_hand(impl, device):
-    """Two latents over three frames: one turns by 90 degrees and stays, one only gets longer."""
-    frames = [[[1.0, 0], [1, 1]], [[0, 2], [2, 2]], [[0, 1], [3, 3]]]
-    expected = torch.tensor([[0.0, 1.0], [1.0, 1.0]], device=device)
-    out = impl.self_similarity(torch.tensor(frames, device=device))
-    assert_same(out, expected, "step latent", rtol=1e-5, atol=1e-6)
-
-
-def test_self_similarity__keeps_the_sign(impl, device):
-    """A latent that turns round has -1."""
-    frames = torch.tensor([[[1.0, 0]], [[-2.0, 0]]], device=device)
-    assert_same(impl.self_similarity(frames), torch.tensor([[-1.0]], device=device), "step latent")
-
-
-def test_self_similarity__a_latent_meets_only_itself(impl, device):
-    """Two latents that change places have similarity 0, though the dictionary is the same."""
-    eye = torch.eye(2, device=device)
-    out = impl.self_similarity(torch.stack([eye, eye.flip(0)]))
-    assert_same(out, torch.zeros(1, 2, device=device), "step latent")
-
-
-def test_self_similarity__dead_rows_and_single_frames(impl, device):
-    """A row of zeros has similarity 0, not NaN; one frame has no neighbour."""
-    frames = torch.zeros(2, 3, 4, device=device)
-    assert_same(impl.self_similarity(frames), torch.zeros(1, 3, device=device), "step latent")
-    shape = tuple(impl.self_similarity(frames[:1]).shape)
-    require(shape == (0, 3), f"with one frame the shape is {shape}, expected (0, 3)")
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_self_similarity__equals_reference(impl, ref, seed, device, dtype):
-    """It agrees with the reference."""
-    frames = strided(normal(generator(seed, device), 5, 3, 4, dtype=dtype))
-    with unchanged(frames):
-        out = impl.self_similarity(frames)
-    assert_same(out, ref.self_similarity(frames), "step latent")
-
-
-# -------------------------------------------------------------------------------------- j2. settled
-
-HISTORY = [
-    [0.99, 0.10, 0.99, 0.95, 0.20],
-    [0.99, 0.20, 0.10, 0.95, 0.99],
-    [0.10, 0.99, 0.99, 0.90, 0.99],
-    [0.99, 0.99, 0.99, 0.95, 0.99],
-]
-
-
-def test_settled__looks_at_the_last_steps(impl, device):
-    """Over the last two steps; over the last three; a value at the threshold is not above it."""
-    history = torch.tensor(HISTORY, device=device)
-    two, three = [False, True, True, False, True], [False, False, False, False, True]
-    for window, expected in [(2, two), (3, three)]:
-        out = impl.settled(history, 0.9, window)
-        hint = f"threshold 0.9, window {window}"
-        assert_same(out, torch.tensor(expected, device=device), "latent", hint=hint)
-
-
-def test_settled__the_threshold_is_exclusive(impl, device):
-    """A latent at exactly the threshold has not settled."""
-    history = torch.full((3, 2), 0.5, device=device)
-    history[:, 1] = 0.75
-    expected = torch.tensor([False, True], device=device)
-    assert_same(impl.settled(history, 0.5, 2), expected, "latent")
-
-
-def test_settled__nothing_settles_before_the_window_is_full(impl, device):
-    """With fewer steps than the window nothing has settled."""
-    history = torch.ones(2, 3, device=device)
-    nothing, all_of_them = torch.zeros(3, device=device).bool(), torch.ones(3, device=device).bool()
-    assert_same(impl.settled(history, 0.9, 3), nothing, "latent")
-    assert_same(impl.settled(history, 0.9, 2), all_of_them, "latent")
-
-
-def test_settled__equals_reference(impl, ref, seed, device):
-    """It agrees with the reference."""
-    history = torch.rand(6, 9, generator=generator(seed, device), device=device)
-    for window in (1, 2, 4, 7):
-        with unchanged(history):
-            out = impl.settled(history, 0.4, window)
-        assert_same(out, ref.settled(history, 0.4, window), "latent")
-
-
-# --------------------------------------------------------------------------- k. participation_ratio
-
-
-def test_participation_ratio__of_equal_entries_is_their_number(impl, device):
-    """An axis has 1, two equal entries have 2, four have 4, whatever their signs and size."""
-    D = [[0.0, 5, 0, 0], [1, 0, 0, -1], [0.1, 0.1, -0.1, 0.1]]
-    expected = torch.tensor([1.0, 2.0, 4.0], device=device)
-    out = impl.participation_ratio(torch.tensor(D, device=device))
-    assert_same(out, expected, "latent", rtol=1e-4, atol=1e-4)
-
-
-def test_participation_ratio__by_hand(impl, device):
-    """Entries 1 and 2: (1 + 4)^2 / (1 + 16)."""
-    out = impl.participation_ratio(torch.tensor([[1.0, 2.0, 0.0]], device=device))
-    assert_same(out, torch.tensor([25 / 17], device=device), "latent", rtol=1e-4, atol=1e-5)
-
-
-def test_participation_ratio__ignores_length(impl, seed, device):
-    """Stretching a row changes nothing, by a thousand either way."""
-    D = normal(generator(seed, device), 4, 6)
-    once = impl.participation_ratio(D)
-    for factor in (1e-3, 1e3):
-        out = impl.participation_ratio(factor * D)
-        assert_same(out, once, "latent", rtol=1e-3, atol=1e-3, hint=f"the rows times {factor:g}")
-
-
-def test_participation_ratio__of_nothing_is_zero(impl, device):
-    """A row of zeros has 0, not NaN."""
-    D = torch.tensor([[0.0, 0.0], [1.0, 1.0]], device=device)
-    expected = torch.tensor([0.0, 2.0], device=device)
-    assert_same(impl.participation_ratio(D), expected, "latent", rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_participation_ratio__equals_reference(impl, ref, seed, device, dtype):
-    """It agrees with the reference."""
-    D = strided(normal(generator(seed, device), 5, 7, dtype=dtype))
-    with unchanged(D):
-        out = impl.participation_ratio(D)
-    assert_same(out, ref.participation_ratio(D), "latent")
 
 
 # -------------------------------------------------------------------------------------- predictions
@@ -1389,32 +1022,3 @@ def test_predict_restored_at__is_where_the_costs_tie(impl):
     """p = sqrt(2) p (1 - p / 3) at p = 3 - 3 / sqrt(2) = 0.879 (an answer within 0.01 counts)."""
     tie = 3 - 3 / math.sqrt(2)
     require(abs(impl.predict_restored_at - tie) < 0.01, "solve 1 = sqrt(2) (1 - p / 3)")
-
-
-def test_predict_recovery_peak__is_in_between(impl, ref):
-    """Too little L1 and too much both lose features."""
-    wanted = ref.predict_recovery_peak
-    require(impl.predict_recovery_peak == wanted, "look at the orange line on the left")
-
-
-def test_predict_sparse_winner__is_told_by_the_table(impl, ref):
-    """The league table of the sparser world."""
-    wanted = ref.predict_sparse_winner
-    require(impl.predict_sparse_winner == wanted, "compare the two best settings")
-
-
-def test_predict_stable_true__is_told_by_the_truth(impl, ref):
-    """The share of stable rows that are true features."""
-    wanted = ref.predict_stable_true
-    require(impl.predict_stable_true == wanted, "look at the third line that was printed")
-
-
-def test_predict_noise_road__finds_some(impl, ref):
-    """Noise alone makes codes sparse, but not as well as L1."""
-    wanted = ref.predict_noise_road
-    require(impl.predict_noise_road == wanted, "compare the counts beside the bars")
-
-
-def test_predict_relaxed__falls(impl, ref):
-    """A weaker penalty has its optimum elsewhere."""
-    require(impl.predict_relaxed == ref.predict_relaxed, "look at the blue line")

@@ -1,4 +1,4 @@
-"""Tests of 3.1.6, one function per property, named test_<exercise>__<property>."""
+"""Tests of 3.1.7, one function per property, named test_<exercise>__<property>."""
 
 import itertools
 import math
@@ -58,11 +58,37 @@ def test_fixed_points__empty_rows_become_single_features_drawn_uniformly(impl, s
         )
 
 
+def test_fixed_points__short_rows_are_neither_empty_nor_shorter(impl, seed, device):
+    """A row with a tiny entry has length 1 too, and it is not taken for an empty one."""
+    x = impl.fixed_points(20_000, 1, 2, 1.0, generator(seed, device))
+    ones = torch.ones(20_000, 1, device=device)
+    assert_same(x.norm(dim=-1), ones, "point inst", what="the length of the points")
+    empty = int((x == 0).any(dim=-1).sum())
+    # a uniform number is exactly 0 once in 2^24 draws
+    require(empty <= 2, f"{empty} short rows became a single feature, though nothing in them is 0")
+
+
 def test_fixed_points__instances_have_their_own_points(impl, seed, device):
     """Two instances do not share their points, and points differ from each other."""
     x = impl.fixed_points(40, 2, 30, 0.5, generator(seed, device))
     require((x[:, 0] - x[:, 1]).abs().max() > 1e-3, "both instances have the same points")
     require((x[0] - x[1]).abs().max() > 1e-3, "two points are the same")
+
+
+def test_fixed_points__empty_rows_are_drawn_anew_in_every_instance_and_row(impl, seed, device):
+    """The features of two empty rows agree by chance only: between instances, between points."""
+    n, features = 2000, 5
+    x = impl.fixed_points(n, 3, features, 1e-5, generator(seed, device))
+    drawn = x.argmax(dim=-1)
+    lo, hi = binomial_bounds(n, 1 / features, false_alarm=1e-7)
+    for i, j in [(0, 1), (1, 2)]:
+        same = int((drawn[:, i] == drawn[:, j]).sum())
+        say = f"instances {i} and {j} have the same feature in {same} of {n} empty rows"
+        require(lo - 3 <= same <= hi + 3, f"{say}; by chance it is {lo} to {hi}")
+    lo, hi = binomial_bounds(n // 2, 1 / features, false_alarm=1e-7)
+    same = int((drawn[0::2, 1] == drawn[1::2, 1]).sum())
+    say = f"neighbouring empty rows have the same feature in {same} of {n // 2} pairs"
+    require(lo - 3 <= same <= hi + 3, f"{say}; by chance it is {lo} to {hi}")
 
 
 def test_fixed_points__marginals_are_those_of_sparse_features(impl, seed, device):
@@ -115,11 +141,12 @@ def test_point_loss__by_hand(impl, device):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_point_loss__equals_reference(impl, ref, seed, device, dtype):
-    """It agrees with the reference on random numbers."""
-    x, y = (normal(seed + i, device, 5, 3, 4, dtype=dtype) for i in range(2))
-    with unchanged(x, y):
-        mine = impl.point_loss(x, y)
-    assert_same(mine, ref.point_loss(x, y), "inst")
+    """It agrees with the reference on random numbers, also for one point or one instance."""
+    for shape in [(5, 3, 4), (1, 3, 2), (4, 1, 3), (3, 3, 3)]:
+        x, y = (normal(seed + i, device, *shape, dtype=dtype) for i in range(2))
+        with unchanged(x, y):
+            mine = impl.point_loss(x, y)
+        assert_same(mine, ref.point_loss(x, y), "inst")
 
 
 def test_point_loss__sends_gradients(impl, ref, seed, device):
@@ -165,6 +192,22 @@ def test_sample_dimensionality__of_a_point_at_the_origin_is_zero(impl, seed, dev
     assert_same(out[rest, 1], without[:, 1], "point", hint="a point at the origin is no neighbour")
 
 
+def test_sample_dimensionality__short_points_count_like_long_ones(impl, seed, device):
+    """Hidden vectors of length 1e-5 have the dimensionality that they have at length 1."""
+    x, W = normal(seed, device, 5, 2, 4), normal(seed + 1, device, 2, 3, 4)
+    W = W / W.norm(dim=(1, 2), keepdim=True)
+    before, after = impl.sample_dimensionality(x, W), impl.sample_dimensionality(1e-5 * x, W)
+    hint = "a floor against 0/0 must be far below the lengths that occur"
+    assert_same(after, before, "point inst", rtol=1e-3, atol=1e-4, hint=hint)
+
+
+def test_sample_dimensionality__a_point_alone_has_one(impl, seed, device):
+    """A single point has its line for itself, in every instance."""
+    x, W = normal(seed, device, 1, 3, 4), normal(seed + 1, device, 3, 2, 4)
+    out = impl.sample_dimensionality(x, W)
+    assert_same(out, torch.ones(1, 3, device=device), "point inst", rtol=1e-4, atol=1e-5)
+
+
 def test_sample_dimensionality__sums_to_at_most_the_hidden_size(impl, seed, device):
     """All points of an instance together use at most the dimensions that there are."""
     x, W = normal(seed, device, 9, 3, 6), normal(seed + 1, device, 3, 2, 6)
@@ -187,26 +230,44 @@ def test_sample_dimensionality__equals_reference(impl, ref, seed, device):
     with unchanged(x, W):
         out = impl.sample_dimensionality(x, W)
     assert_same(out, ref.sample_dimensionality(x, W), "point inst", rtol=1e-4, atol=1e-5)
+    x, W = normal(seed, device, 3, 3, 3), normal(seed + 1, device, 3, 3, 3)
+    out = impl.sample_dimensionality(x, W)
+    assert_same(out, ref.sample_dimensionality(x, W), "point inst", rtol=1e-4, atol=1e-5)
 
 
 # ------------------------------------------------------------------------------ c1. warmup_cosine
 
 
-def test_warmup_cosine__by_hand(impl):
-    """The first step, the end of the warm-up, half-way and the last step, by hand."""
-    for step, expected in [
-        (0, 0.8 * 0.25),
-        (2, 0.8 * 0.75 * (1 + math.cos(math.pi / 10)) / 2),
-        (3, 0.8 * (1 + math.cos(3 * math.pi / 20)) / 2),
-        (10, 0.4),
-        (19, 0.8 * (1 + math.cos(19 * math.pi / 20)) / 2),
-    ]:
-        assert_same(impl.warmup_cosine(step, 20, 0.8, 4), expected, what=f"the rate of step {step}")
+def rate(impl, step, n_steps, lr, n_warmup):
+    """The rate as a plain number."""
+    value = impl.warmup_cosine(step, n_steps, lr, n_warmup)
+    return float(value.item() if isinstance(value, torch.Tensor) else value)
+
+
+def test_warmup_cosine__warms_up_in_equal_amounts(impl):
+    """Without the decay (a very long run) the rate is 1/4, 2/4, 3/4, 4/4 of the peak, then stays"""
+    n = 10**9
+    for step, share in enumerate([0.25, 0.5, 0.75, 1.0, 1.0, 1.0]):
+        found = rate(impl, step, n, 0.8, 4)
+        assert_same(found, 0.8 * share, rtol=1e-6, what=f"the rate of step {step} (4 to warm up)")
+
+
+def test_warmup_cosine__decays_like_half_a_cosine(impl):
+    """With one step of warm-up it is the peak at 0, and 3/4, 1/2, 1/4 of it at 1/3, 1/2, 2/3."""
+    for step, share in [(0, 1.0), (4, 0.75), (6, 0.5), (8, 0.25)]:
+        found = rate(impl, step, 12, 0.3, 1)
+        assert_same(found, 0.3 * share, rtol=1e-6, what=f"the rate of step {step} of 12")
+
+
+def test_warmup_cosine__both_factors_act_at_once(impl):
+    """During the warm-up the decay has begun already: 3/4 of the way up at a third of the run."""
+    assert_same(rate(impl, 2, 6, 1.0, 4), 0.75 * 0.75, rtol=1e-6, what="the rate")
+    assert_same(rate(impl, 5, 6, 1.0, 12), 0.5 * (2 - 3**0.5) / 4, rtol=1e-6, what="the rate")
 
 
 def test_warmup_cosine__never_exceeds_its_peak_and_falls_after_the_warmup(impl):
     """All rates are positive and at most lr, and fall after the warm-up."""
-    rates = [impl.warmup_cosine(k, 50, 0.3, 7) for k in range(50)]
+    rates = [rate(impl, k, 50, 0.3, 7) for k in range(50)]
     require(all(0 < r <= 0.3 for r in rates), "a rate is not between 0 and lr")
     require(all(a > b for a, b in itertools.pairwise(rates[7:])), "it must fall")
 
@@ -214,7 +275,7 @@ def test_warmup_cosine__never_exceeds_its_peak_and_falls_after_the_warmup(impl):
 def test_warmup_cosine__equals_reference(impl, ref):
     """It agrees with the reference for several lengths."""
     for step, n, warm in [(0, 10, 1), (5, 10, 10), (9, 11, 3), (99, 100, 20)]:
-        assert_same(impl.warmup_cosine(step, n, 0.01, warm), ref.warmup_cosine(step, n, 0.01, warm))
+        assert_same(rate(impl, step, n, 0.01, warm), ref.warmup_cosine(step, n, 0.01, warm))
 
 
 # --------------------------------------------------------------------------- c2. train_full_batch
@@ -276,6 +337,15 @@ def test_train_full_batch__instances_train_as_if_alone(impl, seed, device):
     assert_same(both[0][1:], alone[0], "inst hidden feature", rtol=1e-4, atol=1e-6)
 
 
+def test_train_full_batch__one_point_and_one_instance(impl, seed, device):
+    """A single point of a single model is a training set too."""
+    W, b, x = problem(seed, device)
+    W, b, x = W[:1], b[:1], x[:1, :1]
+    axes = ["inst hidden feature", "inst feature", "step inst"]
+    mine = impl.train_full_batch(W, b, x, iter(RATES), 0.2)  # any iterable, also one used up once
+    assert_same(mine, adamw(W, b, x, RATES, 0.2), axes, rtol=1e-3, atol=1e-4)
+
+
 def test_train_full_batch__equals_reference(impl, ref, seed, device):
     """It agrees with the reference."""
     W, b, x = problem(seed + 3, device)
@@ -285,63 +355,111 @@ def test_train_full_batch__equals_reference(impl, ref, seed, device):
     )
 
 
-# ------------------------------------------------------------------------------------- e1. polygon
+# -------------------------------------------------------------------------------------- d. polygon
+
+
+def numbers(out, what):
+    """A pair of plain numbers; a tensor with one element counts as one."""
+    require(isinstance(out, tuple | list) and len(out) == 2, f"return two values: {what}")
+    first, second = (v.item() if isinstance(v, torch.Tensor) and v.numel() == 1 else v for v in out)
+    require(isinstance(first, int | float) and first == int(first), f"the first is {first!r}")
+    return int(first), second
+
+
+def shape_of(impl, vectors):
+    """What `polygon` says, its argument untouched."""
+    with unchanged(vectors):
+        return numbers(impl.polygon(vectors), "corners, deviation")
+
+
+def at_angles(device, *degrees, lengths=None):
+    """Vectors in these directions, shape (2, vector)."""
+    angle = torch.tensor(degrees, device=device).deg2rad()
+    vectors = torch.stack([angle.cos(), angle.sin()])
+    return vectors if lengths is None else vectors * torch.tensor(lengths, device=device)
 
 
 @pytest.mark.parametrize("k", [2, 3, 5, 6])
 def test_polygon__regular_ones_deviate_by_nothing(impl, device, k):
     """A regular polygon of any size has deviation 0, and short vectors are ignored."""
     short = torch.tensor([[0.02, 0.05], [-0.01, 0.02]])
-    vectors = torch.cat([regular(k, radius=0.3), short]).T.to(device)
-    corners, deviation = impl.polygon(vectors)
+    corners, deviation = shape_of(impl, torch.cat([regular(k, radius=0.3), short]).T.to(device))
     assert_same(corners, k, what="the number of corners")
     require(abs(deviation) < 1e-3, f"the deviation is {deviation:.4f}°, expected 0")
 
 
 def test_polygon__of_three_known_directions(impl, device):
     """Directions 0°, 90° and 200° have gaps 90, 110, 160: the deviation is 40."""
-    angle = torch.tensor([0.0, 90.0, 200.0]).deg2rad()
-    vectors = torch.stack([angle.cos(), angle.sin()]) * torch.tensor([1.0, 2.0, 1.5])
-    corners, deviation = impl.polygon(vectors.to(device))
+    vectors = at_angles(device, 0.0, 90.0, 200.0, lengths=[1.0, 2.0, 1.5])
+    corners, deviation = shape_of(impl, vectors)
     assert_same(corners, 3, what="the number of corners")
     assert_same(deviation, 40.0, rtol=1e-4, what="the deviation")
 
 
+def test_polygon__half_of_the_longest_is_a_corner(impl, device):
+    """A vector of exactly half the longest length counts; a shorter one does not."""
+    vectors = torch.tensor([[4.0, 0, -2, 0, 1.99], [0, 2, 0, -3, 0]], device=device)
+    corners, deviation = shape_of(impl, vectors)
+    assert_same(corners, 4, what="the number of corners (lengths 4, 2, 2, 3 and 1.99)")
+    require(abs(deviation) < 1e-3, f"the deviation is {deviation:.4f}°, expected 0")
+
+
 def test_polygon__a_small_gap_counts_as_much_as_a_large_one(impl, device):
+    """Gaps of 140, 140 and 80 deviate by 40, gaps of 100, 100 and 160 too."""
+    for degrees in [(0.0, 140.0, 280.0), (0.0, 100.0, 200.0)]:
+        _, deviation = shape_of(impl, 3 * at_angles(device, *degrees))
+        assert_same(deviation, 40.0, rtol=1e-4, what=f"the deviation of directions {degrees}")
+
+
+def test_polygon__a_square_pressed_together(impl, device):
     """Directions 0°, 10°, 180° and 190°: two gaps of 10 and two of 170 deviate by 80."""
-    angle = torch.tensor([0.0, 10.0, 180.0, 190.0]).deg2rad()
-    _, deviation = impl.polygon(3 * torch.stack([angle.cos(), angle.sin()]).to(device))
+    corners, deviation = shape_of(impl, 3 * at_angles(device, 0.0, 10.0, 180.0, 190.0))
+    assert_same(corners, 4, what="the number of corners")
     assert_same(deviation, 80.0, rtol=1e-4, what="the deviation")
 
 
 def test_polygon__equals_reference(impl, ref, seed, device):
     """It agrees with the reference on random vectors."""
-    for extra in range(3):
-        vectors = normal(seed + extra, device, 2, 9)
-        assert_same(impl.polygon(vectors), ref.polygon(vectors), rtol=1e-4)
+    for extra, n in enumerate([9, 2, 40]):
+        vectors = normal(seed + extra, device, 2, n)
+        assert_same(shape_of(impl, vectors), ref.polygon(vectors), rtol=1e-4)
 
 
-# ------------------------------------------------------------------------------------ d. loss_peak
+# ------------------------------------------------------------------------------------ e. loss_peak
+
+
+def peak_of(impl, curve):
+    """What `loss_peak` says, its argument untouched."""
+    with unchanged(curve):
+        return numbers(impl.loss_peak(curve), "index, ratio")
 
 
 def test_loss_peak__by_hand(impl, device):
     """The worst loss and its ratio to the last one, by hand."""
-    where, ratio = impl.loss_peak(torch.tensor([1.0, 0.9, 1.2, 3.0, 0.5, 0.8], device=device))
+    where, ratio = peak_of(impl, torch.tensor([1.0, 0.9, 1.2, 3.0, 0.5, 0.8], device=device))
     assert_same(where, 3, what="the index")
     assert_same(ratio, 3.0 / 0.8, rtol=1e-5, what="the ratio")
 
 
 def test_loss_peak__of_a_falling_curve_is_its_first_point(impl, device):
     """A curve that only falls is worst at its start."""
-    where, ratio = impl.loss_peak(torch.tensor([2.0, 1.5, 1.0, 0.5], device=device))
+    where, ratio = peak_of(impl, torch.tensor([2.0, 1.5, 1.0, 0.5], device=device))
     assert_same(where, 0, what="the index")
     assert_same(ratio, 4.0, rtol=1e-5, what="the ratio")
 
 
+def test_loss_peak__of_a_rising_curve_is_its_last_point(impl, device):
+    """A curve that only rises is worst at its end, where the ratio is 1."""
+    where, ratio = peak_of(impl, torch.tensor([0.2, 0.5, 0.7], device=device))
+    assert_same(where, 2, what="the index")
+    assert_same(ratio, 1.0, rtol=1e-5, what="the ratio")
+
+
 def test_loss_peak__equals_reference(impl, ref, seed, device):
     """It agrees with the reference on random curves."""
-    curve = torch.rand(11, generator=generator(seed, device), device=device) + 0.1
-    assert_same(impl.loss_peak(curve), ref.loss_peak(curve), rtol=1e-5)
+    for n in (11, 4):
+        curve = torch.rand(n, generator=generator(seed + n, device), device=device) + 0.1
+        assert_same(peak_of(impl, curve), ref.loss_peak(curve), rtol=1e-5)
 
 
 # ------------------------------------------------------------------------------------- predictions
@@ -349,14 +467,19 @@ def test_loss_peak__equals_reference(impl, ref, seed, device):
 
 def test_predict_few__is_what_five_points_do(impl, ref):
     """with five training points something stands on a pentagon"""
-    require(impl.predict_few == ref.predict_few, "the experiment shows something else")
+    require(impl.predict_few == ref.predict_few, "compare the two pictures at T = 5")
 
 
 def test_predict_many__is_what_thousands_of_points_do(impl, ref):
     """with three thousand training points something stands on a pentagon"""
-    require(impl.predict_many == ref.predict_many, "the experiment shows something else")
+    require(impl.predict_many == ref.predict_many, "compare the two pictures at T = 3000")
+
+
+def test_predict_worst_at__is_where_the_curve_is_highest(impl, ref):
+    """the number of points with the worst loss on fresh points"""
+    require(impl.predict_worst_at == ref.predict_worst_at, "where is the test loss highest?")
 
 
 def test_predict_test_loss__is_what_the_test_loss_does(impl, ref):
-    """the test loss between few and many points"""
-    require(impl.predict_test_loss == ref.predict_test_loss, "the experiment shows something else")
+    """the worst loss on fresh points, against 1"""
+    require(impl.predict_test_loss == ref.predict_test_loss, "how high is the curve at its worst?")
