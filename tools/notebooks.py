@@ -30,7 +30,7 @@ from pathlib import Path
 
 here = Path.cwd()
 for file in here.iterdir() if not (here / "pyproject.toml").exists() else []:
-    if file.stem in {shadowed} | sys.stdlib_module_names:
+    if file.stem in {shadowed} | sys.stdlib_module_names - {{"test"}}:
         found = importlib.util.find_spec(file.stem)
         place = found and (found.origin or next(iter(found.submodule_search_locations)))
         if place and str(place).startswith(str(file)):

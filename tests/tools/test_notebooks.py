@@ -44,7 +44,7 @@ def test_a_file_that_hides_a_module_is_named_with_the_cure(tmp_path, name):
 
 def test_other_files_are_in_nobodys_way(tmp_path):
     """a learner's own modules and data may lie beside the notebook"""
-    for name in ("helpers.py", "notes.txt", "my_utils.py", "data.csv", "utils.txt"):
+    for name in ("helpers.py", "notes.txt", "my_utils.py", "data.csv", "test.py"):
         (tmp_path / name).write_text("")
     (tmp_path / "results").mkdir()
     done = first_cell(tmp_path)
@@ -61,7 +61,7 @@ def test_numbers_are_stored_as_javascript_writes_them():
 
 
 def test_a_saved_notebook_says_nothing_about_the_machine():
-    """the hook of `make lab` keeps kernel and Python as shipped, and leaves other notebooks alone"""
+    """the hook of `make lab` keeps kernel and Python as shipped; other notebooks are left alone"""
     theirs = {"language_info": {"name": "python", "version": "3.13.1"}}
     model = {"type": "notebook", "content": {"metadata": {"course": {}, **theirs}, "cells": []}}
     lab.as_shipped(model=model, path="x.ipynb")
