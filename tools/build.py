@@ -31,10 +31,9 @@ from tools.notebooks import (
 )
 from utils.course import ROOT, CourseError, Section, find_section, sections
 from utils.files import write
-from utils.grading.render import MARKS
+from utils.grading.render import NOT_PASSED
 
 MAX_BYTES = 3_000_000  # a notebook larger than this loads slowly, and GitHub does not show it
-FAILED = tuple(set(MARKS.values()) - {MARKS["PASS"]})  # how a verdict other than PASS begins
 START = ROOT / "exercises" / pages.START
 TABLE = re.compile(r"(<!-- sections -->\n).*?(<!-- /sections -->)", re.S)
 
@@ -115,7 +114,7 @@ def problems_in(text: str, name: str) -> list[str]:
     ]
     for cell in code_cells(nbformat.reads(text, as_version=4)):
         said = "".join(str(o.get("data", {}).get("text/plain", "")) for o in cell.outputs)
-        if said.startswith(FAILED):
+        if said.startswith(NOT_PASSED):
             found.append(f"{name}: {cell.source} says {said[:200]!r}")
     return found
 

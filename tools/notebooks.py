@@ -15,6 +15,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from utils.course import ROOT, CourseError, Exercise, Section, read_source, tags
+from utils.grading.shows import drawing
 
 BOOTSTRAP = """\
 # Run this cell first. On your computer it only looks for files that would be in the way;
@@ -29,7 +30,7 @@ from pathlib import Path
 
 here = Path.cwd()
 for file in here.iterdir() if not (here / "pyproject.toml").exists() else []:
-    if file.stem in {shadowed} | sys.stdlib_module_names:
+    if file.stem in {shadowed} | sys.stdlib_module_names - {{"test"}}:
         found = importlib.util.find_spec(file.stem)
         place = found and (found.origin or next(iter(found.submodule_search_locations)))
         if place and str(place).startswith(str(file)):
@@ -182,6 +183,9 @@ class _Builder:
         self.add("code", text, "predict" if predict else "exercise")
         self.cells[-1]["id"] = exercise.name
         self.cells[-1].metadata["exercise"] = exercise.id
+        if exercise.shows:
+            drawing(self.section, exercise)  # raises where there is no such function
+            self.cells[-1].metadata["shows"] = exercise.shows
         self.add(
             "code",
             f'check.commit("{exercise.name}")' if predict else f"check({exercise.name})",

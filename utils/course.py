@@ -49,6 +49,7 @@ class Exercise:
     source: str = field(repr=False)  # the worked cell
     hints: tuple[str, ...] = field(default=(), repr=False)
     choices: tuple[str, ...] = ()  # of a prediction; empty where a number is asked for
+    shows: str = ""  # a function that draws the learner's result beside the course's
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,8 @@ def _exercise(section: str, path: Path, cell: NotebookNode, hints: list[str]) ->
     kind = "prediction" if "predict" in tags(cell) else "function"
     return Exercise(
         id=facts.pop("exercise"), name=name, section=section, kind=kind, source=cell.source,
-        hints=tuple(hints), choices=tuple(cell.metadata.get("choices", ())), **facts,
+        hints=tuple(hints), choices=tuple(cell.metadata.get("choices", ())),
+        shows=str(cell.metadata.get("shows", "")), **facts,
     )  # fmt: skip
 
 

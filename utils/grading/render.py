@@ -8,6 +8,9 @@ from utils.grading.results import Result
 MARKS = {"PASS": "✓", "FAIL": "✗", "ERROR": "✗", "TIMEOUT": "◷", "UNATTEMPTED": "○"}
 COLOURS = {"PASS": "#009E73", "UNATTEMPTED": "#808080"}  # Okabe-Ito; everything else in vermilion
 VERMILION = "#D55E00"
+NEUTRAL = "#0072B2"  # blue: neither right nor wrong
+SURPRISE = "◇"  # a prediction that the experiment did not bear out: an honest guess is no fault
+NOT_PASSED = (*(mark for verdict, mark in MARKS.items() if verdict != "PASS"), SURPRISE)
 WORDS = {
     "PASS": "passed",
     "FAIL": "not yet",
@@ -27,6 +30,7 @@ class Lines:
     detail: str = ""  # on which input, the first difference
     mistake: str = ""
     printed: str = ""
+    notes: tuple[str, ...] = ()  # what else there is to know
     after: str = ""  # what to do next
     progress: str = ""
 
@@ -37,7 +41,7 @@ class Lines:
         parts += [f"    {line}" for line in self.detail.splitlines()]
         parts += [f"  likely mistake: {self.mistake}"] if self.mistake else []
         parts += [f"  your code printed: {self.printed}"] if self.printed else []
-        parts += [f"  {line}" for line in (self.after, self.progress) if line]
+        parts += [f"  {line}" for line in (*self.notes, self.after, self.progress) if line]
         return "\n".join(parts)
 
     def html(self) -> str:
@@ -52,7 +56,8 @@ class Lines:
             parts.append(f"<div><b>Likely mistake:</b> {_inline(self.mistake)}</div>")
         if self.printed:
             parts.append(f"<div>Your code printed: <code>{escape(self.printed)}</code></div>")
-        parts += [f"<div>{_inline(line)}</div>" for line in (self.after, self.progress) if line]
+        last = (*self.notes, self.after, self.progress)
+        parts += [f"<div>{_inline(line)}</div>" for line in last if line]
         box = f"border-left:4px solid {self.colour};padding:4px 12px;margin:4px 0;line-height:1.5"
         return f'<div class="course-check" style="{box}">{"".join(parts)}</div>'
 
@@ -63,7 +68,9 @@ def _inline(text: str) -> str:
     return "".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(pieces))
 
 
-def lines_of(result: Result, after: str = "", progress: str = "") -> Lines:
+def lines_of(
+    result: Result, after: str = "", progress: str = "", notes: tuple[str, ...] = ()
+) -> Lines:
     """What to say about a result."""
     exercise, verdict = result.exercise, result.verdict
     passed = sum(t.status == "PASS" for t in result.tests)
@@ -71,11 +78,13 @@ def lines_of(result: Result, after: str = "", progress: str = "") -> Lines:
     if verdict != "UNATTEMPTED" and result.expected:
         head += f" ({passed} of {result.expected} checks)"
     if verdict == "PASS":
-        return Lines(COLOURS["PASS"], head, after=after, progress=progress)
+        return Lines(COLOURS["PASS"], head, notes=notes, after=after, progress=progress)
     if verdict == "UNATTEMPTED":
-        return Lines(COLOURS["UNATTEMPTED"], head, after=after, progress=progress)
+        return Lines(COLOURS["UNATTEMPTED"], head, notes=notes, after=after, progress=progress)
     first = result.first_failure
     on = first.name.partition("[")[2].rstrip("]") if first and "[" in first.name else ""
     failed = (first.title + (f"  (input: {on})" if on else "")) if first else ""
     printed = " / ".join(result.printed.strip().splitlines()[:3])[:200]
-    return Lines(VERMILION, head, failed, result.message, result.advice, printed, after, progress)
+    return Lines(
+        VERMILION, head, failed, result.message, result.advice, printed, notes, after, progress
+    )

@@ -1,0 +1,85 @@
+"""The first cell of every notebook, and what a built notebook looks like in a file."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+from tools import lab, notebooks
+from utils.course import find_section
+
+SECTION = find_section("3.1.1")
+
+
+def first_cell(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the first cell as a notebook in `folder` would."""
+    code = next(
+        c.source for c in notebooks.notebook(SECTION, solved=False).cells if c.cell_type == "code"
+    )
+    inside = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [notebooks.ROOT]))}
+    script = f"import sys\nsys.path.insert(0, '')\n{code}\nprint('ready')"
+    return subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, env=inside, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("name", ["utils.py", "torch.py", "random.py", "numpy.py", "utils/"])
+def test_a_file_that_hides_a_module_is_named_with_the_cure(tmp_path, name):
+    """a learner's own utils.py beside the notebook, or a package of that name"""
+    if name.endswith("/"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("")
+    else:
+        (tmp_path / name).write_text("x = 1\n")
+    done = first_cell(tmp_path)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1
+    assert last.startswith(f"ImportError: {name.strip('/')}, beside this notebook, hides the")
+    assert "Rename it" in last and "restart the kernel" in last
+
+
+def test_other_files_are_in_nobodys_way(tmp_path):
+    """a learner's own modules and data may lie beside the notebook"""
+    for name in ("helpers.py", "notes.txt", "my_utils.py", "data.csv", "test.py"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "results").mkdir()
+    done = first_cell(tmp_path)
+    assert (done.returncode, done.stdout.strip()) == (0, "ready"), done.stderr
+
+
+def test_numbers_are_stored_as_javascript_writes_them():
+    """1.0 comes back from JupyterLab as 1: it must be stored so, or opening makes a difference"""
+    data = {"application/x+json": {"x": [1.0, 0.5, -0.0, 1e25, 2], "y": {"z": 3.0}}}
+    output = new_output("display_data", data=data)
+    nb = new_notebook(cells=[new_code_cell("1", outputs=[output], id="one")])
+    stored = json.loads(notebooks.to_text(nb))["cells"][0]["outputs"][0]["data"]
+    assert json.dumps(stored["application/x+json"]) == '{"x": [1, 0.5, 0, 1e+25, 2], "y": {"z": 3}}'
+
+
+def test_a_saved_notebook_says_nothing_about_the_machine():
+    """the hook of `make lab` keeps kernel and Python as shipped; other notebooks are left alone"""
+    theirs = {"language_info": {"name": "python", "version": "3.13.1"}}
+    model = {"type": "notebook", "content": {"metadata": {"course": {}, **theirs}, "cells": []}}
+    lab.as_shipped(model=model, path="x.ipynb")
+    assert model["content"]["metadata"] == {"course": {}, **notebooks.jupyterlab_metadata()}
+    other = {"type": "notebook", "content": {"metadata": dict(theirs), "cells": []}}
+    lab.as_shipped(model=other)
+    lab.as_shipped(model={"type": "file", "content": "text"})
+    assert other["content"]["metadata"] == theirs
+
+
+def test_the_link_to_colab_is_made_from_the_setting(monkeypatch):
+    """owner, repository, revision and the notebook's place; none for a course that is elsewhere"""
+    there = {"source": "https://github.com/someone/a-fork.git", "revision": "v2"}
+    monkeypatch.setattr(notebooks, "course_settings", lambda: there)
+    link = notebooks.colab_link(SECTION)
+    start = "https://colab.research.google.com/github/someone/a-fork/blob/v2/exercises/"
+    assert link == f"{start}{SECTION.path}.ipynb"
+    title = notebooks.notebook(SECTION, solved=False).cells[0].source
+    assert title.splitlines()[2] == f"[Open in Colab]({link})"
+    monkeypatch.setattr(notebooks, "course_settings", lambda: there | {"source": "/srv/course"})
+    assert notebooks.colab_link(SECTION) == ""

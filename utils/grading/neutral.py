@@ -1,0 +1,55 @@
+"""A check runs under torch's usual settings, whatever a notebook has switched on or off."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+
+@contextlib.contextmanager
+def usual_settings() -> Iterator[list[str]]:
+    """In the block torch is as it was when it was imported; yields what the notebook had changed.
+
+    Afterwards everything is as before, also what the checked code itself has changed.
+    """
+    notes: list[str] = []
+    grad, dtype, device = (
+        torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_default_device()
+    )  # fmt: skip
+    if not grad:
+        notes.append(
+            "In this notebook gradients are off (`torch.set_grad_enabled(False)`?). The check ran"
+            " with gradients; `torch.set_grad_enabled(True)` switches them on for you."
+        )
+    if dtype != torch.float32:
+        notes.append(
+            f"In this notebook the default dtype is {dtype}. The check ran with float32;"
+            " `torch.set_default_dtype(torch.float32)` takes it back."
+        )
+    if device.type != "cpu":
+        notes.append(
+            f"In this notebook the default device is {device}. The check ran without it;"
+            " `torch.set_default_device(None)` takes it back."
+        )
+    if any(action == "error" for action, *_ in warnings.filters):
+        notes.append("In this notebook warnings are errors. In the check they were not.")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
+        stack.enter_context(torch.inference_mode(False))
+        stack.callback(torch.set_grad_enabled, grad)
+        stack.callback(torch.set_default_dtype, dtype)
+        if any(action == "error" for action, *_ in warnings.filters):
+            warnings.resetwarnings()
+        torch.set_grad_enabled(True)
+        torch.set_default_dtype(torch.float32)
+        if device.type != "cpu":
+            torch.set_default_device(None)
+            stack.callback(torch.set_default_device, device)
+        try:
+            yield notes
+        finally:
+            if device.type == "cpu" and torch.get_default_device().type != "cpu":
+                torch.set_default_device(None)
