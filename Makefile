@@ -19,7 +19,7 @@ help: ## show this list
 
 lab: work ## open JupyterLab on your copies of the exercises, in work/
 	@$(RUN) jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/work/start.ipynb \
-	  --ContentsManager.pre_save_hook=tools.lab.as_shipped $(AS_ROOT) $(LAB_ARGS)
+	  --ServerApp.contents_manager_class=tools.lab.Contents $(AS_ROOT) $(LAB_ARGS)
 
 work: setup ## make or renew the copies in work/ (for VS Code, or after a git pull)
 	@$(RUN) tools.work

@@ -155,7 +155,7 @@ if __name__ == "__main__":
 # - The rectangle of a weight $w$ then reaches from `bottom` to `bottom + w`.
 
 
-# %% tags=["exercise"] exercise="3.1.3.b1" title="The stack plot" difficulty=3 importance=2 minutes=12 skill="exclusive cumulative sums"
+# %% tags=["exercise"] exercise="3.1.3.b1" title="The stack plot" difficulty=3 importance=2 minutes=12 skill="exclusive cumulative sums" shows="stacks"
 def stack_bottoms(
     W: Float[Tensor, "inst hidden feature"],
 ) -> Float[Tensor, "inst hidden feature"]:

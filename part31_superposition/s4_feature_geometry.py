@@ -89,7 +89,7 @@ WIDE = ToyConfig(inst=20, feature=200, hidden=20)  # TMS: 400 in 30, takes three
 # - The result must not change when `W` is multiplied by $10^{-8}$.
 
 
-# %% tags=["exercise"] exercise="3.1.4.a" title="Feature dimensionality" difficulty=2 importance=5 minutes=15 skill="a share, and its edge cases"
+# %% tags=["exercise"] exercise="3.1.4.a" title="Feature dimensionality" difficulty=2 importance=5 minutes=15 skill="a share, and its edge cases" shows="dimensionalities"
 def feature_dimensionality(
     W: Float[Tensor, "*inst hidden feature"],
 ) -> Float[Tensor, "*inst feature"]:
@@ -216,7 +216,7 @@ if __name__ == "__main__":
 # $i$ is at the angle $2\pi i / k$, and corner 0 is $(1, 0)$.
 
 
-# %% tags=["exercise"] exercise="3.1.4.c1" title="A regular polygon" difficulty=1 importance=2 minutes=5 skill="vectors as columns"
+# %% tags=["exercise"] exercise="3.1.4.c1" title="A regular polygon" difficulty=1 importance=2 minutes=5 skill="vectors as columns" shows="polygons"
 def regular_polygon(k: int) -> Float[Tensor, "2 k"]:
     """Unit vectors at the angles 2 pi i / k, as columns; corner 0 is (1, 0)."""
     angle = 2 * math.pi * torch.arange(k) / k
@@ -286,7 +286,7 @@ def regular_simplex(k: int) -> Float[Tensor, "k_minus_1 k"]:
 #   $2 \pi (i + \tfrac12) / k$. The third coordinate is the height.
 
 
-# %% tags=["exercise"] exercise="3.1.4.c3" title="The antiprism" difficulty=3 importance=2 minutes=15 skill="solving for a tight frame"
+# %% tags=["exercise"] exercise="3.1.4.c3" title="The antiprism" difficulty=3 importance=2 minutes=15 skill="solving for a tight frame" shows="antiprism"
 def tight_antiprism(k: int) -> Float[Tensor, "3 two_k"]:
     """Corners of the antiprism over k-gons whose height makes V V^T = 2k/3 times the identity."""
     r, h = math.sqrt(2 / 3), math.sqrt(1 / 3)

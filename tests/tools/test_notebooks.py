@@ -60,16 +60,37 @@ def test_numbers_are_stored_as_javascript_writes_them():
     assert json.dumps(stored["application/x+json"]) == '{"x": [1, 0.5, 0, 1e+25, 2], "y": {"z": 3}}'
 
 
+def figure_notebook(picture: str | None, count: int = 1) -> dict:
+    """A notebook of the course with one figure, as JSON."""
+    data = {lab.PLOTLY: {"data": [], "layout": {}}, "text/plain": "a figure"}
+    data |= {lab.PICTURE: picture} if picture else {}
+    cell = new_code_cell("fig.show()", id="one", execution_count=count)
+    cell.outputs = [new_output("display_data", data=data)]
+    return json.loads(json.dumps(new_notebook(cells=[cell], metadata={"course": {}})))
+
+
 def test_a_saved_notebook_says_nothing_about_the_machine():
-    """the hook of `make lab` keeps kernel and Python as shipped; other notebooks are left alone"""
+    """kernel and Python stay as shipped; other notebooks are left alone"""
     theirs = {"language_info": {"name": "python", "version": "3.13.1"}}
-    model = {"type": "notebook", "content": {"metadata": {"course": {}, **theirs}, "cells": []}}
-    lab.as_shipped(model=model, path="x.ipynb")
-    assert model["content"]["metadata"] == {"course": {}, **notebooks.jupyterlab_metadata()}
-    other = {"type": "notebook", "content": {"metadata": dict(theirs), "cells": []}}
-    lab.as_shipped(model=other)
-    lab.as_shipped(model={"type": "file", "content": "text"})
-    assert other["content"]["metadata"] == theirs
+    ours = {"metadata": {"course": {}, **theirs}, "cells": []}
+    lab.as_shipped(ours, None)
+    assert ours["metadata"] == {"course": {}, **notebooks.jupyterlab_metadata()}
+    other = {"metadata": dict(theirs), "cells": []}
+    lab.as_shipped(other, None)
+    assert other["metadata"] == theirs
+
+
+def test_a_figure_that_was_only_looked_at_stays_as_it_was_stored():
+    """it is shown without its picture and saved with it; a figure of another run is kept"""
+    stored = figure_notebook("AAAA")
+    seen = figure_notebook("AAAA")
+    lab.without_pictures(seen)
+    assert lab.PICTURE not in seen["cells"][0]["outputs"][0]["data"]
+    lab.as_shipped(seen, stored)
+    assert seen["cells"] == stored["cells"]
+    again = figure_notebook("BBBB", count=2)
+    lab.as_shipped(again, stored)
+    assert again["cells"][0]["outputs"][0]["data"][lab.PICTURE] == "BBBB"
 
 
 def test_the_link_to_colab_is_made_from_the_setting(monkeypatch):

@@ -8,10 +8,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from utils.plots.style import (
+    DARK,
     DIVERGING,
     FAINT,
-    INK,
+    N_COLUMNS,
     OKABE_ITO,
+    ON_LIGHT,
     SEQUENTIAL,
     TEMPLATE,
     array,
@@ -23,7 +25,6 @@ from utils.plots.style import (
     rounded,
 )
 
-N_COLUMNS = 4
 ARRANGEMENTS = ("missing", "opposite", "orthogonal", "same direction", "in between")
 ARRANGEMENT_COLORS = ("#D9D9D9", "#E69F00", "#56B4E9", "#009E73", "#F0E442")
 TIES = (  # of the losses c, p and 1 - 3c/4, for p up to 1/2: name, p, c, dash
@@ -124,7 +125,7 @@ def grouped_matrices(
         heat = go.Heatmap(z=rounded(z), coloraxis="coloraxis", hovertemplate=hover)
         fig.add_trace(heat, row=row, col=col)
         for end in ends[:-1].tolist():
-            line = {"line": {"color": INK, "width": 1.5}, "row": row, "col": col}
+            line = {"line": {"color": DARK, "width": 1.5}, "row": row, "col": col}
             fig.add_vline(x=end - 0.5, **line)
             fig.add_hline(y=end - 0.5, **line)
         off = {"showgrid": False, "constrain": "domain", "ticktext": list(groups), "ticks": ""}
@@ -139,8 +140,6 @@ def grouped_matrices(
         "colorbar": color_bar(label, "top"),
     }
     fig.update_layout(coloraxis=scale)
-    if n_inst == 1:
-        fig.update_layout(width=560)
     return headline(fig, title)
 
 
@@ -162,10 +161,10 @@ def arrangement_map(
     for code, (name, color) in enumerate(zip(ARRANGEMENTS, colors, strict=True)):
         if (z == code).any():
             square = {"color": color, "symbol": "square", "size": 15}
-            square["line"] = {"color": INK, "width": 1}
+            square["line"] = {"color": DARK, "width": 1}
             fig.add_trace(go.Scatter(x=[None], y=[None], mode="markers", marker=square, name=name))
     for name, line_x, line_y, dash in TIES:
-        style = {"color": INK, "width": 3, "dash": dash}
+        style = {"color": DARK, "width": 3, "dash": dash}
         fig.add_trace(go.Scatter(x=line_x, y=line_y, mode="lines", line=style, name=name))
     for axis, values in (("xaxis", array(x)), ("yaxis", array(y))):
         half = float(values[1] - values[0]) / 2
@@ -173,7 +172,7 @@ def arrangement_map(
         fig.update_layout({axis: {"range": ends, "showgrid": False}})
     fig.update_xaxes(title="p: how often a feature is on")
     fig.update_yaxes(title="c: how often its partner is on too")
-    fig.update_layout(template=TEMPLATE, height=520, width=860, title=title)
+    fig.update_layout(template=TEMPLATE, height=520, title=title, legend=ON_LIGHT)
     return fig.update_layout(margin={"l": 80, "r": 30, "t": 60, "b": 70})
 
 
@@ -199,5 +198,5 @@ def share_table(
     fig.update_xaxes(title="c: how often the partner is on too", type="category", showgrid=False)
     fig.update_yaxes(title="dimensions", type="category", showgrid=False)
     scale = {"colorscale": SEQUENTIAL, "cmin": 0, "cmax": 1, "colorbar": color_bar("share", "top")}
-    fig.update_layout(template=TEMPLATE, coloraxis=scale, height=430, width=700, title=title)
+    fig.update_layout(template=TEMPLATE, coloraxis=scale, height=430, title=title)
     return fig.update_layout(margin={"l": 80, "r": 30, "t": 60, "b": 70})

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from plotly.subplots import make_subplots
 from torch import Tensor
 
-from utils.plots.style import FAINT, OKABE_ITO, TEMPLATE, WIDTH, array
+from utils.plots.style import FAINT, OKABE_ITO, TEMPLATE, array
 
 BLUE, ORANGE, GREEN = OKABE_ITO[0], OKABE_ITO[1], OKABE_ITO[2]
 POINTS_AXIS = {"type": "log", "title": "training points T", "dtick": 1}
@@ -34,7 +34,7 @@ def descent_curves(
         "yaxis": {"title": "squared error per point", "rangemode": "tozero"},
     }
     return figure.update_layout(
-        template=TEMPLATE, width=WIDTH, height=420, title="Loss against training points", **axes
+        template=TEMPLATE, height=420, title="Loss against training points", **axes
     )
 
 
@@ -74,7 +74,7 @@ def two_geometries(
             showarrow=False, font={"color": colour, "size": 15},
         )  # fmt: skip
     return figure.update_layout(
-        template=TEMPLATE, width=WIDTH, height=380, margin={"l": 50, "r": 10, "t": 50, "b": 10}
+        template=TEMPLATE, height=380, margin={"l": 50, "r": 10, "t": 50, "b": 10}
     )
 
 
@@ -100,4 +100,4 @@ def dimensionality_strips(
         )
         figure.update_xaxes(**POINTS_AXIS, row=1, col=col)
     figure.update_yaxes(title="dimensionality D", range=[-0.02, 1.02], row=1, col=1)
-    return figure.update_layout(template=TEMPLATE, width=WIDTH, height=420)
+    return figure.update_layout(template=TEMPLATE, height=420)

@@ -16,6 +16,7 @@ from utils.plots.style import (
     OKABE_ITO,
     array,
     headline,
+    log_axis,
     panels,
     place,
     rounded,
@@ -31,14 +32,6 @@ LEGEND = {"orientation": "h", "x": 0.5, "xanchor": "center", "yref": "container"
 def _list(values: Values) -> list[float]:
     """Plain numbers, so that a figure never aliases a tensor."""
     return rounded(array(values)) if isinstance(values, Tensor) else [float(v) for v in values]
-
-
-def _log_axis(values: Sequence[float]) -> dict[str, Any]:
-    """A logarithmic axis with readable ticks: 1, 2, 5 times powers of ten."""
-    low, high = min(values), max(values)
-    ticks = [m * 10.0**e for e in range(-6, 7) for m in (1, 2, 5)]
-    inside = [t for t in ticks if 0.99 * low <= t <= 1.01 * high]
-    return {"type": "log", "tickvals": inside, "ticktext": [f"{t:g}" for t in inside]}
 
 
 def data_portrait(
@@ -60,8 +53,8 @@ def data_portrait(
     share = _list(active.mean(0))
     seen = go.Scatter(x=ranks, y=share, mode="markers", marker=dots, name="measured")
     fig.add_traces([asked, seen], rows=[1, 1], cols=[1, 1])
-    fig.update_xaxes(**_log_axis(ranks), title_text="rank i", row=1, col=1)
-    fig.update_yaxes(**_log_axis(share), title_text="probability", row=1, col=1)
+    fig.update_xaxes(**log_axis(ranks), title_text="rank i", row=1, col=1)
+    fig.update_yaxes(**log_axis(share), title_text="probability", row=1, col=1)
     order = torch.argsort(group, stable=True)
     itself = torch.eye(len(order), dtype=torch.bool, device=order.device)
     for col, table in [(2, torch.corrcoef(active.T)), (3, gram)]:
@@ -157,7 +150,7 @@ def lines(
             fig.add_trace(
                 go.Scatter(**flat, line=line, name=name, showlegend=i == 0), row=row, col=col
             )
-        kind = _log_axis(reach) if log_x else {}
+        kind = log_axis(reach) if log_x else {}
         fig.update_xaxes(**kind, title_text=x_label if lowest else "", row=row, col=col)
         fig.update_yaxes(title_text=y_label if first else "", row=row, col=col)
     if len(table) > 1:

@@ -17,19 +17,19 @@ from utils.plots.style import (
     INK,
     OKABE_ITO,
     TEMPLATE,
-    WIDTH,
     array,
     headline,
     names,
     panels,
     place,
+    plain,
     rounded,
     shades,
 )
 
 # one colour per polytope, the same in every figure; what is not a named polytope is grey
 POLYTOPE_COLORS = {
-    "single": "#000000",
+    "single": INK,
     "digon": "#0072B2",
     "triangle": "#CC79A7",
     "tetrahedron": "#E69F00",
@@ -40,23 +40,14 @@ POLYTOPE_COLORS = {
     "13 lines in 12": "#882255",
     "other": "#BDBDBD",
 }
+LABEL_GAP = 0.045  # of two dimensionalities whose labels do not touch
 STICKY = ("single", "digon", "triangle", "tetrahedron", "pentagon", "square antiprism")
-# where the eye of `polytope_gallery` sits: no two corners of the shapes fall on one point
-_VIEW = np.array([[0.94, -0.34, 0.0], [0.11, 0.31, 0.94]])
+# where the eye sits that sees solids: no two corners of the shapes fall on one point
+TILT = np.array([[0.94, -0.34, 0.0], [0.11, 0.31, 0.94]])
 
 
 def _color(name: str, index: int) -> str:
     return POLYTOPE_COLORS.get(name, OKABE_ITO[index % len(OKABE_ITO)])
-
-
-def _plain(title: str, height: int, x: str, y: str) -> go.Figure:
-    """An empty figure with the course's template and axis titles."""
-    fig = go.Figure()
-    margin = {"l": 75, "r": 30, "t": 60 if title else 30, "b": 60}
-    fig.update_layout(template=TEMPLATE, width=WIDTH, height=height, title=title, margin=margin)
-    fig.update_xaxes(title_text=x)
-    fig.update_yaxes(title_text=y)
-    return fig
 
 
 def _sparsity_axis(fig: go.Figure) -> go.Figure:
@@ -94,7 +85,7 @@ def polytope_gallery(polytopes: Mapping[str, Float[Tensor, "d k"]], title: str =
         corners = array(V)
         flat = np.zeros((2, V.shape[1]))
         if len(corners) == 3:
-            flat = _VIEW @ corners
+            flat = TILT @ corners
         else:
             flat[: len(corners)] = corners
         xs, ys = rounded(flat)
@@ -119,7 +110,7 @@ def dimensions_curve(
     sparsity: Float[Tensor, " inst"], per_feature: Float[Tensor, " inst"], title: str = ""
 ) -> go.Figure:
     """Dimensions per feature over 1 / p, with lines at 1 and 1/2."""
-    fig = _plain(title, 380, "1 / p", "m / ‖W‖²")
+    fig = plain(380, "1 / p", "m / ‖W‖²", title)
     for level, name in ((1, "1: a dimension each"), (0.5, "1/2: antipodal pairs")):
         line = {"color": FAINT, "width": 1, "dash": "dash"}
         style = {"annotation_text": name, "annotation_position": "top right", "line": line}
@@ -141,11 +132,15 @@ def dimensionality_strip(
 ) -> go.Figure:
     """Each represented feature's D as a dot over its model's 1 / p, with lines at the fractions."""
     values, mask, where = array(D), array(kept).astype(bool), array(sparsity)
-    fig = _plain(title, 560, "1 / p", "dimensionality D")
-    for fraction in fractions.tolist():
+    fig = plain(560, "1 / p", "dimensionality D", title)
+    beside = 0.0  # the last label at the edge; one that would touch it stands further out
+    for fraction in sorted(fractions.tolist()):
         line = {"color": FAINT, "width": 1, "dash": "dash"}
         text = str(Fraction(fraction).limit_denominator(20))
-        fig.add_hline(y=fraction, line=line, annotation_text=text, annotation_position="right")
+        shift = 34 if fraction - beside < LABEL_GAP else 0
+        beside = beside if shift else fraction
+        at = {"annotation_position": "right", "annotation_xshift": shift}
+        fig.add_hline(y=fraction, line=line, annotation_text=text, **at)
     xs, ys = [], []
     step = np.log(where[-1] / where[0]) / max(len(where) - 1, 1)
     for x, row, keep in zip(where, values, mask, strict=True):
@@ -156,14 +151,14 @@ def dimensionality_strip(
     marker = {"size": 5, "opacity": 0.6, "color": OKABE_ITO[0]}
     fig.add_trace(go.Scatter(x=xs, y=ys, mode="markers", marker=marker, name="feature"))
     fig.update_yaxes(range=[0, 1.05])
-    return _sparsity_axis(fig.update_layout(margin={"r": 60}))
+    return _sparsity_axis(fig.update_layout(margin={"r": 80}))
 
 
 def census_bars(
     census: Sequence[Mapping[str, int]], probability: Float[Tensor, " inst"], title: str = ""
 ) -> go.Figure:
     """Groups of each name as stacked bars, one bar per model."""
-    fig = _plain(title, 420, "p", "number of groups")
+    fig = plain(420, "p", "number of groups", title)
     labels = [f"{p:.3f}".rstrip("0") for p in probability.tolist()]
     places = list(range(len(labels)))  # labels may repeat after rounding, places do not
     found = [n for n in POLYTOPE_COLORS if any(n in counts for counts in census)]
@@ -181,12 +176,12 @@ def sorted_gram(gram: Float[Tensor, "feature feature"], title: str = "") -> go.F
     limit = max(1.0, float(gram.abs().max()))
     bar = {"title": {"text": "WᵀW", "side": "top"}, "thickness": 14}
     scale = {"colorscale": DIVERGING, "zmin": -limit, "zmax": limit, "colorbar": bar}
-    fig = _plain(title, 620, "feature, sorted by group", "feature, sorted by group")
+    fig = plain(620, "feature, sorted by group", "feature, sorted by group", title)
     text = "features %{y}, %{x}: %{z:.2f}<extra></extra>"
     fig.add_trace(go.Heatmap(z=rounded(array(gram)), **scale, hovertemplate=text))
     fig.update_xaxes(showgrid=False, constrain="domain")
     square = {"scaleanchor": "x", "autorange": "reversed", "constrain": "domain"}
-    return fig.update_yaxes(showgrid=False, **square).update_layout(width=720)
+    return fig.update_yaxes(showgrid=False, **square)
 
 
 def jumps(
@@ -229,7 +224,7 @@ def jumps(
     fig.update_yaxes(title_text="loss", range=[0, 1.1 * float(loss.max())], row=2, col=1)
     legend = {"orientation": "h", "x": 0.5, "xanchor": "center", "y": -0.16}
     margin = {"l": 75, "r": 30, "t": 60, "b": 70}
-    fig.update_layout(template=TEMPLATE, width=WIDTH, height=520, legend=legend, margin=margin)
+    fig.update_layout(template=TEMPLATE, height=520, legend=legend, margin=margin)
     return fig.update_layout(title=title)
 
 
@@ -239,7 +234,7 @@ def payoff_curves(
     title: str = "",
 ) -> go.Figure:
     """Payoff per dimension over 1 / p, one line per polytope."""
-    fig = _plain(title, 480, "1 / p", "features saved per dimension")
+    fig = plain(480, "1 / p", "features saved per dimension", title)
     x = rounded(1 / array(probability))
     for index, (name, values) in enumerate(payoffs.items()):
         line = {"color": _color(name, index), "width": 2.5}

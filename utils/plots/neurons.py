@@ -13,6 +13,7 @@ from utils.plots.style import (
     FAINT,
     HEADING,
     INK,
+    N_COLUMNS,
     OKABE_ITO,
     SEQUENTIAL,
     TEMPLATE,
@@ -21,20 +22,13 @@ from utils.plots.style import (
     names,
     panels,
     place,
+    plain,
     rounded,
     shades,
 )
 
-N_COLUMNS = 4
 PURE, MIXED, DEAD = "#D6E9F8", "#FBE3CF", "#EEEEEE"  # backgrounds of a stack plot's neurons
 PURE_FROM = 0.9  # monosemantic from this score on, as in the text
-
-
-def _plain(height: int, x: str, y: str, title: str = "") -> go.Figure:
-    """An empty figure with the course's template and axis titles."""
-    margin = {"l": 75, "r": 30, "t": 60 if title else 30, "b": 60}
-    fig = go.Figure().update_layout(template=TEMPLATE, height=height, title=title, margin=margin)
-    return fig.update_xaxes(title_text=x).update_yaxes(title_text=y)
 
 
 def neuron_stacks(
@@ -78,7 +72,10 @@ def neuron_stacks(
         fig.update_xaxes(**ticks, title_text="neuron" if lowest else "", row=row, col=col)
         side = {"range": [-reach, reach], "title_text": "weight" if first else ""}
         fig.update_yaxes(**side, showgrid=False, row=row, col=col)
-    for name, color in {"monosemantic": PURE, "polysemantic": MIXED}.items():
+    pure, mixed = (scores >= PURE_FROM).any(), ((scores > 0) & (scores < PURE_FROM)).any()
+    kinds = (("monosemantic", PURE, pure), ("polysemantic", MIXED, mixed))
+    kinds = (*kinds, ("dead", DEAD, (scores <= 0).any()))
+    for name, color in [(name, color) for name, color, occurs in kinds if occurs]:
         patch = {"color": color, "symbol": "square", "size": 13}
         fig.add_trace(go.Scatter(x=[None], y=[None], mode="markers", marker=patch, name=name))
     legend = {"orientation": "h", "x": 0.5, "xanchor": "center", "yref": "container", "y": 0.005}
@@ -94,7 +91,7 @@ def score_curves(
 ) -> go.Figure:
     """A score along training, one line per instance."""
     values, n_inst = array(score), score.shape[1]
-    fig = _plain(400, "step", label).update_yaxes(range=[0, 1.03])
+    fig = plain(400, "step", label).update_yaxes(range=[0, 1.03])
     for i, (name, color) in enumerate(zip(names(titles, n_inst), shades(n_inst), strict=True)):
         line = {"color": color, "width": 2.5}
         curve = {"x": steps.tolist(), "y": rounded(values[:, i]), "name": name, "line": line}
@@ -196,7 +193,7 @@ def motif_graph(
     fig.update_xaxes(range=[-0.3, 2.3], visible=False).update_yaxes(range=[-0.45, 1.45])
     fig.update_yaxes(visible=False)
     margin = {"l": 20, "r": 20, "t": 60 if title else 20, "b": 20}
-    return fig.update_layout(template=TEMPLATE, height=360, width=760, title=title, margin=margin)
+    return fig.update_layout(template=TEMPLATE, height=360, title=title, margin=margin)
 
 
 def push_scatter(
@@ -206,7 +203,7 @@ def push_scatter(
     title: str = "",
 ) -> go.Figure:
     """What a shared neuron pushes against what all others add, with a control in grey."""
-    fig = _plain(440, "push of the shared neuron", "sum of all other neurons", title)
+    fig = plain(440, "push of the shared neuron", "sum of all other neurons", title)
     reach = 1.05 * float(array(own).max())
     style = {"color": INK, "width": 1, "dash": "dash"}
     line = {"x": [0, reach], "y": [0, -reach], "mode": "lines", "line": style}

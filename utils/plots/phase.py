@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from utils.plots.style import INK, TEMPLATE, array
+from utils.plots.style import DARK, ON_LIGHT, TEMPLATE, array, log_axis
 
 PHASES = {"not represented": "#D9D9D9", "own dimension": "#56B4E9", "superposed": "#F2B84B"}
 
@@ -17,11 +17,10 @@ def _edges(centres: np.ndarray) -> np.ndarray:
     return np.exp(np.concatenate([[2 * logs[0] - inner[0]], inner, [2 * logs[-1] - inner[-1]]]))
 
 
-def _log_axis(edges: np.ndarray) -> dict:
-    """A logarithmic axis over the cells, with ticks 0.1, 0.2, 0.5, 1, ..."""
-    decimals = [digit * 10.0**power for power in range(-6, 7) for digit in (1, 2, 5)]
-    ticks = {"tickvals": decimals, "ticktext": [f"{value:g}" for value in decimals]}
-    return ticks | {"type": "log", "range": np.log10(edges[[0, -1]]).tolist(), "showgrid": False}
+def _axis(edges: np.ndarray) -> dict:
+    """A logarithmic axis over the cells."""
+    ends = {"range": np.log10(edges[[0, -1]]).tolist(), "showgrid": False}
+    return log_axis(edges.tolist()) | ends
 
 
 def phase_diagram(
@@ -47,19 +46,20 @@ def phase_diagram(
             z=z, x=x_edges, y=y_edges, colorscale=steps, zmin=-0.5, zmax=2.5, showscale=False
         )
     )
-    for name, color in PHASES.items():
+    found = set(array(phase).astype(int).ravel().tolist())
+    for name, color in [item for code, item in enumerate(PHASES.items()) if code in found]:
         square = {
             "color": color,
             "symbol": "square",
             "size": 15,
-            "line": {"color": INK, "width": 1},
+            "line": {"color": DARK, "width": 1},
         }
         fig.add_trace(go.Scatter(x=[None], y=[None], mode="markers", marker=square, name=name))
     for k, (name, (line_x, line_y)) in enumerate((boundaries or {}).items()):
-        style = {"color": INK, "width": 3, "dash": ("solid", "dash", "dot", "dashdot")[k % 4]}
+        style = {"color": DARK, "width": 3, "dash": ("solid", "dash", "dot", "dashdot")[k % 4]}
         curve = {"x": array(line_x), "y": array(line_y), "name": name, "line": style}
         fig.add_trace(go.Scatter(mode="lines", **curve))
-    fig.update_xaxes(**_log_axis(x_edges), title_text=x_label)
-    fig.update_yaxes(**_log_axis(y_edges), title_text=y_label)
+    fig.update_xaxes(**_axis(x_edges), title_text=x_label)
+    fig.update_yaxes(**_axis(y_edges), title_text=y_label)
     fig.update_layout(template=TEMPLATE, height=540, margin={"l": 80, "r": 30, "t": 60, "b": 70})
-    return fig.update_layout(width=800, title_text=title)
+    return fig.update_layout(title_text=title, legend=ON_LIGHT)

@@ -11,10 +11,11 @@ from utils.plots.style import (
     DIVERGING,
     FAINT,
     INK,
+    N_COLUMNS,
     OKABE_ITO,
+    add_film_controls,
     array,
     color_bar,
-    film_controls,
     headline,
     names,
     panels,
@@ -22,7 +23,6 @@ from utils.plots.style import (
     rounded,
 )
 
-FRAME_MS = 90  # 80 frames: about seven seconds
 STATES = ("alive", "dead", "just resampled")  # the codes 0, 1, 2
 LOOKS: tuple[dict, ...] = (
     {"color": OKABE_ITO[0], "size": 9, "symbol": "circle", "line": {"width": 0}},
@@ -53,9 +53,14 @@ def latents_in_plane(
     status: Int[Tensor, "inst latent"],
     titles: Sequence[str] | None = None,
     title: str = "",
-    n_columns: int = 4,
+    n_columns: int = N_COLUMNS,
+    legend_of: Int[Tensor, "..."] | None = None,
 ) -> go.Figure:
-    """True features as grey arrows, decoder rows as dots: alive, dead (rings), just resampled."""
+    """True features as grey arrows, decoder rows as dots: alive, dead (rings), just resampled.
+
+    The legend names the states that occur, here or in `legend_of` (a film's later frames).
+    """
+    occur = set((status if legend_of is None else legend_of).unique().tolist())
     features, latents = rounded(array(W.mT)), rounded(array(W_dec))
     n_inst, reach = len(features), 1.15 * max(1.0, float(W.norm(dim=1).max()))
     fig = panels(names(titles, n_inst), n_columns, 170)
@@ -65,7 +70,8 @@ def latents_in_plane(
         legend = {"showlegend": i == 0, "legendgroup": "feature", "name": "true feature"}
         grey = go.Scatter(**_spokes(true), mode="lines", line=thick, hoverinfo="skip", **legend)
         fig.add_trace(grey, row=row, col=col)
-        for name, look, data in zip(STATES, LOOKS, _by_state(rows, codes), strict=True):
+        states = zip(STATES, LOOKS, _by_state(rows, codes), strict=True)
+        for code, (name, look, data) in enumerate(states):
             n_points = len(data["x"]) // 3
             sizes = [0, look["size"], 0] * max(n_points, W_dec.shape[1])
             dots = go.Scatter(
@@ -75,7 +81,7 @@ def latents_in_plane(
                 line={"color": look["color"], "width": 1.5},
                 name=name,
                 legendgroup=name,
-                showlegend=i == 0,
+                showlegend=i == 0 and code in occur,
                 hovertemplate="(%{x:.2f}, %{y:.2f})<extra>" + name + "</extra>",
             )
             fig.add_trace(dots, row=row, col=col)
@@ -100,7 +106,7 @@ def resampling_animation(
 
     At rest it shows the last frame.
     """
-    fig = latents_in_plane(W, frames[-1], status[-1], title=title)
+    fig = latents_in_plane(W, frames[-1], status[-1], title=title, legend_of=status)
     n_inst = len(W)
     moving = [i for i in range(4 * n_inst) if i % 4]  # every fourth trace is the true features
     labels = [f"{s} · complete: {c} of {n_inst}" for s, c in zip(steps, complete, strict=True)]
@@ -112,9 +118,7 @@ def resampling_animation(
         )
         for label, tips, codes in zip(labels, rounded(array(frames)), status.tolist(), strict=True)
     ]
-    menu, slider = film_controls(labels, FRAME_MS, "step ", pad=25, size=13)
-    fig.update_layout(updatemenus=[menu], sliders=[slider], margin={"b": 150})
-    return fig.update_layout(height=fig.layout.height + 90)
+    return add_film_controls(fig, labels, "step ")
 
 
 def curves(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import ceil
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -11,8 +12,8 @@ from torch import Tensor
 
 # Okabe & Ito (2008): distinct for every common form of colour vision; yellow last, faint on white
 OKABE_ITO = (
-    *("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000", "#F0E442"),
-)
+    *("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#767676", "#F0E442"),
+)  # its black is grey here: on a dark page black would not be seen
 SEQUENTIAL = "Viridis"
 DIVERGING = (
     (0.0, "#0B4F8A"),
@@ -21,8 +22,13 @@ DIVERGING = (
     (0.75, "#FDAE6B"),
     (1.0, "#B34700"),
 )
-INK, GRID, FAINT = "#222222", "#E6E6E6", "#9A9A9A"
-WIDTH = 900  # pixels: a notebook's text column
+# Figures have no background of their own: these greys are read on white and on black alike
+INK, GRID, FAINT = "#767676", "rgba(128, 128, 128, 0.22)", "#9A9A9A"
+DARK = "#222222"  # for what is drawn on light cells
+ON_LIGHT = {"bgcolor": "#F4F4F4", "font": {"color": DARK}}  # a legend that names dark lines
+WIDTH = 900  # of static pictures, in pixels; elsewhere a figure is as wide as its column
+N_COLUMNS = 4  # of a grid of panels
+FRAME_MS = 90  # 40 frames: less than four seconds
 HEADING = 14  # font size of panel titles
 
 _AXIS = {
@@ -40,8 +46,9 @@ TEMPLATE = go.layout.Template(
         "font": {"family": "Helvetica, Arial, sans-serif", "size": 13, "color": INK},
         "title": {"font": {"size": 17}, "x": 0.5, "xanchor": "center"},
         "colorway": OKABE_ITO,
-        "paper_bgcolor": "white",
-        "plot_bgcolor": "white",
+        "autosize": True,
+        "paper_bgcolor": "rgba(0, 0, 0, 0)",
+        "plot_bgcolor": "rgba(0, 0, 0, 0)",
         "hoverlabel": {"font": {"size": 13}},
         "legend": {"font": {"size": 13}},
         "xaxis": _AXIS,
@@ -79,6 +86,21 @@ def shades(count: int) -> list[str]:
     return sample_colorscale(SEQUENTIAL, np.linspace(0, 0.88, max(count, 2)).tolist())[:count]
 
 
+def plain(height: int, x: str, y: str, title: str = "") -> go.Figure:
+    """An empty figure with the course's template and axis titles."""
+    margin = {"l": 75, "r": 30, "t": 60 if title else 30, "b": 60}
+    fig = go.Figure().update_layout(template=TEMPLATE, height=height, title=title, margin=margin)
+    return fig.update_xaxes(title_text=x).update_yaxes(title_text=y)
+
+
+def log_axis(values: Sequence[float]) -> dict[str, Any]:
+    """A logarithmic axis with readable ticks: 1, 2, 5 times powers of ten."""
+    low, high = float(min(values)), float(max(values))
+    ticks = [m * 10.0**e for e in range(-6, 7) for m in (1, 2, 5)]
+    inside = [t for t in ticks if 0.99 * low <= t <= 1.01 * high]
+    return {"type": "log", "tickvals": inside, "ticktext": [f"{t:g}" for t in inside]}
+
+
 def panels(titles: Sequence[str], n_columns: int, panel_height: int, head: int = 70) -> go.Figure:
     """A grid of panels with the course's template, `panel_height` pixels each."""
     n_columns = min(n_columns, len(titles))
@@ -92,7 +114,7 @@ def panels(titles: Sequence[str], n_columns: int, panel_height: int, head: int =
         vertical_spacing=min(0.9 / n_rows, 50 / (n_rows * panel_height)) if n_rows > 1 else 0,
     )
     margin = {"l": 65, "r": 30, "t": head, "b": 60}
-    fig.update_layout(template=TEMPLATE, width=WIDTH, height=height, margin=margin)
+    fig.update_layout(template=TEMPLATE, height=height, margin=margin)
     fig.update_annotations(font_size=HEADING)
     return fig
 
@@ -111,24 +133,25 @@ def headline(fig: go.Figure, title: str) -> go.Figure:
     return fig.update_layout(height=fig.layout.height - 30, margin={"t": fig.layout.margin.t - 30})
 
 
-def film_controls(
-    labels: list[str], frame_ms: int, prefix: str, pad: int, size: int = 14
-) -> tuple[dict, dict]:
-    """Play and pause buttons, and a slider that stands at the last label, `pad` px below."""
+def add_film_controls(fig: go.Figure, labels: list[str], prefix: str) -> go.Figure:
+    """Play, pause and a slider above the panels, where they are seen without scrolling."""
     at_once = {"mode": "immediate", "transition": {"duration": 0}}
-    play = at_once | {"frame": {"duration": frame_ms, "redraw": False}, "fromcurrent": False}
+    play = at_once | {"frame": {"duration": FRAME_MS, "redraw": False}, "fromcurrent": False}
     still = at_once | {"frame": {"duration": 0, "redraw": False}}
     buttons = [
         {"label": "▶ play", "method": "animate", "args": [None, play]},
         {"label": "❚❚ pause", "method": "animate", "args": [[None], still]},
     ]
+    room, above = 75, {"y": 1, "yanchor": "bottom"}
     slider = {
         "active": len(labels) - 1,
-        "currentvalue": {"prefix": prefix, "font": {"size": size, "color": INK}},
+        "currentvalue": {"prefix": prefix, "xanchor": "right", "font": {"size": 14}},
         "steps": [{"label": s, "method": "animate", "args": [[s], still]} for s in labels],
-        **{"x": 0.22, "len": 0.78, "y": 0, "yanchor": "top", "pad": {"t": pad}, "tickcolor": FAINT},
+        **{"x": 0.3, "len": 0.7, "pad": {"b": 12}, "tickcolor": FAINT},
         **{"font": {"size": 12, "color": "rgba(0,0,0,0)"}},  # the current value says the step
     }
     menu = {"type": "buttons", "direction": "right", "showactive": False, "buttons": buttons}
-    menu |= {"x": 0, "xanchor": "left", "y": 0, "yanchor": "top", "pad": {"t": pad + 15}}
-    return menu, slider
+    menu |= {"x": 0, "xanchor": "left", "pad": {"b": 42}}
+    top = fig.layout.margin.t + room
+    fig.update_layout(updatemenus=[menu | above], sliders=[slider | above], margin={"t": top})
+    return fig.update_layout(height=fig.layout.height + room)

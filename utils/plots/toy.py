@@ -14,13 +14,14 @@ from utils.plots.phase import PHASES, phase_diagram
 from utils.plots.style import (
     DIVERGING,
     FAINT,
+    N_COLUMNS,
     OKABE_ITO,
     SEQUENTIAL,
     TEMPLATE,
     WIDTH,
+    add_film_controls,
     array,
     color_bar,
-    film_controls,
     headline,
     names,
     panels,
@@ -40,9 +41,6 @@ __all__ = [
     "use_notebook_renderer",
 ]
 
-N_COLUMNS = 4
-FRAME_MS = 80  # 40 frames: about three seconds
-
 
 def use_notebook_renderer() -> None:
     """Make `fig.show()` and a cell's last line draw in JupyterLab and VS Code with no network.
@@ -60,6 +58,7 @@ def use_notebook_renderer() -> None:
     import kaleido  # only for those who make static pictures
 
     pio.renderers.default = "plotly_mimetype+png"
+    pio.renderers["png"].width = WIDTH
     pio.renderers["png"].scale = 1  # 40 to 100 KB a figure, four times that at 2
     pio.defaults.headers = None  # for map tiles only, and a running server warns about it
     kaleido.start_sync_server(mathjax=False, silence_warnings=True)  # its MathJax is on a CDN
@@ -158,12 +157,7 @@ def feature_arrows_animation(
         )
         for label, tips in zip(labels, rounded(array(frames_W)), strict=True)
     ]
-    menu, slider = film_controls(labels, FRAME_MS, "after step ", pad=65)
-    fig.update_layout(updatemenus=[menu], sliders=[slider])
-    room = 110  # for the controls, between the panels and the legend
-    return fig.update_layout(
-        height=fig.layout.height + room, margin={"b": fig.layout.margin.b + room}
-    )
+    return add_film_controls(fig, labels, "after step ")
 
 
 def norms_and_interference(
@@ -240,5 +234,5 @@ def training_curves(
     fig.update_xaxes(title_text="step")
     fig.update_yaxes(title_text="loss", type="log", dtick=1)
     margin = {"l": 80, "r": 30, "t": 60, "b": 60}
-    fig.update_layout(template=TEMPLATE, width=WIDTH, height=420, margin=margin)
+    fig.update_layout(template=TEMPLATE, height=420, margin=margin)
     return fig.update_layout(title_text=title)
