@@ -6,7 +6,7 @@ N      ?= 1
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test build check watch progress hint script reset solutions claims bench artifacts saes doctor browser stats lint setup setup-dev
+.PHONY: help lab test build check watch progress hint script reset solutions claims bench artifacts saes doctor browser stats mutants lint setup setup-dev
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -44,8 +44,8 @@ build: setup-dev ## write exercises/ and solutions/ from the sources; keeps your
 solutions: setup-dev ## build and execute the solution notebooks
 	@$(RUN) tools.build --execute
 
-claims: setup-dev ## reproduce the published results: docs/claims.md (minutes)
-	@$(RUN) tools.claims $(PYTEST_ARGS)
+claims: setup-dev ## reproduce the published results: docs/claims.md (minutes); SEEDS=7,8,9: others
+	@$(RUN) tools.claims $(if $(SEEDS),--claim-seeds=$(SEEDS)) $(PYTEST_ARGS)
 
 bench: setup-dev ## measure the fast trainers against the plain loops
 	@$(RUN) tools.bench.toy
@@ -67,6 +67,9 @@ browser: setup-dev ## drive JupyterLab in a headless Chromium
 
 stats: setup-dev ## repeat the exercises' tests from 20 seeds
 	@$(RUN) pytest --seeds 20 tests/part31_superposition $(PYTEST_ARGS)
+
+mutants: setup-dev ## try the tests on wrong versions of the worked functions: EX=3.1.1
+	@$(RUN) tools.mutants $(EX)
 
 lint: setup-dev ## ruff and mypy
 	@$(RUN) ruff check . && $(RUN) ruff format --check . && $(RUN) mypy

@@ -34,8 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--seeds", default=1, type=int, help="repeat tests that draw numbers over this many seeds"
     )
+    parser.addoption("--claim-seeds", default="", help="run claims from these seeds instead: 7,8,9")
     parser.addoption("--claims-json", default=None, help="write what claims measured to this file")
-    parser.addoption("--claim-seeds", default="", help="run claims from these seeds: 3,4,5")
+    parser.addoption("--claim-seeds", default="", help="run claims from these seeds: 7,8,9")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -145,7 +146,7 @@ def result(
 
 @pytest.fixture
 def claim_seeds(request: pytest.FixtureRequest) -> Callable[[Sequence[int]], list[int]]:
-    """A claim's own seeds, or those of `--claim-seeds`."""
+    """A claim's seeds, fixed before the first look; `make claims SEEDS=7,8,9` takes others."""
     given = request.config.getoption("--claim-seeds")
     return lambda default: [int(s) for s in given.split(",")] if given else list(default)
 
@@ -162,6 +163,13 @@ def record_claim(request: pytest.FixtureRequest) -> Callable[..., None]:
         request.node.user_properties.append(("claim", entry))  # travels with the report (xdist)
 
     return record
+
+
+@pytest.fixture
+def claim_seeds(request: pytest.FixtureRequest) -> Callable[..., list[int]]:
+    """The seeds of a claim: its own, or those of `--claim-seeds`."""
+    given = request.config.getoption("--claim-seeds")
+    return lambda default: [int(s) for s in given.split(",")] if given else list(default)
 
 
 class ClaimsTable:

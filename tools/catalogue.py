@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from utils.activations.index import write_whole
-from utils.course import ROOT
+from utils import files
+from utils.course import ARTIFACTS as FOLDER
 
-FOLDER = ROOT / "artifacts"
 HEAD = """# What the course trained
 
 Models, sparse autoencoders (SAEs) and transcoders that ship with the course, from their cards
@@ -118,7 +117,7 @@ def page(folder: Path = FOLDER) -> str:
 
 def main() -> int:
     """Write the page."""
-    write_whole(FOLDER / "README.md", page().encode())
+    files.write(FOLDER / "README.md", page())
     print(f"artifacts/README.md: {page().count('/README.md)')} cards")
     return 0
 

@@ -1,6 +1,7 @@
 """Run every claim and write one table of what was measured: docs/claims.json and docs/claims.md.
 
 python -m tools.claims            run all (minutes)
+python -m tools.claims --claim-seeds 7,8,9    all from other seeds; printed, not stored
 python -m tools.claims -k pent    those whose name fits; the table is printed, not stored
 """
 

@@ -17,6 +17,7 @@ import jupytext
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parent.parent
+ARTIFACTS = ROOT / "artifacts"  # the trained weights and the text that ship
 PARTS = ("part31_superposition", "part32_interp_with_saes")
 FACTS = (
     "exercise",

@@ -1,27 +1,25 @@
 """Claims of 3.1.5: what sparse autoencoders find, measured.
 
 `experiment_<name>(seed, device)` repeats the notebook's demo; the `result` fixture of the tests
-named after it is that run, or a learner's own when called from a notebook. Runs are cached: the
-claims look at the same ones.
+named after it is that run, or a learner's own when called from a notebook. A claim looks at many
+seeds, fixed before the first look. Seeds stand side by side on the instance axis: each has toy
+models and starts of its own, and all see one stream of numbers. Runs are cached.
 """
 
 import functools
-import math
-from functools import partial
 
 import pytest
 import torch
 from einops import einsum
 
 from part31_superposition import s5_sae_toy_models as s5
-from utils.given.sae_variants import hole_share, tree_features
 from utils.testing import generator, require
 from utils.toy import ToyConfig, TrainConfig, init_toy, train_toy_fast
 
 pytestmark = pytest.mark.claim
 
-SEEDS = [0, 1, 2]
 TOY = TrainConfig(4000, 1024, 5e-3, "cosine")
+N_INST = 16  # instances of a seed
 
 
 # --------------------------------------------------------------------------------- the experiments
@@ -30,55 +28,73 @@ TOY = TrainConfig(4000, 1024, 5e-3, "cosine")
 def cached(run):
     """Keep each run; the same device counts as one, whether it comes as a name or an object."""
     kept = functools.lru_cache(run)
-    return lambda seed, device, *rest: kept(seed, str(device), *rest)
+    return lambda seeds, device, *rest: kept(tuple(seeds), str(device), *rest)
 
 
 @cached
-def pentagons(seed, device):
-    """Sixteen toy models, five features in two dimensions."""
-    gen = generator(seed, device)
-    start = init_toy(ToyConfig(16, 5, 2), gen, device)
-    return train_toy_fast(*start, 1.0, 0.025, TOY, gen).W
+def pentagons(seeds, device):
+    """Sixteen toy models for each seed, five features in two dimensions."""
+    models = []
+    for seed in seeds:
+        gen = generator(seed, device)
+        start = init_toy(ToyConfig(N_INST, 5, 2), gen, device)
+        models.append(train_toy_fast(*start, 1.0, 0.025, TOY, gen).W)
+    return torch.cat(models)
+
+
+def starts(seeds, device, encoder):
+    """Fresh SAEs for each seed, as one stack, and the generators that drew them."""
+    gens = [generator(seed + 1, device) for seed in seeds]
+    each = [s5.init_sae(N_INST, 2, 5, encoder, gen) for gen in gens]
+    return {name: torch.cat([params[name] for params in each]) for name in each[0]}, gens
 
 
 @cached
-def twenty_in_eight(seed, device):
-    """Four toy models, twenty features in eight dimensions."""
-    gen = generator(seed, device)
-    start = init_toy(ToyConfig(4, 20, 8), gen, device)
-    return train_toy_fast(*start, 1.0, 0.05, TOY, gen).W
-
-
-@cached
-def resampled(seed, device, method, one_each):
-    """(decoder rows, resampler) after training on the pentagons."""
-    resampler = s5.Resampler(method, generator(seed + 1, device), one_each=one_each)
-    start = s5.init_sae(16, 2, 5, "independent", resampler.gen)
+def resampled(seeds, device, method, one_each):
+    """(parameters, resampler) after training on the pentagons."""
+    start, gens = starts(seeds, device, "independent")
+    resampler = s5.Resampler(method, gens[0], one_each=one_each)
     settings = TrainConfig(4000, 256, 0.03, "linear")
-    W = pentagons(seed, device)
-    after = s5.train_resampled(start, W, 0.025, 0.3, settings, resampler)
-    return after["W_dec"], resampler
+    W = pentagons(seeds, device)
+    return s5.train_resampled(start, W, 0.025, 0.3, settings, resampler), resampler
+
+
+@cached
+def twins(seeds, device):
+    """Number of steps, and for each instance whether the twins are apart then."""
+    start, gens = starts(seeds, device, "transposed")
+    idle = s5.Resampler("none", gens[0])
+    start, settings = s5.make_twins(start, 1e-6, gens[0]), TrainConfig(4000, 256, 0.03, "linear")
+    s5.train_resampled(start, pentagons(seeds, device), 0.025, 0.3, settings, idle)
+    rows = torch.stack(idle.frames)
+    return idle.steps, (rows[:, :, 0] * rows[:, :, 1]).sum(dim=-1) < 0.95
+
+
+def experiment_twins(seed, device):
+    """Sixteen SAEs with twins: in how many are they apart, frame by frame."""
+    return {"apart": twins([seed], device)[1].sum(dim=-1)}
 
 
 def experiment_resampling(seed, device):
-    """Sixteen SAEs without resampling and with each kind of it."""
-    decoders = {
-        "none": resampled(seed, device, "none", True)[0],
-        "simple": resampled(seed, device, "simple", True)[0],
-        "loss, twins allowed": resampled(seed, device, "loss", False)[0],
-        "loss": resampled(seed, device, "loss", True)[0],
-    }
-    return {"W_toy": pentagons(seed, device), "decoders": decoders}
+    """Sixteen SAEs without resampling and with it."""
+    decoders = {m: resampled([seed], device, m, True)[0]["W_dec"] for m in ("none", "loss")}
+    return {"W_toy": pentagons([seed], device), "decoders": decoders}
+
+
+def experiment_shrinkage(seed, device):
+    """One feature, five coefficients."""
+    return shrinkage([seed], device)
 
 
 @cached
-def experiment_shrinkage(seed, device):
-    """One feature, five coefficients."""
-    gen = generator(seed, device)
-    l1 = torch.tensor([0.05, 0.1, 0.2, 0.3, 0.4], device=device)
+def shrinkage(seeds, device):
+    """What comes out of SAEs that know the direction, for five coefficients and each seed."""
+    gen = generator(seeds[0], device)
+    l1 = torch.tensor([0.05, 0.1, 0.2, 0.3, 0.4], device=device).repeat(len(seeds))
     magnitude = torch.linspace(0, 1, 21, device=device)
-    W = s5.unit_rows(torch.randn(5, 1, 2, generator=gen, device=device)).mT
-    start = s5.init_sae(5, 2, 1, "transposed", gen)
+    drawn = [torch.randn(5, 1, 2, generator=g, device=device) for g in each_of(seeds, device, gen)]
+    W = s5.unit_rows(torch.cat(drawn)).mT
+    start = s5.init_sae(len(l1), 2, 1, "transposed", gen)
     start |= {"W_dec": W.mT.clone(), "W_enc": W.clone()}
     settings = TrainConfig(2000, 512, 0.02, "cosine")
     one = s5.train_resampled(start, W, 0.05, l1, settings, s5.Resampler("none", gen))
@@ -88,153 +104,9 @@ def experiment_shrinkage(seed, device):
     return {"l1": l1, "magnitude": magnitude, "came_out": came_out}
 
 
-@cached
-def experiment_unbiased(seed, device):
-    """Relative reconstruction bias of five architectures on the pentagons."""
-    five = {
-        "ReLU": s5.relu_sae(0.3),
-        "Gated": s5.gated_sae(0.3),
-        "JumpReLU": s5.jumprelu_sae(0.01),
-        "TopK": s5.plain_topk_sae(1),
-        "BatchTopK": s5.batch_topk_sae(0.125),
-    }
-    W, gammas = pentagons(seed, device), {}
-    for name, kind in five.items():
-        gen = generator(seed, device)
-        sample = partial(s5.hidden_activations, W, 0.025, 256)
-        params = s5.train_architecture(kind, sample, 5, TrainConfig(2000, 256, 0.02, "linear"), gen)
-        h = s5.hidden_activations(W, 0.025, 20_000, gen)
-        gammas[name] = s5.reconstruction_bias(h, s5.run_sae(kind, params, h)[1])
-    return {"gammas": gammas}
-
-
-@cached
-def experiment_auxiliary(seed, device):
-    """TopK with independent encoders, with and without the auxiliary loss."""
-    W, dead_share = twenty_in_eight(seed, device), {}
-    for k_aux in (0, 4):
-        kind = s5.replace(s5.plain_topk_sae(2, k_aux), encoder="independent")
-        gen = generator(seed, device)
-        sample = partial(s5.hidden_activations, W, 0.05, 256)
-        settings = TrainConfig(2000, 256, 0.03, "linear")
-        params = s5.train_architecture(kind, sample, 20, settings, gen)
-        acts, _ = s5.run_sae(kind, params, s5.hidden_activations(W, 0.05, 20_000, gen))
-        dead_share[k_aux] = (acts == 0).all(dim=0).float().mean(dim=-1)
-    return {"W_twenty": W, "dead_share": dead_share}
-
-
-@cached
-def experiment_matryoshka(seed, device):
-    """Parents and children: a plain SAE, and one with nested reconstructions."""
-    gen = generator(seed, device)
-    W = torch.linalg.qr(torch.randn(4, 16, 16, generator=gen, device=device)).Q
-    into = "batch inst feature, inst d_in feature -> batch inst d_in"
-    holes, child_parent = {}, {}
-    for name, kind in {
-        "plain": s5.relu_sae(0.01),
-        "Matryoshka": s5.nested(s5.relu_sae(0.01), [4]),
-    }.items():
-        gen = generator(seed, device)
-        settings = TrainConfig(3000, 256, 0.01, "linear")
-        params = s5.train_architecture(
-            kind, lambda g: einsum(tree_features(256, 4, g), W, into), 16, settings, gen
-        )
-        x = tree_features(20_000, 4, gen)
-        acts, _ = s5.run_sae(kind, params, einsum(x, W, into))
-        cosines = s5.feature_cosines(W, params["W_dec"])
-        holes[name] = hole_share(x, acts, cosines)
-        best = cosines[:, 4:].argmax(dim=-1)
-        parents = torch.arange(12, device=device) // 3
-        child_parent[name] = torch.stack(
-            [c[parents, k] for c, k in zip(cosines, best, strict=True)]
-        )
-    return {"holes": holes, "child_parent": child_parent}
-
-
-@cached
-def experiment_tied(seed, device):
-    """Two features at an angle, tied and free; and the lean of free encoders in the pentagon."""
-    phi = torch.tensor([30.0, 40, 50, 60, 70, 80, 90], device=device)
-    angles = torch.stack([0 * phi, phi], dim=-1).repeat_interleave(4, 0).deg2rad()
-    W = torch.stack([angles.cos(), angles.sin()], dim=1)
-    off = {}
-    for encoder in ("tied", "transposed"):
-        gen = generator(seed, device)
-        resampler = s5.Resampler("loss", gen, until=1500)
-        start = s5.init_sae(28, 2, 2, encoder, gen)
-        settings = TrainConfig(2500, 256, 0.02, "linear")
-        params = s5.train_resampled(start, W, 0.1, 0.02, settings, resampler)
-        worst = s5.matched_cosines(W, params["W_dec"]).amin(dim=-1).clamp(-1, 1).acos().rad2deg()
-        off[encoder] = worst.view(7, 4).median(dim=-1).values
-    tilt = s5.encoder_tilt(params).view(7, 8).median(dim=-1).values
-    tilt_pentagon, W = {}, pentagons(seed, device)
-    for encoder in ("transposed", "independent"):
-        gen = generator(seed, device)
-        start = s5.init_sae(16, 2, 5, encoder, gen)
-        settings = TrainConfig(2500, 256, 0.03, "linear")
-        params = s5.train_resampled(start, W, 0.025, 0.1, settings, s5.Resampler("none", gen))
-        tilt_pentagon[encoder] = s5.encoder_tilt(params).median()
-    return {"phi": phi, "tilt": tilt, "off": off, "tilt_pentagon": tilt_pentagon}
-
-
-@cached
-def experiment_unequal(seed, device):
-    """Unequal importance and frequency: shares found, by fifths in each order."""
-    gen = generator(seed, device)
-    importance = 10 ** (-3 * torch.rand(8, 20, generator=gen, device=device))
-    p_own = 10 ** (-2.3 + 1.3 * torch.rand(8, 20, generator=gen, device=device))
-    start = init_toy(ToyConfig(8, 20, 8), gen, device)
-    W = train_toy_fast(*start, importance, p_own, TOY, gen).W
-    resampler = s5.Resampler("loss", gen, until=2000)
-    start = s5.init_sae(8, 8, 12, "transposed", gen)
-    settings = TrainConfig(3000, 256, 0.01, "linear")
-    params = s5.train_resampled(start, W, p_own, 0.03, settings, resampler)
-    found = (s5.matched_cosines(W, params["W_dec"]) > 0.9).float()
-    norm = W.norm(dim=1)
-    kept, value = norm > 0.5, s5.latent_value(norm, p_own, 0.03, 8)
-    found_by, dropped_by = {}, {}
-    orders = {"importance": importance, "frequency": p_own, "norm": norm, "value": value}
-    for name, order in orders.items():
-        dropped = (~kept).float().flatten()[order.flatten().argsort()]
-        dropped_by[name] = torch.stack([part.mean() for part in dropped.chunk(5)])
-        in_order = found[kept][order[kept].argsort()]
-        found_by[name] = torch.stack([part.mean() for part in in_order.chunk(5)])
-    return {"found_by": found_by, "dropped_by": dropped_by}
-
-
-@cached
-def experiment_comparison(seed, device):
-    """Every variant at several settings: L0, variance unexplained, share recovered."""
-    l1_plain = torch.tensor([0.005, 0.01, 0.02, 0.04, 0.06], device=device)
-    l1_gate = torch.tensor([0.02, 0.03, 0.045, 0.06, 0.08], device=device)
-    l0_coeff = torch.tensor([0.001, 0.002, 0.004, 0.008, 0.016], device=device)
-    ks = (0.6, 0.9, 1.2, 1.6)
-    many = {
-        "ReLU": [s5.relu_sae(l1_plain.repeat_interleave(4))],
-        "tied ReLU": [s5.relu_sae(l1_plain.repeat_interleave(4), "tied")],
-        "Gated": [s5.gated_sae(l1_gate.repeat_interleave(4))],
-        "JumpReLU": [s5.jumprelu_sae(l0_coeff.repeat_interleave(4))],
-        "TopK": [s5.plain_topk_sae(k) for k in (1, 2, 3)],
-        "BatchTopK": [s5.batch_topk_sae(k) for k in ks],
-        "Matryoshka": [s5.nested(s5.batch_topk_sae(k), [5, 10]) for k in ks],
-    }
-    table = {}
-    for name, kinds in many.items():
-        rows = []
-        for kind in kinds:
-            W = twenty_in_eight(seed, device).repeat(5 if len(kinds) == 1 else 1, 1, 1)
-            gen = generator(seed, device)
-            sample = partial(s5.hidden_activations, W, 0.05, 256)
-            settings = TrainConfig(1600, 256, 0.01, "linear")
-            params = s5.train_architecture(kind, sample, 20, settings, gen)
-            h = s5.hidden_activations(W, 0.05, 10_000, gen)
-            acts, h_hat = s5.run_sae(kind, params, h)
-            share = s5.n_recovered(W, params["W_dec"]) / 20
-            fvu = s5.variance_unexplained(h, h_hat)
-            measures = torch.stack([s5.mean_l0(acts), fvu, share], dim=-1)
-            rows.append(measures.view(-1, 4, 3).mean(dim=1))
-        table[name] = torch.cat(rows)
-    return {"table": table}
+def each_of(seeds, device, first):
+    """A generator for each seed; the first goes on with the training."""
+    return [first, *(generator(seed, device) for seed in seeds[1:])]
 
 
 # ------------------------------------------------- what a learner's own run must show (and ours do)
@@ -245,16 +117,23 @@ def complete(W, W_dec):
     return int((s5.n_recovered(W, W_dec) == 5).sum())
 
 
-def test_resampling__recovers_all_features_in_every_instance(result):
-    """With loss-proportional resampling all five features are recovered in each of 16 instances."""
+def test_twins__mostly_separate(result):
+    """At the end the twins are apart in at least 9 of 16 instances; at first in hardly any."""
+    first, last = int(result.apart[0]), int(result.apart[-1])
+    require(first <= 2, f"after the first frame they are apart in {first} already")
+    require(last >= 9, f"at the end they are apart in {last} of 16 instances")
+
+
+def test_resampling__recovers_all_features_in_most_instances(result):
+    """With loss-proportional resampling all five are recovered in at least 11 of 16 instances."""
     found = complete(result.W_toy, result.decoders["loss"])
-    require(found == 16, f"all five are recovered in {found} of 16 instances")
+    require(found >= 11, f"all five are recovered in {found} of 16 instances")
 
 
 def test_resampling__is_needed(result):
-    """Without resampling at most 4 of 16 instances are complete."""
+    """Without resampling at most 7 of 16 instances are complete."""
     found = complete(result.W_toy, result.decoders["none"])
-    require(found <= 4, f"all five are recovered in {found} of 16 instances, without resampling")
+    require(found <= 7, f"all five are recovered in {found} of 16 instances, without resampling")
 
 
 def test_shrinkage__is_the_closed_form(result):
@@ -264,243 +143,133 @@ def test_shrinkage__is_the_closed_form(result):
     require(off < 0.03, f"the largest difference is {off:.3f}")
 
 
-def test_unbiased__only_relu_shrinks(result):
-    """γ is below 0.95 for the ReLU SAE and within 2 % of 1 for the others."""
-    gammas = {name: float(gamma.mean()) for name, gamma in result.gammas.items()}
-    require(gammas["ReLU"] < 0.95, f"γ of the ReLU SAE is {gammas['ReLU']:.3f}")
-    for name in ("Gated", "JumpReLU", "TopK", "BatchTopK"):
-        require(abs(gammas[name] - 1) < 0.02, f"γ of {name} is {gammas[name]:.3f}")
-
-
-def test_auxiliary__revives_latents(result):
-    """With the auxiliary loss at most half as many latents are dead."""
-    without, with_it = (float(result.dead_share[k].mean()) for k in (0, 4))
-    require(with_it <= without / 2, f"dead: {without:.0%} without, {with_it:.0%} with it")
-
-
-def test_matryoshka__has_fewer_holes(result):
-    """The holes shrink to less than half, and children carry less of their parent."""
-    plain, nested = (float(result.holes[name].mean()) for name in ("plain", "Matryoshka"))
-    require(nested < plain / 2, f"holes: {plain:.0%} plain, {nested:.0%} Matryoshka")
-    a, b = (float(result.child_parent[name].mean()) for name in ("plain", "Matryoshka"))
-    require(b < a / 2, f"cosine of a child's latent with the parent: {a:.2f} and {b:.2f}")
-
-
-def test_tied__free_encoders_follow_the_dual_basis(result):
-    """A free encoder leans by 90° - φ (within 3°), and its decoder is within 3° of the truth."""
-    off = (result.tilt - (90 - result.phi)).abs().max()
-    require(off < 3, f"the lean is off by up to {off:.1f} degrees")
-    worst = result.off["transposed"].max()
-    require(worst < 3, f"a decoder row is off by {worst:.1f} degrees")
-
-
-def test_tied__rows_turn_apart(result):
-    """A tied SAE misses close features: at 30° its worst row is off by more than 40°."""
-    close = result.off["tied"][int(result.phi.argmin())]
-    require(close > 40, f"it is off by {close:.1f} degrees")
-    require(result.off["tied"][int(result.phi.argmax())] < 3, "at 90° it should be right")
-
-
-def test_tied__symmetry_keeps_free_encoders_in_the_pentagon(result):
-    """In the pentagon a free encoder leans by less than 1° (median)."""
-    tilt = float(result.tilt_pentagon["transposed"])
-    require(tilt < 1, f"the median lean is {tilt:.2f} degrees")
-
-
-def test_unequal__frequent_features_are_found(result):
-    """Of the most frequent fifth at least 90 % are found, of the rarest at most 40 %."""
-    shares = result.found_by["frequency"]
-    require(shares[-1] >= 0.9, f"most frequent: {shares[-1]:.0%}")
-    require(shares[0] <= 0.4, f"rarest: {shares[0]:.0%}")
-
-
-def test_comparison__has_all_variants(result):
-    """Seven variants at three settings or more, every number in its range."""
-    require(len(result.table) >= 7, f"{len(result.table)} variants are in the table")
-    for name, rows in result.table.items():
-        require(len(rows) >= 3, f"{name} has {len(rows)} settings")
-        require((rows[:, 2] <= 1).all() and (rows >= 0).all(), f"{name}: impossible numbers")
-
-
-def test_comparison__recovery_peaks(result):
-    """Of the ReLU and Gated SAEs those with the best reconstruction recover fewest features."""
-    for name in ("ReLU", "Gated"):
-        rows = result.table[name]
-        lowest, best = rows[rows[:, 1].argmin(), 2], rows[:, 2].max()
-        require(lowest < best - 0.2, f"{name}: {lowest:.0%} at the lowest FVU, {best:.0%} at best")
-
-
 # ------------------------------------------------------------------------------ the numbered claims
 
 
+def per_seed(true):
+    """How many of each seed's instances."""
+    return true.view(-1, N_INST).sum(dim=1).tolist()
+
+
+def outcome(seeds, device, method, one_each):
+    """(complete, has a silent latent, has a living latent between features), per instance."""
+    W, (params, _) = pentagons(seeds, device), resampled(seeds, device, method, one_each)
+    h = s5.hidden_activations(W, 0.025, 20_000, generator(7, device))
+    silent = (s5.sae_forward(params, h)[0] == 0).all(dim=0)
+    between = (s5.feature_cosines(W, params["W_dec"]).amax(dim=1) < 0.95) & ~silent
+    found = s5.n_recovered(W, params["W_dec"]) == 5
+    return found, silent.any(dim=-1), between.any(dim=-1)
+
+
 @pytest.mark.slow
-def test_train_resampled__claim_10(device, record_claim):
-    """Claim 10: with resampling 5 of 5 features in every instance of 16; without, rarely."""
-    counts = {"loss": [], "none": []}
-    for method, found in counts.items():
-        for seed in SEEDS:
-            W_dec, _ = resampled(seed, device, method, True)
-            found.append(complete(pentagons(seed, device), W_dec))
+def test_train_resampled__claim_10(ref, device, record_claim, claim_seeds):
+    """Claim 10: with resampling nearly every instance is complete; without, few are."""
+    seeds = claim_seeds(range(100, 110))
+    found, _, _ = outcome(seeds, device, "loss", True)
+    without, silent, between = outcome(seeds, device, "none", True)
+    lost = ~without
     record_claim(
         number=10, paper="Bricken 2023, resampling; TMS's five features in two dimensions",
-        claim="with resampling all five features in every instance of 16; without, mostly not",
-        measured=f"complete of 16: {counts['loss']} with, {counts['none']} without",
-        tolerance="16 with; at most 4 without", seeds=SEEDS,
+        claim="with loss-proportional resampling nearly every instance finds all five features; "
+        "without it few do: latents are dead, or alive between two features",
+        measured=f"complete of 16: {per_seed(found)} with, {per_seed(without)} without; of "
+        f"{int(lost.sum())} incomplete {int((lost & silent).sum())} have a silent latent, "
+        f"{int((lost & between).sum())} a living one between features",
+        tolerance="at least 92 % with, at most 15 % without; each cause in at least a third",
+        seeds=seeds,
     )  # fmt: skip
-    assert counts["loss"] == [16] * len(SEEDS)
-    assert max(counts["none"]) <= 4
+    share = found.float().mean()
+    assert share >= 0.92
+    assert without.float().mean() <= 0.15
+    assert max(per_seed(without)) <= 5 and ref.predict_without == "0 to 5"
+    assert (lost & silent).sum() >= lost.sum() / 3 and (lost & between).sum() >= lost.sum() / 3
 
 
 @pytest.mark.slow
-def test_resample_simple__claim_10_other_kinds(device, record_claim):
-    """Claim 10, the other kinds: simple resampling, and several latents of an instance at once."""
-    counts = {}
-    for name, method, one_each in (("simple", "simple", True), ("twins", "loss", False)):
-        found = []
-        for seed in SEEDS[:2]:
-            W_dec, _ = resampled(seed, device, method, one_each)
-            found.append(complete(pentagons(seed, device), W_dec))
-        counts[name] = found
+def test_resample_simple__claim_10_other_kinds(device, record_claim, claim_seeds):
+    """Claim 10, the other kinds: random directions, and several latents of an instance at once."""
+    seeds = claim_seeds(range(100, 110))
+    kinds = {
+        "loss": ("loss", True), "random": ("simple", True),
+        "loss, several at once": ("loss", False), "random, several at once": ("simple", False),
+    }  # fmt: skip
+    found = {name: outcome(seeds, device, *kind) for name, kind in kinds.items()}
+    counts = {name: per_seed(run[0]) for name, run in found.items()}
+    share = {name: run[0].float().mean().item() for name, run in found.items()}
+    several = "loss, several at once"
+    stuck = int((~found[several][0] & ~found[several][1]).sum())
     record_claim(
         number=10, paper="found here",
-        claim="simple resampling does nearly as well; two dead latents at once can become twins",
-        measured=f"complete of 16: simple {counts['simple']}, several at once {counts['twins']}",
-        tolerance="simple at least 14; both at most 16", seeds=SEEDS[:2],
+        claim="random directions do as well as the rows with a large loss; several latents at once "
+        "do worse where the loss chooses (twins), and as well where chance does",
+        measured=f"complete of 16: {counts}; without a silent latent and still incomplete, several "
+        f"at once by loss: {stuck}",
+        tolerance="random at least 95 %, both ways; by loss several at once below one at a time",
+        seeds=seeds,
     )  # fmt: skip
-    assert min(counts["simple"]) >= 14
+    assert share["random"] >= 0.95 and share["random, several at once"] >= 0.95
+    assert share["random"] >= share["loss"] - 0.03
+    assert share[several] < share["loss"]
 
 
-def test_predict_twins__they_stay_equal(ref, device):
-    """Two latents with equal weights have equal weights after training, to the last bit or so."""
-    assert ref.predict_twins == "they stay twins"
-    gen = generator(0, device)
-    W = pentagons(0, device)
-    start = s5.init_sae(16, 2, 5, "transposed", gen)
-    for name, axis in (("W_dec", 1), ("W_enc", 2), ("b_enc", 1)):
-        start[name].select(axis, 1).copy_(start[name].select(axis, 0))
-    settings = TrainConfig(500, 256, 0.03, "linear")
-    after = s5.train_resampled(start, W, 0.025, 0.3, settings, s5.Resampler("none", gen))["W_dec"]
-    cosine = torch.nn.functional.cosine_similarity(after[:, 0], after[:, 1], dim=-1)
-    assert (cosine > 1 - 1e-4).all()
+def test_predict_twins__claim_10(ref, device, record_claim, claim_seeds):
+    """Latents that differ by a millionth separate in most instances, but not soon."""
+    seeds = claim_seeds(range(100, 105))
+    steps, apart = twins(seeds, device)
+    after = {step: per_seed(apart[steps.index(step)]) for step in (200, 500, 1000, 4000)}
+    record_claim(
+        number=10, paper="found here",
+        claim="twins are an unstable balance: from a difference of one in a million they separate",
+        measured=f"apart (more than 18°), of 16, after so many steps: {after}",
+        tolerance="at most 2 after 200 steps, at least 10 after 4,000", seeds=seeds,
+    )  # fmt: skip
+    assert ref.predict_twins == "they separate"
+    assert max(after[200]) <= 2 and min(after[4000]) >= 10
 
 
-def test_resampling_film__ends_complete_and_moves(device):
-    """The film's frames are copies: all differ, latents turn red in some, the last is complete."""
-    W, (_, film) = pentagons(0, device), resampled(0, device, "loss", True)
+def test_init_sae__some_latents_die(device, record_claim, claim_seeds):
+    """Without resampling about three latents in ten never fire: the picture of part 2."""
+    seeds = claim_seeds(range(100, 110))
+    start, gens = starts(seeds, device, "independent")
+    W, gen = pentagons(seeds, device), gens[0]
+    batches = (s5.hidden_activations(W, 0.025, 256, gen) for _ in range(2000))
+    rates = [0.03 * (1 - step / 2000) for step in range(2000)]
+    trained, _ = s5.train_sae(start, batches, rates, 0.3)
+    acts, _ = s5.sae_forward(trained, s5.hidden_activations(W, 0.025, 20_000, gen))
+    silent = (acts == 0).all(dim=0).view(len(seeds), -1).sum(dim=1).tolist()
+    record_claim(
+        number=10, paper="Bricken 2023, dead latents",
+        claim="with independent encoders about three latents in ten die",
+        measured=f"silent on 20,000 rows, of 80: {silent}", tolerance="15 to 40", seeds=seeds,
+    )  # fmt: skip
+    assert min(silent) >= 15 and max(silent) <= 40
+
+
+def test_resampling_film__grows_and_moves(device):
+    """The film's frames are copies: all differ, latents turn red in some, and more get complete."""
+    W, (_, film) = pentagons([0], device), resampled([0], device, "loss", True)
     frames, status = torch.stack(film.frames), torch.stack(film.status)
     assert (frames[1:] != frames[:-1]).flatten(1).any(dim=1).all()
     assert len({frame.data_ptr() for frame in film.frames}) == len(film.frames)
-    assert (status == 2).any() and (status[-1] == 0).all()
-    assert complete(W, frames[-1]) == 16 > complete(W, frames[0])
+    assert (status == 2).any() and not (status[-1] == 2).any()
+    assert complete(W, frames[-1]) >= 11 > complete(W, frames[0])
     turned = (status == 2) & (torch.nn.functional.pad(status[:-1], (0, 0, 0, 0, 1, 0)) == 2)
     assert turned.any()
 
 
-def test_shrunk_magnitude__claim_11(device, record_claim):
+def test_shrunk_magnitude__claim_11(device, record_claim, claim_seeds):
     """Claim 11, shrinkage: trained SAEs lose λ d_in / 2 at every magnitude."""
-    worst = []
-    for seed in SEEDS:
-        run = experiment_shrinkage(seed, device)
-        expected = torch.stack(
-            [s5.shrunk_magnitude(run["magnitude"], v, 2) for v in run["l1"].tolist()], dim=1
-        )
-        worst.append((run["came_out"] - expected).abs().max().item())
+    seeds = claim_seeds(range(100, 105))
+    run = shrinkage(seeds, device)
+    expected = torch.stack(
+        [s5.shrunk_magnitude(run["magnitude"], v, 2) for v in run["l1"].tolist()], dim=1
+    )
+    worst = (run["came_out"] - expected).abs().view(-1, len(seeds), 5).amax(dim=(0, 2)).tolist()
     record_claim(
-        number=11, paper="Rajamanoharan 2024a, section 2",
+        number=11, paper="Rajamanoharan 2024a, shrinkage",
         claim="L1 shrinks every magnitude by λ d_in / 2 (one feature, λ = 0.05 to 0.4)",
         measured=f"largest difference from the closed form {[round(v, 3) for v in worst]}",
-        tolerance="0.03", seeds=SEEDS,
+        tolerance="0.03", seeds=seeds,
     )  # fmt: skip
     assert max(worst) < 0.03
     assert abs(s5.predict_magnitude - s5.shrunk_magnitude(torch.ones(1), 0.3, 2).item()) < 1e-6
-
-
-@pytest.mark.slow
-def test_reconstruction_bias__claim_11(device, record_claim):
-    """Claim 11, the cure: Gated, JumpReLU, TopK and BatchTopK have γ near 1, ReLU has not."""
-    runs = [experiment_unbiased(seed, device)["gammas"] for seed in SEEDS[:2]]
-    gammas = {name: [round(float(r[name].mean()), 3) for r in runs] for name in runs[0]}
-    record_claim(
-        number=11, paper="Rajamanoharan 2024a and 2024b, Gao 2024, Bussmann 2024",
-        claim="Gated, JumpReLU, TopK and BatchTopK remove the shrinkage",
-        measured=f"relative reconstruction bias {gammas}",
-        tolerance="ReLU below 0.95; others within 0.02 of 1", seeds=SEEDS[:2],
-    )  # fmt: skip
-    assert max(gammas.pop("ReLU")) < 0.95
-    assert all(abs(g - 1) < 0.02 for values in gammas.values() for g in values)
-
-
-def test_matryoshka_loss__absorption(ref, device, record_claim):
-    """Nested reconstructions fill the holes, and children's latents drop their parent."""
-    runs = [experiment_matryoshka(seed, device) for seed in SEEDS[:2]]
-    holes = {n: [round(float(r["holes"][n].mean()), 3) for r in runs] for n in runs[0]["holes"]}
-    lean = {n: [round(float(r["child_parent"][n].mean()), 2) for r in runs] for n in holes}
-    record_claim(
-        number=11, paper="Bussmann 2025; Chanin 2024",
-        claim="Matryoshka reduces absorption (four parents with three children each)",
-        measured=f"holes {holes}; cosine of a child's latent with its parent {lean}",
-        tolerance="both less than half", seeds=SEEDS[:2],
-    )  # fmt: skip
-    assert ref.predict_child == "the child plus its parent"
-    for values in (holes, lean):
-        assert max(values["Matryoshka"]) < min(values["plain"]) / 2
-
-
-def test_dual_encoder__free_encoders_lean(ref, device, record_claim):
-    """Free encoders lean by 90° - φ; in the pentagon not at all."""
-    run = experiment_tied(0, device)
-    lean = [round(v, 1) for v in run["tilt"].tolist()]
-    pentagon = run["tilt_pentagon"]["transposed"].item()
-    record_claim(
-        number=11, paper="found here",
-        claim="a free encoder is the dual basis: leans by 90° - φ; by symmetry not in a pentagon",
-        measured=f"lean {lean} for φ = 30° to 90°; tied decoder rows off by "
-        f"{[round(v, 1) for v in run['off']['tied'].tolist()]}; pentagon {pentagon:.2f}°",
-        tolerance="3°; pentagon below 1°", seeds=[0],
-    )  # fmt: skip
-    assert ref.predict_tilt == "less than 1°" and pentagon < 1
-    expected = torch.tensor([60.0, 50, 40, 30, 20, 10, 0], device=device)
-    assert (run["tilt"] - expected).abs().max() < 3
-
-
-def test_latent_value__orders_what_is_found(ref, device, record_claim):
-    """The SAE finds frequent features; importance only decides what the toy model keeps."""
-    runs = [experiment_unequal(seed, device) for seed in SEEDS[:2]]
-    found = {
-        name: [[round(v, 2) for v in r["found_by"][name].tolist()] for r in runs]
-        for name in ("frequency", "importance", "value")
-    }
-    dropped = [round(r["dropped_by"]["importance"][0].item(), 2) for r in runs]
-    record_claim(
-        number=11, paper="found here",
-        claim="12 latents find the frequent ones of the represented features, not the important",
-        measured=f"share found by fifths {found}; toy model drops {dropped} of the least important",
-        tolerance="most frequent at least 0.9, rarest at most 0.4", seeds=SEEDS[:2],
-    )  # fmt: skip
-    assert ref.predict_found == "the frequent ones"
-    for run in runs:
-        by = run["found_by"]["frequency"]
-        assert by[-1] >= 0.9 and by[0] <= 0.4
-        spread = run["found_by"]["importance"]
-        assert spread.max() - spread.min() < by[-1] - by[0]
-
-
-@pytest.mark.slow
-def test_mean_l0__comparison(ref, device, record_claim):
-    """Better reconstruction is not better recovery: recovery peaks at the right sparsity."""
-    table = experiment_comparison(0, device)["table"]
-    best = {
-        name: f"{rows[:, 2].max():.0%} at L0 {rows[rows[:, 2].argmax(), 0]:.2f}"
-        for name, rows in table.items()
-    }
-    record_claim(
-        number=11, paper="found here", claim="features recovered, best setting of each variant",
-        measured=str(best), tolerance="ReLU and Gated at least 90 %, fewer at their lowest FVU",
-        seeds=[0],
-    )  # fmt: skip
-    assert ref.predict_peak == "it has a peak in between"
-    for name in ("ReLU", "Gated"):
-        rows = table[name]
-        assert rows[:, 2].max() >= 0.9
-        assert rows[rows[:, 1].argmin(), 2] < rows[:, 2].max() - 0.2
-    assert math.isfinite(float(table["TopK"].sum()))

@@ -6,22 +6,59 @@ python -m tools.corpus texts abc docstrings.torch --out FILE              other 
 python -m tools.corpus show FILE                  documents and tokens of each source
 """
 
-import argparse
 import hashlib
 import json
 import os
 import platform
 import time
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from utils import files
+from utils.course import ARTIFACTS
 
 if TYPE_CHECKING:
     from tools.corpus.writing import WritingConfig
     from utils.data.corpus import Documents
 
-ROOT = Path(__file__).resolve().parents[2]
-SAMPLE = ROOT / "artifacts" / "corpus_sample"
+SAMPLE = ARTIFACTS / "corpus_sample"
 FILE, CARD = "documents.safetensors", "card.json"
+
+
+class Dtype(StrEnum):
+    """What the model computes in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class Kinds(StrEnum):
+    """A collection of prompts."""
+
+    mixed = "mixed"
+    formal = "formal"
+
+
+app = typer.Typer(
+    add_completion=False, pretty_exceptions_enable=False, help=__doc__, no_args_is_help=True
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be written, and where."""
+
+    tokens: int = 200_000
+    seed: int = 0
+    out: Path = SAMPLE
+    batch: int = 64
+    dtype: str = Dtype.float32.value
+    kinds: str = Kinds.mixed.value
+    model: Path | None = None  # a checkpoint's folder
 
 
 def sha256(path: Path) -> str:
@@ -49,7 +86,7 @@ def load_writer(folder: Path | None, dtype: str = "float32") -> tuple[Any, Any, 
 
 
 def make_card(
-    args: argparse.Namespace,
+    args: Asked,
     cfg: "WritingConfig",
     identity: dict[str, str],
     docs: "Documents",
@@ -98,7 +135,7 @@ def is_written(folder: Path, cfg: "WritingConfig", kinds: str = "mixed") -> bool
     return same and card["sha256"] == sha256(folder / FILE)
 
 
-def write_sample(args: argparse.Namespace) -> None:
+def write_sample(args: Asked) -> None:
     """Write documents and their card; the finished batches go when both are there."""
     import shutil
 
@@ -115,30 +152,56 @@ def write_sample(args: argparse.Namespace) -> None:
     docs, report = write(model, tokenizer, cfg, args.out, identity, COLLECTIONS[args.kinds])
     save_documents(docs, args.out / FILE)
     card = make_card(args, cfg, identity, docs, report)
-    (args.out / CARD).write_text(json.dumps(card, indent=1) + "\n")
+    files.write(args.out / CARD, json.dumps(card, indent=1) + "\n")
     shutil.rmtree(args.out / PARTS)
 
 
-def write_texts(args: argparse.Namespace) -> None:
-    """Tokenise sources into one file."""
+FOLDER_HELP = typer.Option(help="a checkpoint's folder")
+
+
+@app.command()
+def sample(
+    out: Path = SAMPLE,
+    tokens: int = Asked.tokens,
+    seed: int = Asked.seed,
+    batch: int = Asked.batch,
+    dtype: Dtype = Dtype.float32,
+    kinds: Kinds = Kinds.mixed,
+    model: Annotated[Path | None, FOLDER_HELP] = None,
+) -> None:
+    """Let the local model write."""
+    if kinds != "mixed" and out == SAMPLE:
+        raise typer.BadParameter(
+            "needs --out: the sample that ships is mixed", param_hint="--kinds"
+        )
+    write_sample(Asked(tokens, seed, out, batch, dtype, kinds, model))
+
+
+@app.command()
+def texts(
+    sources: Annotated[list[str], typer.Argument(help="abc, docstrings.torch, …")],
+    out: Annotated[Path, typer.Option(help="the file to write")],
+    tokens: Annotated[int | None, typer.Option(help="at most, per source (about)")] = None,
+    model: Annotated[Path | None, FOLDER_HELP] = None,
+) -> None:
+    """Tokenise NLTK's corpora and docstrings into one file."""
     from transformers import AutoTokenizer
 
     from tools.corpus.texts import encode, texts_of
     from utils.data.corpus import merge, save_documents
     from utils.models import smollm2
 
-    tokenizer = AutoTokenizer.from_pretrained(
-        args.model or smollm2.checkpoint(), local_files_only=True
-    )
-    parts = [encode(texts_of(name), tokenizer, args.tokens) for name in args.sources]
-    save_documents(merge(parts), args.out)
+    tokenizer = AutoTokenizer.from_pretrained(model or smollm2.checkpoint(), local_files_only=True)
+    parts = [encode(texts_of(name), tokenizer, tokens) for name in sources]
+    save_documents(merge(parts), out)
 
 
-def show(args: argparse.Namespace) -> None:
-    """Print a table of a file's sources."""
+@app.command()
+def show(file: Path) -> None:
+    """Count documents and tokens of each source of a file."""
     from utils.data.corpus import load_documents
 
-    docs = load_documents(args.file)
+    docs = load_documents(file)
     starts = docs.ends.new_zeros(len(docs))
     starts[1:] = docs.ends[:-1]
     for i, name in enumerate(docs.names):
@@ -147,37 +210,5 @@ def show(args: argparse.Namespace) -> None:
         print(f"{name:24} {int(mine.sum()):6} documents {n:9} tokens")
 
 
-def main() -> None:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.corpus",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(required=True)
-    sample = commands.add_parser("sample", help="let the local model write")
-    sample.add_argument("--out", type=Path, default=SAMPLE)
-    sample.add_argument("--tokens", type=int, default=200_000)
-    sample.add_argument("--seed", type=int, default=0)
-    sample.add_argument("--batch", type=int, default=64)
-    sample.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
-    sample.add_argument("--kinds", default="mixed", choices=("mixed", "formal"))
-    sample.add_argument("--model", type=Path, default=None, help="a checkpoint's folder")
-    sample.set_defaults(run=write_sample)
-    texts = commands.add_parser("texts", help="tokenise NLTK's corpora and docstrings")
-    texts.add_argument("sources", nargs="+")
-    texts.add_argument("--out", type=Path, required=True)
-    texts.add_argument("--tokens", type=int, default=None, help="at most, per source (about)")
-    texts.add_argument("--model", type=Path, default=None, help="a checkpoint's folder")
-    texts.set_defaults(run=write_texts)
-    look = commands.add_parser("show", help="count what is in a file of documents")
-    look.add_argument("file", type=Path)
-    look.set_defaults(run=show)
-    args = parser.parse_args()
-    if args.run is write_sample and args.kinds != "mixed" and args.out == SAMPLE:
-        parser.error("--kinds formal needs --out: the sample that ships is of mixed kinds")
-    args.run(args)
-
-
 if __name__ == "__main__":
-    main()
+    app()

@@ -7,7 +7,6 @@ weights, same torch, same number of threads; another order of additions can chan
 
 import hashlib
 import json
-import os
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tools.corpus.prompts import KINDS, SLOTS, Kind, draw_prompts
+from utils import files
 from utils.data.corpus import Documents, join, load_documents, merge, save_documents
 from utils.progress import track
 
@@ -145,10 +145,7 @@ def _claim(folder: Path, what: dict) -> None:
     """Write down what is made here, or raise Stale if something else was begun here."""
     note = folder / "run.json"
     if not note.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        part = folder / f".run.{os.getpid()}.part"
-        part.write_text(json.dumps(what, indent=1))
-        os.replace(part, note)
+        files.write(note, json.dumps(what, indent=1))
     elif (there := json.loads(note.read_text())) != what:
         differ = [k for k in {*what, *there} if what.get(k) != there.get(k)]
         raise Stale(f"{folder} was begun with other settings ({', '.join(sorted(differ))}): "
@@ -182,9 +179,7 @@ def write(
             docs, count = write_batch(i, model, tokenizer, cfg, kinds)
             save_documents(docs, path)
             spent = time.monotonic() - begin
-            part = report.with_suffix(f".{os.getpid()}.part")
-            part.write_text(json.dumps({"count": count, "seconds": spent}))
-            os.replace(part, report)
+            files.write(report, json.dumps({"count": count, "seconds": spent}))
         parts.append(load_documents(path))
         known = json.loads(report.read_text())
         counts.update(known["count"])

@@ -1,22 +1,38 @@
 """The command line; `tools.local` says what each step does."""
 
-import argparse
 import os
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import typer
+
 import tools.local
-from utils.course import ROOT
+from utils.course import ARTIFACTS
 
 if TYPE_CHECKING:
     from tools.local.pipeline import Pipeline
-    from tools.local.recipes import Recipe
+    from tools.saes.recipe import Recipe
 
-STEPS = ("write", "text", "names", "harvest", "train", "measure", "status", "clean")
+
+class Step(StrEnum):
+    """What there is to do; `text` is what every other step does first."""
+
+    write = "write"
+    text = "text"
+    names = "names"
+    harvest = "harvest"
+    train = "train"
+    measure = "measure"
+    status = "status"
+    clean = "clean"
+
+
+IN_ORDER = (Step.write, Step.text, Step.names, Step.harvest, Step.train)
 # What the model writes for training, beside what people have written: folder, kinds, tokens
 WRITTEN = {"written": ("mixed", 120_000), "formal": ("formal", 620_000)}
 WRITTEN_SEED = 1  # the corpus sample that ships is of seed 0
@@ -29,15 +45,14 @@ def written_files(cache: Path) -> dict[str, Path]:
 
 def write(cache: Path) -> None:
     """Let the model write, with another seed than that of the sample that ships."""
-    from tools.corpus.__main__ import write_sample
+    from tools.corpus.__main__ import Asked, write_sample
 
     for name, file in written_files(cache).items():
         if not file.exists():
             kinds, n = WRITTEN[name]
-            options = argparse.Namespace(tokens=n, seed=WRITTEN_SEED, out=file.parent, kinds=kinds)
-            options.batch, options.model = 64, None
-            options.dtype = "bfloat16"  # half the time where the processor has instructions for it
-            write_sample(options)
+            # bfloat16: half the time where the processor has instructions for it
+            asked = Asked(n, WRITTEN_SEED, file.parent, dtype="bfloat16", kinds=kinds)
+            write_sample(asked)
 
 
 def course_pipeline(cache: Path, artifacts: Path) -> "Pipeline":
@@ -50,7 +65,7 @@ def course_pipeline(cache: Path, artifacts: Path) -> "Pipeline":
 
     loaded = smollm2.load()
     texts = text.corpora(cache, loaded.tokenizer, written_files(cache))
-    file = ROOT / "artifacts" / "corpus_sample" / "documents.safetensors"
+    file = ARTIFACTS / "corpus_sample" / "documents.safetensors"
     sample = load_documents(file) if file.exists() else None
     sizes, amounts = Sizes(), Amounts()
     return Pipeline(loaded, texts, sample, names.asked(), cache, artifacts, sizes, amounts)
@@ -97,7 +112,18 @@ def report(card: dict[str, Any] | None) -> None:
         print(f"{card['name']}: {bar['metric']} = {value:g}, asked {bar['bar']}: {met}", flush=True)
 
 
-def run(step: str, options: argparse.Namespace) -> None:
+@dataclass(frozen=True)
+class Options:
+    """What the command line says beside the step."""
+
+    names: list[str]
+    partial: bool
+    epochs: int | None
+    artifacts: Path
+    cache: Path
+
+
+def run(step: Step, options: Options) -> None:
     """One step; `text` is what making the pipeline does."""
     if step == "write":
         write(options.cache)
@@ -119,31 +145,26 @@ def run(step: str, options: argparse.Namespace) -> None:
         pipeline.clean()
 
 
-def main(arguments: list[str]) -> int:
-    """Exit 0 where every step that was asked for is done."""
+def main(
+    step: Annotated[Step | None, typer.Argument(help="default: write to train, in order")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="what is trained or measured; default: all")
+    ] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="on what is harvested so far")] = False,
+    epochs: Annotated[int | None, typer.Option(help="other than the recipe's")] = None,
+    artifacts: Path = ARTIFACTS / "smollm2",
+    cache: Annotated[Path | None, typer.Option(help="default: local/ in the course's")] = None,
+) -> None:
+    """SAEs for the real language model: text, activations, training, evaluation, cards."""
     from utils.models.smollm2 import cache_folder
 
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.local",
-        description=tools.local.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("step", nargs="?", choices=STEPS, help="default: write to train, in order")
-    parser.add_argument(
-        "names",
-        nargs="*",
-        metavar="name",
-        help="of what is to be trained or measured; default: all",
-    )
-    parser.add_argument("--partial", action="store_true", help="train on what is harvested so far")
-    parser.add_argument("--epochs", type=int, help="other than the recipe's: less text, more often")
-    parser.add_argument("--artifacts", type=Path, default=ROOT / "artifacts" / "smollm2")
-    parser.add_argument("--cache", type=Path, default=cache_folder() / "local")
-    options = parser.parse_args(arguments)
-    for step in [options.step] if options.step else STEPS[: STEPS.index("train") + 1]:
-        run(step, options)
-    return 0
+    folder = cache or cache_folder() / "local"
+    options = Options(names or [], partial, epochs, artifacts, folder)
+    for one in (step,) if step else IN_ORDER:
+        run(one, options)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(tools.local.__doc__)
+    typer.run(main)

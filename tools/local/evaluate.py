@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from utils.activations import ActivationStore
-from utils.data.corpus import Rows
+from utils.data.corpus import Rows, counted
 from utils.models import ioi
 from utils.models.loaded import Loaded
 from utils.models.sae import Sae
@@ -63,8 +63,7 @@ def spliced_differences(loaded: Loaded, sae: Sae, prompts: list[ioi.Prompt]) -> 
     """The prompts' logit differences with the SAE, which leaves the first position alone."""
 
     def hooks_of(tokens: Tensor) -> Hooks:
-        keep = torch.ones_like(tokens, dtype=torch.bool)
-        keep[:, 0] = False
+        keep = counted(torch.ones_like(tokens, dtype=torch.bool))
         return splice_hooks(sae, keep, Reconstruction())
 
     return ioi.logit_differences(loaded, prompts, hooks_of)

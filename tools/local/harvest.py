@@ -3,15 +3,16 @@
 import math
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from tools.saes.recipe import Pass
 from utils.activations import ActivationStore, Reader, StoreConfig, StoreError, write_activations
-from utils.activations.index import INDEX, Compute, read_index
+from utils.activations.index import INDEX, read_index
 from utils.data.corpus import Rows
 
 if TYPE_CHECKING:
@@ -19,15 +20,6 @@ if TYPE_CHECKING:
 
 
 HELD_OUT = "held-"  # what the names of segments begin with that are not trained on
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One run of the model over the rows, up to the highest of its hooks."""
-
-    name: str  # of the folder
-    hooks: tuple[str, ...]
-    compute: Compute = "float32"  # what is held out is always computed in float32
 
 
 def harvest(

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from utils.activations.index import write_whole
+from utils import files
 from utils.models import ioi
 from utils.models.loaded import Loaded
 from utils.progress import track
@@ -88,6 +88,5 @@ def write_table(loaded: Loaded, file: Path, prompts: list[ioi.Prompt]) -> dict[s
         "attention": [round(x, 4) for x in found.attention.tolist()],
         "mlp": [round(x, 4) for x in found.mlp.tolist()],
     }
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, (json.dumps(table, indent=1) + "\n").encode())
+    files.write(file, json.dumps(table, indent=1) + "\n")
     return table

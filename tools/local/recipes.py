@@ -3,54 +3,19 @@
 from dataclasses import dataclass
 from typing import Final
 
-from tools.local.harvest import Pass
 from tools.local.text import FORMAL
+from tools.saes.recipe import Pass, Recipe
 from utils.models.loaded import SITES
-from utils.saes.config import SAEConfig, SAETrainConfig
+from utils.saes.config import SAEConfig
 
 # A third of the way up: behind the layers of single words, before those that move names.
 LAYER = 10
-FISHER_ROWS = 256  # that say which directions matter: five minutes
 NORMALISE: Final = "average_norm"  # one factor for all rows, folded into the weights that are saved
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """What decides the weights, together with the data."""
-
-    name: str  # of the folder under artifacts/smollm2
-    about: str
-    source: Pass  # where its activations come from
-    hook_in: str
-    hook_out: str
-    sae: SAEConfig
-    epochs: int = 2  # each activation is seen so many times
-    batch: int = 1024
-    lr: float = 1e-3  # with thousands, not millions, of steps: larger than in papers
-    warmup: int = 100  # steps
-    decay: float = 0.25  # share of the run, at its end, in which lr falls to 0
-    seed: int = 0
-    # weight of the model's predictions in the distance that is minimised (utils/saes/distance.py)
-    predictive: float | None = None
-    # then one pass over so many rows in which the model's predictions count, too
-    # (utils/saes/finetune.py)
-    finetune_rows: int = 0
-    finetune_lr: float = 1e-4
-    # BatchTopK: active latents per row of training text at the threshold that is saved; None: sae.k
-    k_saved: int | None = None
-    # how often each epoch reads the formal prose that the model wrote; None: never
-    formal: int | None = None
-    # how often it reads prose by people; None: once, like their documentation
-    prose: int | None = None
-
-    @property
-    def hooks(self) -> str | tuple[str, str]:
-        """What the reader is asked for: pairs where this is a transcoder."""
-        return self.hook_in if self.hook_in == self.hook_out else (self.hook_in, self.hook_out)
-
-    def times(self, segment: str) -> int:
-        """How often each epoch reads a segment."""
-        return (self.formal or 0) if segment.startswith(FORMAL) else 1
+def times(recipe: Recipe, segment: str) -> int:
+    """How often each epoch reads a segment."""
+    return (recipe.formal or 0) if segment.startswith(FORMAL) else 1
 
 
 @dataclass(frozen=True)
@@ -65,8 +30,8 @@ class Sizes:
     transcoder: int = 3456  # 6 × the width; 8.6 MB with its skip matrix
     attention: int = 2304  # 4 × the width; 5.3 MB
     k: int = 40
-    # The bars allow an L0 of 48 on speeches. At one threshold the transcoder has two latents more
-    # there than on the text trained on, the attention SAE 17 fewer
+    # The bars allow an L0 of 48 on speeches, which is not k: a threshold spends latents where
+    # activations are long. What led to these numbers is in docs/experiments.md
     k_transcoder: int = 46
     k_saved: int = 45  # of the transcoder
     k_attention: int = 65
@@ -75,13 +40,9 @@ class Sizes:
     epochs_transcoder: int = 3
     epochs_attention: int = 3
     finetune: int = 1024  # rows, for the transcoder; the other two recover the loss without
-    # Few directions of z matter: 50 of 576 hold half of the Fisher information. On a million tokens
-    # weights 0, 0.5, 1 and 3 gave explained variances of 0.738, 0.726, 0.713 and 0.668 and (half of
-    # eᵀMe) 4.4, 3.5, 3.0 and 2.4 thousandths of a nat. What the MLP writes matters in more
-    # directions: there a weight of 1 changes neither
+    # of the attention SAE: few directions of z matter to predictions
     predictive: float = 4.0
-    # of the attention SAE, in an epoch. On 1.1 M tokens without, with 110 k of formal prose once,
-    # and three times: explained variance of speeches 0.698, 0.719, 0.743
+    # of the attention SAE, in an epoch: speeches gain by it
     formal: int = 6
     # of the attention SAE, too: more than half of what people wrote here is documentation, which no
     # lesson is about
@@ -107,7 +68,7 @@ def recipes(names_layer: int, sizes: Sizes | None = None) -> list[Recipe]:
     width, d_z = s.d_model, s.heads * s.d_head
     residual = SAEConfig(width, s.residual, "topk", k=s.k, normalise=NORMALISE)
     # sae_lens has no TopK transcoder: this one is saved as a JumpReLU one. The skip matrix is worth
-    # more than latents are: on 0.4 M tokens, explained variance 0.76 without and 0.83 with it
+    # more than its size in latents
     transcoder = SAEConfig(
         *(width, s.transcoder, "batchtopk", "skip_transcoder", width, s.k_transcoder),
         normalise=NORMALISE,
@@ -159,18 +120,3 @@ def recipes(names_layer: int, sizes: Sizes | None = None) -> list[Recipe]:
             prose=s.prose,
         ),
     ]
-
-
-def train_config(recipe: Recipe, n_batches: int) -> SAETrainConfig:
-    """The trainer's settings for data of so many batches."""
-    n_steps = recipe.epochs * n_batches
-    return SAETrainConfig(
-        n_steps=n_steps,
-        lr=recipe.lr,
-        warmup_steps=min(recipe.warmup, n_steps // 10),
-        decay_steps=round(recipe.decay * n_steps),
-        # with half of the width (the default) 8 % of the transcoder's latents were dead, not 1 %
-        aux_k=32,
-        checkpoint_every=200,
-        label=recipe.name,
-    )

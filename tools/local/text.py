@@ -19,7 +19,16 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from tools.corpus.texts import encode, texts_of
-from utils.data.corpus import Documents, Rows, load_documents, merge, rows_of, save_documents, split
+from utils.data.corpus import (
+    Documents,
+    Rows,
+    counted,
+    load_documents,
+    merge,
+    rows_of,
+    save_documents,
+    split,
+)
 
 SPEECHES = ("state_union", "inaugural")
 PEOPLE: dict[str, int | None] = {
@@ -74,7 +83,7 @@ def shuffled(docs: Documents, tokenizer: Any, length: int = LENGTH) -> Rows:
     """The rows of documents in random order."""
     rows = rows_of(docs, tokenizer.bos_token_id, tokenizer.pad_token_id or 0, length)
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(SEED))
-    return Rows(rows.ids[order], rows.mask[order], rows.document[order])
+    return rows[order]
 
 
 def segments(
@@ -107,7 +116,7 @@ def prose(
 
 def n_tokens(rows: Rows) -> int:
     """Tokens that are neither padding nor BOS."""
-    return int(rows.mask[:, 1:].sum())
+    return int(counted(rows.mask).sum())
 
 
 def digest(rows: Rows) -> str:

@@ -1,12 +1,6 @@
 """Train one recipe on the segments that are there; stopped and resumed with the same result."""
 
-import json
-import resource
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -16,7 +10,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tools.local.harvest import Mix
-from tools.local.recipes import FISHER_ROWS, Recipe, train_config
+from tools.local.recipes import times
+from tools.saes.cost import COST, LOG, Run, counted, read_run
+from tools.saes.recipe import FISHER_ROWS, Recipe, train_config
+from utils import files
 from utils.activations import ActivationStore
 from utils.data.corpus import Rows
 from utils.models.loaded import Loaded
@@ -29,42 +26,7 @@ from utils.saes.records import RecordConfig
 from utils.saes.train import train_coder
 
 CUT_BATCHES = 40  # from which the saved threshold is estimated, where it is not the trainer's
-LOG, COST, FISHER = "log.jsonl", "cost.json", "fisher.safetensors"
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a training cost and saw."""
-
-    tokens: int = 0  # different ones
-    n_steps: int = 0
-    seconds: float = 0.0  # on the clock, over all parts of the run
-    cpu_seconds: float = 0.0  # of computing: less than the former on a busy machine
-    peak_gb: float = 0.0  # of memory, the whole process
-
-
-@contextmanager
-def counted(file: Path) -> Iterator[None]:
-    """Add the time spent inside to what a file says, even if it ends in an error."""
-    clock, cpu = time.monotonic(), time.process_time()
-    try:
-        yield
-    finally:
-        before = read_run(file)
-        unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
-        now = Run(
-            seconds=before.seconds + time.monotonic() - clock,
-            cpu_seconds=before.cpu_seconds + time.process_time() - cpu,
-            peak_gb=max(before.peak_gb, peak),
-        )
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(asdict(now)) + "\n")
-
-
-def read_run(file: Path) -> Run:
-    """The costs so far."""
-    return Run(**json.loads(file.read_text())) if file.exists() else Run()
+FISHER = "fisher.safetensors"
 
 
 @dataclass(frozen=True)
@@ -104,11 +66,9 @@ def train(
             first = Mix(stores[:1], batch=recipe.batch, hooks=recipe.hooks, seed=recipe.seed)
             few = [inputs(batch) for batch in islice(first, CUT_BATCHES)]
             calibrate_cut(coder, few, recipe.k_saved)
-    where = {"hook_name": recipe.hook_in, "model_name": loaded.name, "prepend_bos": True}
-    if recipe.hook_in != recipe.hook_out:
-        where["hook_name_out"] = recipe.hook_out
+    where = recipe.where(loaded.name) | {"prepend_bos": True}
     save_coder(coder, folder, where, torch.float16)
-    (folder / LOG).write_bytes((place / LOG).read_bytes())
+    files.write(folder / LOG, (place / LOG).read_bytes())
     cost = read_run(place / COST)
     return coder, Run(n, cfg.n_steps, cost.seconds, cost.cpu_seconds, cost.peak_gb)
 
@@ -117,7 +77,7 @@ def reading(material: Material, recipe: Recipe) -> list[ActivationStore]:
     """What an epoch reads, each store as often as the recipe says."""
     found = []
     for store in material.stores:
-        found += [store] * recipe.times(store.folder.name)
+        found += [store] * times(recipe, store.folder.name)
         again = (recipe.prose or 1) - 1
         if again and store.folder.name in material.prose:
             found += [store.of_rows(material.prose[store.folder.name])] * again
@@ -135,13 +95,10 @@ def stretch_of(recipe: Recipe, loaded: Loaded, rows: Rows, file: Path) -> Stretc
         return None
     check_folds(recipe.sae)
     if not file.exists():
-        few = Rows(rows.ids[:FISHER_ROWS], rows.mask[:FISHER_ROWS], rows.document[:FISHER_ROWS])
         gen = torch.Generator().manual_seed(recipe.seed)
-        found = mean_fisher(loaded.model, few, recipe.hook_out, gen)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(".part")
-        save_file({"fisher": found}, part)
-        part.replace(file)
+        found = mean_fisher(loaded.model, rows[:FISHER_ROWS], recipe.hook_out, gen)
+        with files.whole(file) as part:
+            save_file({"fisher": found}, part)
     return stretch(load_file(file)["fisher"], recipe.predictive)
 
 
@@ -150,6 +107,5 @@ def tuned(recipe: Recipe, coder: SparseCoder, loaded: Loaded, rows: Rows) -> Spa
     n = recipe.finetune_rows
     if n == 0:
         return coder
-    few = Rows(rows.ids[:n], rows.mask[:n], rows.document[:n])
     cfg = FinetuneConfig(recipe.finetune_lr, bfloat16=recipe.source.compute == "bfloat16")
-    return finetune_coder(loaded.model, coder, (recipe.hook_in, recipe.hook_out), few, cfg)
+    return finetune_coder(loaded.model, coder, (recipe.hook_in, recipe.hook_out), rows[:n], cfg)

@@ -8,21 +8,24 @@ A run that is stopped goes on from its checkpoint in the course's cache folder a
 same weights.
 """  # fmt: skip
 
-import argparse
 import json
 import os
-import sys
 from pathlib import Path
+from typing import Annotated
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
+import typer
 
-from tools.tiny.cards import make_card, read_card, write_card
-from tools.tiny.metrics import MEASURES, measure
+from tools.saes.cards import read_card, write_card
+from tools.tiny.cards import make_card, readme
+from tools.tiny.metrics import MEASURES
+from tools.tiny.metrics import measure as metrics_of
 from tools.tiny.recipes import TASKS
 from tools.tiny.train import Progress, train
-from utils.course import ROOT
+from utils import files
+from utils.course import ARTIFACTS
 from utils.data.stories.tokenizer import story_tokenizer
 from utils.models.smollm2 import cache_folder
 from utils.models.tiny import WEIGHTS, load_tiny, save_tiny
@@ -40,15 +43,15 @@ def make(name: str, folder: Path, work: Path) -> None:
     task = TASKS[name]()
     model, progress = train(task.recipe, task.draw, task.loss, work)
     save_tiny(model, None if name == "tiny_othello" else story_tokenizer(), folder)
-    (folder / "log.jsonl").write_bytes((work / "log.jsonl").read_bytes())
+    files.write(folder / "log.jsonl", (work / "log.jsonl").read_bytes())
     describe(name, folder, progress)
 
 
 def describe(name: str, folder: Path, progress: Progress) -> None:
     """Measure the saved weights and write their card."""
     saved = load_tiny(folder)
-    card = make_card(TASKS[name]().recipe, progress, saved, measure(name, saved))
-    write_card(card, folder)
+    card = make_card(TASKS[name]().recipe, progress, saved, metrics_of(name, saved))
+    write_card(card, folder, readme(card))
     for bar in card["bars"]:
         kind, metric = bar["metric"].split(".")
         value = card["metrics"][kind][metric]
@@ -56,27 +59,25 @@ def describe(name: str, folder: Path, progress: Progress) -> None:
         print("met" if bar["met"] else "MISSED")
 
 
-def main(arguments: list[str]) -> int:
-    """Exit 0 where everything asked for is there in the end."""
-    parser = argparse.ArgumentParser(prog="python -m tools.tiny", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(TASKS))
-    parser.add_argument("--measure", action="store_true", help="measure again, do not train")
-    parser.add_argument("--artifacts", type=Path, default=ROOT / "artifacts")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
-    for name in options.names or MEASURES:
-        folder = options.artifacts / name
+def main(
+    names: Annotated[list[str] | None, typer.Argument(help=", ".join(TASKS))] = None,
+    measure: Annotated[bool, typer.Option("--measure", help="measure again, do not train")] = False,
+    artifacts: Path = ARTIFACTS,
+    threads: Annotated[int, typer.Option(help="of torch; 0: its own choice")] = 0,
+) -> None:
+    """Train what is missing and write it to artifacts/, each model with its card."""
+    torch.set_num_threads(threads or torch.get_num_threads())
+    for name in names or MEASURES:
+        folder = artifacts / name
         card = read_card(folder)
-        if options.measure and card is not None:
+        if measure and card is not None:
             times = {key: card[key] for key in ("seconds", "cpu_seconds")}
             describe(name, folder, Progress(step=card["n_steps"], **times))
         elif finished(name, folder):
             print(f"{name}: done, skipped (delete its card.json to make it again)")
         else:
             make(name, folder, cache_folder() / "training" / name)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    typer.run(main)

@@ -1,15 +1,14 @@
-"""Model cards: card.json for programs, README.md for people, one written from the other."""
+"""Cards of the small models: what is theirs beside `tools.saes.cards`."""
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
+from tools.saes.cards import Card, measured, rounded
 from tools.tiny.metrics import HELD_OUT, MEASURES, Numbers, verdicts
 from tools.tiny.recipes import ABOUT
 from tools.tiny.train import Progress, Recipe
 
-Card = dict[str, Any]
 HEAD = """# {name}
 
 {about}
@@ -48,7 +47,7 @@ def make_card(recipe: Recipe, progress: Progress, model: Any, metrics: dict[str,
         "evaluated_on": f"rows drawn afresh from the same generators, seeds from {HELD_OUT} on, "
         f"which training does not use ({sizes}); `tools/tiny/metrics.py` defines each metric",
         "recipe": json.loads(json.dumps(asdict(recipe))),
-        "metrics": {k: {m: round(x, 5) for m, x in v.items()} for k, v in metrics.items()},
+        "metrics": rounded(metrics),
         "bars": verdicts(recipe.name, metrics),
     }
 
@@ -56,26 +55,4 @@ def make_card(recipe: Recipe, progress: Progress, model: Any, metrics: dict[str,
 def readme(card: Card) -> str:
     """The card as a page."""
     clock, minutes = card["seconds"] / 60, card["cpu_seconds"] / 60
-    lines = [HEAD.format(**card, clock=clock, minutes=minutes)]
-    for kind, numbers in card["metrics"].items():
-        lines += [f"| {kind}: {name} | {value:g} |\n" for name, value in numbers.items()]
-    lines.append("\n")
-    for bar in card["bars"]:
-        lines.append(
-            f"- bar {bar['metric']} {bar['bar']}: {'met' if bar['met'] else '**missed**'}\n"
-        )
-    return "".join(lines)
-
-
-def write_card(card: Card, folder: Path) -> None:
-    """README.md, then card.json: its presence says that the folder is complete."""
-    (folder / "README.md").write_text(readme(card))
-    part = folder / "card.json.part"
-    part.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
-    part.replace(folder / "card.json")
-
-
-def read_card(folder: Path) -> Card | None:
-    """The card of a finished model, None where there is none."""
-    file = folder / "card.json"
-    return json.loads(file.read_text()) if file.exists() else None
+    return HEAD.format(**card, clock=clock, minutes=minutes) + measured(card)

@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 
-from tools.local.harvest import Pass
-from tools.local.recipes import Recipe
-from tools.local.recipes import train_config as local_train_config
+from tools.saes.recipe import Pass, Recipe
+from tools.saes.recipe import train_config as shared_train_config
 from tools.tiny.metrics import HELD_OUT
 from tools.tiny.recipes import TASKS
 from utils.data.corpus import Rows
@@ -135,15 +134,14 @@ def n_bytes(recipe: Recipe) -> int:
 
 def train_config(recipe: Recipe, n_batches: int) -> SAETrainConfig:
     """The trainer's settings for data of so many batches."""
-    cfg = local_train_config(recipe, n_batches)
+    cfg = shared_train_config(recipe, n_batches)
     return replace(
         cfg,
-        # runs are short, so latents are revived early (story_1l: 13 % dead at 1/32, 10 here)
+        # runs are short, so latents are revived early
         dead_window=min(5_000, cfg.n_steps * recipe.batch // 4),
         aux_coefficient=1 / 4,
         # few dead latents per row: many together, their default, explain what is left over and none
-        # of them alone (dead latents of the last transcoder of tiny_othello with 64, 16, 4: 35, 12,
-        # 6 %; of tiny_story_1l's: 12, 3, 1 %)
+        # of them alone
         aux_k=4,
         checkpoint_every=500,
     )

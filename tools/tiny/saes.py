@@ -8,25 +8,23 @@ Activations and checkpoints lie in the course's cache folder; a run that is stop
 there and ends with the same weights.
 """  # fmt: skip
 
-import argparse
 import hashlib
 import json
 import os
-import sys
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
+import typer
 
-from tools.local.cards import Card, plain, write_card
-from tools.local.recipes import Recipe
-from tools.local.train import COST, LOG, Run, counted, read_run
+from tools.saes.cards import Card, facts, read_card, readme, rounded, run_of, write_card
+from tools.saes.cost import COST, LOG, Run, counted, read_run
 from tools.saes.examples import as_text, examples
-from tools.tiny.cards import read_card
+from tools.saes.recipe import Recipe, plain
 from tools.tiny.recipes import ABOUT as MODELS
 from tools.tiny.recipes import OTHELLO
 from tools.tiny.sae_recipes import (
@@ -40,7 +38,7 @@ from tools.tiny.sae_recipes import (
     train_config,
 )
 from utils.activations import ActivationStore, StoreConfig, write_activations
-from utils.course import ROOT
+from utils.course import ARTIFACTS
 from utils.data.corpus import Rows
 from utils.models.loaded import Loaded
 from utils.models.sae import Sae, load_sae
@@ -125,10 +123,7 @@ class Workshop:
         with counted(work / COST):
             log = RecordConfig(jsonl=work / LOG)
             trained = train_coder(start, data, cfg, log, work / "checkpoint.pt")
-        where = {"hook_name": recipe.hook_in, "model_name": self.name}
-        if recipe.hook_in != recipe.hook_out:
-            where["hook_name_out"] = recipe.hook_out
-        save_coder(trained.coder, folder, where, torch.float16)
+        save_coder(trained.coder, folder, recipe.where(self.name), torch.float16)
         cost = read_run(work / COST)
         return replace(cost, tokens=store.n_tokens(), n_steps=cfg.n_steps)
 
@@ -137,7 +132,7 @@ class Workshop:
         folder = self.folder / recipe.name
         metrics = measure(self.loaded, load_sae(folder), self.held_rows, self.plan.n_block)
         card = make_card(self, recipe, run, metrics) | {"examples": self.examples(load_sae(folder))}
-        write_card(card, folder)
+        write_card(card, folder, readme(card))
         return card
 
     def examples(self, sae: Sae) -> dict[str, Any]:
@@ -156,8 +151,7 @@ class Workshop:
         if not self.finished(recipe):
             return None
         card = read_card(self.folder / recipe.name) or {}
-        kept = ("tokens", "n_steps", "seconds", "cpu_seconds", "peak_gb")
-        return self.describe(recipe, Run(**{name: card[name] for name in kept}))
+        return self.describe(recipe, run_of(card))
 
 
 def measure(loaded: Loaded, sae: Sae, rows: Rows, n_block: int) -> dict[str, Numbers]:
@@ -170,8 +164,7 @@ def measure(loaded: Loaded, sae: Sae, rows: Rows, n_block: int) -> dict[str, Num
     anchored = in_model(model, rows, sae, "mean", batch_rows=64).numbers()
     blocks = []
     for i in range(0, len(rows), n_block):
-        part = Rows(*(x[i : i + n_block] for x in (rows.ids, rows.mask, rows.document)))
-        found = in_model(model, part, sae, batch_rows=n_block).numbers()
+        found = in_model(model, rows[i : i + n_block], sae, batch_rows=n_block).numbers()
         blocks.append([float(found[name]) for name in METRICS])
     spread = torch.tensor(blocks, dtype=torch.float64).std(dim=0).tolist()
     return {
@@ -185,36 +178,21 @@ def make_card(shop: Workshop, recipe: Recipe, run: Run, metrics: dict[str, Numbe
     """Everything that a reader needs to judge an SAE and to make it again."""
     plan, (_, data) = shop.plan, MODELS[shop.name]
     return {
-        "name": recipe.name,
-        "about": recipe.about,
+        **facts(recipe, run),
         "model": shop.name,
         "model_digest": shop.digest,
-        "hook_in": recipe.hook_in,
-        "hook_out": recipe.hook_out,
-        "latents": recipe.sae.latent,
-        "k": recipe.sae.k,
-        "dtype": "float16",
         "data": f"{run.tokens:,} tokens ({plan.n_rows:,} rows, seed {TRAIN_SEED}) of what the "
         f"model was trained on: {data.rstrip('.')}",
-        "tokens": run.tokens,
-        "n_steps": run.n_steps,
-        "batch": recipe.batch,
-        "epochs": recipe.epochs,
-        "seed": recipe.seed,
         "command": f"python -m tools.tiny.saes {shop.name}",
-        "cpu_seconds": round(run.cpu_seconds),
-        "seconds": round(run.seconds),
-        "peak_gb": round(run.peak_gb, 2),
         "licence": "MIT",
         "evaluated_on": f"{plan.n_held} rows drawn afresh from the same generator (seed "
         f"{CARD_SEED}, which no training uses); spread_of_blocks: standard deviation over blocks "
         f"of {plan.n_block} of these rows; dead: never active on these rows; recovered: 0 is an "
         "output of zeros, under mean_anchor its mean. The first position is neither replaced nor "
         "counted. `utils/sae_metrics` defines each metric; losses in nats",
-        "recipe": plain(recipe),
         "training": asdict(train_config(recipe, run.n_steps // recipe.epochs)),
         "rows": plan.n_rows,
-        "metrics": {k: {m: round(x, 5) for m, x in v.items()} for k, v in metrics.items()},
+        "metrics": rounded(metrics),
         "bars": [],
     }
 
@@ -226,26 +204,23 @@ def summary(card: Card) -> str:
     return f"{card['model']}/{card['name']}: {numbers} ({card['cpu_seconds']} s)"
 
 
-def main(arguments: list[str]) -> int:
-    """Exit 0 where everything asked for is there in the end."""
-    parser = argparse.ArgumentParser(prog="python -m tools.tiny.saes", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(PLANS))
-    parser.add_argument("--measure", action="store_true", help="measure again, do not train")
-    parser.add_argument("--artifacts", type=Path, default=ROOT / "artifacts")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
-    for name in options.names or PLANS:
-        shop = Workshop(name, PLANS[name], options.artifacts / name, cache_folder())
+def main(
+    names: Annotated[list[str] | None, typer.Argument(help=", ".join(PLANS))] = None,
+    again: Annotated[bool, typer.Option("--measure", help="measure again, do not train")] = False,
+    artifacts: Path = ARTIFACTS,
+    threads: Annotated[int, typer.Option(help="of torch; 0: its own choice")] = 0,
+) -> None:
+    """Train the small models' SAEs that are missing."""
+    torch.set_num_threads(threads or torch.get_num_threads())
+    for name in names or PLANS:
+        shop = Workshop(name, PLANS[name], artifacts / name, cache_folder())
         for recipe in shop.recipes():
-            done = shop.finished(recipe)
-            if done and not options.measure:
+            if shop.finished(recipe) and not again:
                 print(f"{name}/{recipe.name}: done, skipped (delete its card.json to redo it)")
                 continue
-            card = shop.measure_again(recipe) if options.measure else shop.make(recipe)
+            card = shop.measure_again(recipe) if again else shop.make(recipe)
             print(f"{name}/{recipe.name}: not there" if card is None else summary(card), flush=True)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    typer.run(main)

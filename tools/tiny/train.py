@@ -1,7 +1,6 @@
 """One training run: seeded, recorded, stopped and resumed at any step with the same result."""
 
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from utils import files
 from utils.progress import track
 
 if TYPE_CHECKING:
@@ -66,13 +66,6 @@ def build(recipe: Recipe) -> "TransformerBridge":
     return TransformerBridge.boot_native(config)
 
 
-def save(path: Path, state: dict[str, Any]) -> None:
-    """Replace the file in one move: a run that is killed while saving keeps the old one."""
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    os.replace(part, path)
-
-
 class Run:
     """A model in training, with all that its next step depends on."""
 
@@ -109,9 +102,10 @@ class Run:
             "n_steps": self.recipe.n_steps,
             "recipe": _fixed(self.recipe),
         }
-        save(self.work / "checkpoint.pt", {**state, **vars(self.progress)})
+        with files.whole(self.work / "checkpoint.pt") as part:
+            torch.save({**state, **vars(self.progress)}, part)
         text = "".join(json.dumps(line) + "\n" for line in self.progress.log)
-        (self.work / "log.jsonl").write_text(text)
+        files.write(self.work / "log.jsonl", text)
 
     def restore(self) -> None:
         """Go on from the checkpoint, if there is one; ValueError where it is of another recipe."""

@@ -1,9 +1,7 @@
 """What a store holds: its settings, its plan (which row goes to which shard), its files."""
 
-import errno
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +13,14 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from utils.files import is_full
+
 Dtype = Literal["float16", "bfloat16", "float32"]
 Compute = Literal["float32", "bfloat16"]
 Split = Literal["train", "held"]
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 INDEX, LOCK = "index.json", ".lock"
 VERSION = 1
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class StoreError(RuntimeError):
@@ -52,15 +51,6 @@ class Shard:
     split: Split
     rows: Int[Tensor, " n"]
     n_tokens: int
-
-
-def kept(
-    ids: Int[Tensor, "row pos"], mask: Bool[Tensor, "row pos"] | None, cfg: StoreConfig
-) -> Bool[Tensor, "row pos"]:
-    """Positions that are stored: not padding, not among the first `skip_first`."""
-    keep = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.clone()
-    keep[:, : cfg.skip_first] = False
-    return keep
 
 
 def make_plan(
@@ -146,26 +136,13 @@ def check_same(folder: Path, index: dict[str, Any], wanted: dict[str, Any]) -> N
         )
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, whenever the process or the machine stops."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 @contextmanager
 def explained(folder: Path, n_bytes: int) -> Iterator[None]:
     """Turn a full disk into a StoreError that says how much is needed."""
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if not is_full(error):
             raise
         free = shutil.disk_usage(folder).free
         raise StoreError(

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from utils import files
 from utils.activations.index import (
     DTYPES,
     INDEX,
@@ -28,13 +29,11 @@ from utils.activations.index import (
     check_same,
     explained,
     identity,
-    kept,
     make_plan,
     read_index,
-    write_whole,
 )
 from utils.activations.read import ActivationStore, open_store
-from utils.data.corpus import Rows
+from utils.data.corpus import Rows, counted
 from utils.progress import track
 
 if TYPE_CHECKING:
@@ -153,7 +152,7 @@ def write_activations(
     if isinstance(rows, Tensor):
         rows = Rows(rows, torch.ones_like(rows, dtype=torch.bool), torch.arange(len(rows)))
     check_hooks(model, list(cfg.hooks))
-    keep, path = kept(rows.ids, rows.mask, cfg), Path(folder)
+    keep, path = counted(rows.mask, cfg.skip_first), Path(folder)
     plan = make_plan(keep, rows.document, cfg)
     if not any(shard.split == "train" for shard in plan):
         raise StoreError("no token is left to store: every position is masked or held out")
@@ -165,7 +164,7 @@ def write_activations(
                 check_same(path, read_index(path), wanted)
             else:
                 index = _new_index(model, rows.ids, plan, cfg, wanted)
-                write_whole(path / INDEX, json.dumps(index).encode())
+                files.write(path / INDEX, json.dumps(index))
             _write_missing(model, rows.ids, keep, plan, path, cfg)
     except Timeout:
         raise StoreError(f"another process is writing to {path}: wait for it") from None
@@ -183,7 +182,8 @@ def _write_missing(
     """Write the shards that are not there; a file that is there is whole."""
     from safetensors.torch import save
 
-    for leftover in path.glob(".*.part"):  # of a run that was killed; the lock says it is dead
+    # of a run that was killed: the lock says that it is dead
+    for leftover in path.glob(f".*{files.PART}"):
         leftover.unlink()
     missing = [shard for shard in plan if not (path / shard.file).exists()]
     shapes = read_index(path)["shapes"].values()
@@ -195,5 +195,5 @@ def _write_missing(
     for shard in track(missing, "activations"):
         tensors = capture_shard(model, ids, keep, shard, cfg)
         with explained(path, left):
-            write_whole(path / shard.file, save(tensors))
+            files.write(path / shard.file, save(tensors))
         left -= per_token * shard.n_tokens

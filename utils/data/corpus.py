@@ -14,6 +14,9 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from utils.course import ARTIFACTS
+from utils.files import whole
+
 
 @dataclass(frozen=True)
 class Documents:
@@ -99,6 +102,26 @@ class Rows:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __getitem__(self, which: slice | Int[Tensor, " chosen"]) -> "Rows":
+        """Some of the rows."""
+        return Rows(self.ids[which], self.mask[which], self.document[which])
+
+
+def counted(mask: Bool[Tensor, "row pos"], skip_first: int = 1) -> Bool[Tensor, "row pos"]:
+    """Which tokens count in every metric, and are stored, replaced and trained on.
+
+    Not padding, where `mask` is false, and not the first `skip_first` positions: the first one is
+    an attention sink whose residual stream can be hundreds of times longer than any other.
+    """
+    keep = mask.clone()
+    keep[:, :skip_first] = False
+    return keep
+
+
+def predicting(mask: Bool[Tensor, "row pos"], skip_first: int = 1) -> Bool[Tensor, "row pos-1"]:
+    """At which positions the prediction of the next token counts: both tokens are text."""
+    return counted(mask, skip_first)[:, :-1] & mask[:, 1:]
+
 
 def rows_of(
     docs: Documents, bos: int | None, pad: int, length: int = 128, min_tail: int = 32
@@ -137,13 +160,8 @@ def save_documents(docs: Documents, path: Path) -> None:
         "ends": docs.ends.to(torch.int32),
         "source": docs.source.to(torch.uint8),
     }
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as part:
         save_file(tensors, part, metadata={"names": json.dumps(docs.names)})
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def load_documents(path: Path) -> Documents:
@@ -158,6 +176,5 @@ def load_documents(path: Path) -> Documents:
 
 def corpus_sample() -> Documents:
     """The text that ships with the course, written by its language model (see its card.json)."""
-    from utils.models.profiles import artifacts
-
-    return load_documents(artifacts() / "corpus_sample" / "documents.safetensors")
+    folder = Path(os.environ.get("COURSE_ARTIFACTS") or ARTIFACTS)
+    return load_documents(folder / "corpus_sample" / "documents.safetensors")

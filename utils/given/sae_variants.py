@@ -1,4 +1,4 @@
-"""What the variants of 3.1.5 share: architectures as parts, and data with features in features."""
+"""What the variants of 3.1.6 share: architectures as parts, data, and a few measures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-Params = dict[str, Tensor]
+Params = dict[str, Tensor]  # "W_enc", "b_enc", "W_dec", "b_dec"; a tied SAE has no "W_enc"
 Pair = tuple[Tensor, Tensor]
 
 
@@ -67,3 +67,34 @@ def hole_share(
         silent = acts.gather(-1, best.expand(len(acts), -1)[..., None])[..., 0] == 0
         shares.append((silent & rows).sum(dim=0) / rows.sum(dim=0))
     return torch.stack(shares).mean(dim=0)
+
+
+def child_with_parent(
+    cosines: Float[Tensor, "inst feature latent"], n_parent: int = 4, n_child: int = 3
+) -> Float[Tensor, "inst child"]:
+    """Cosine of each child's best latent with the child's parent."""
+    best = cosines[:, n_parent:].argmax(dim=-1)
+    parent = torch.arange(n_parent * n_child, device=cosines.device) // n_child
+    return torch.stack([c[parent, latent] for c, latent in zip(cosines, best, strict=True)])
+
+
+def by_feature(cosines: Float[Tensor, "feature latent"]) -> Float[Tensor, "feature latent"]:
+    """The latents (columns) in the order of the features that they are closest to."""
+    return cosines[:, cosines.argmax(dim=0).argsort(stable=True)]
+
+
+def by_fifths(values: Float[Tensor, " n"], order: Float[Tensor, " n"]) -> Float[Tensor, " fifth"]:
+    """Mean of the values in each fifth, lowest `order` first."""
+    return torch.stack([part.mean() for part in values[order.argsort()].chunk(5)])
+
+
+def two_features(phi: Float[Tensor, " angle"], n: int) -> Float[Tensor, "inst 2 2"]:
+    """Toy models with two unit features at each angle (degrees), n of each."""
+    angles = torch.stack([0 * phi, phi], dim=-1).repeat_interleave(n, 0).deg2rad()
+    return torch.stack([angles.cos(), angles.sin()], dim=1)
+
+
+def encoder_tilt(params: Params) -> Float[Tensor, "inst latent"]:
+    """Angle in degrees between each latent's encoder column and its decoder row."""
+    cosine = torch.cosine_similarity(params["W_enc"].mT, params["W_dec"], dim=-1)
+    return cosine.clamp(-1, 1).acos().rad2deg()

@@ -1,5 +1,6 @@
 """What a section gets when it asks for a model: the model, its tokenizer, its hook names."""
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,33 @@ SITES = {
 
 class HookMissing(ValueError):
     """A hook name that this model does not have; the library would ignore it in silence."""
+
+
+class HookInert(ValueError):
+    """A hook that runs, but at which an edit does nothing, or not what its name says."""
+
+
+# Hooks of the library (3.9) that hand out a copy: pattern of the name, whether on native models
+# only, what an edit does there, what to edit instead. tests/utils/models/test_hooks.py tries every
+# hook that is not here.
+_ATTENTION = "attn.hook_z, hook_q, hook_k and hook_v of the same block act"
+INERT: tuple[tuple[str, bool, str, str], ...] = (
+    (
+        r"blocks\.\d+\.hook_resid_mid",
+        False,
+        "reaches the MLP and not the stream that goes on beside it",
+        "hook_attn_out, hook_resid_pre and hook_resid_post of the same block act, and ln2.hook_in "
+        "for the MLP's branch alone",
+    ),
+    (r"blocks\.\d+\.attn\.hook_(pattern|attn_scores)", True, "changes nothing", _ATTENTION),
+    (r"blocks\.\d+\.attn\.hook_rot_[qk]", True, "changes nothing", _ATTENTION),
+    (
+        r"(embed|pos_embed|rotary_emb)\.hook_in",
+        False,
+        "changes nothing",
+        "hook_embed and blocks.0.hook_resid_pre act",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -63,3 +91,21 @@ def check_hooks(model: "TransformerBridge", names: list[str]) -> None:
 
             near = get_close_matches(name, known, n=3) or list(known)[:3]
             raise HookMissing(f"the model has no hook {name!r}; near it are {', '.join(near)}")
+
+
+def inert(model: "TransformerBridge", name: str) -> str:
+    """Why an edit at this hook would be in vain, or ""."""
+    native = getattr(model.cfg, "architecture", None) == "TransformerLensNative"
+    for pattern, native_only, does, instead in INERT:
+        if re.fullmatch(pattern, name) and (native or not native_only):
+            kind = "models of this kind" if native_only else "every model"
+            return f"an edit at {name!r} {does} (on {kind}); {instead}"
+    return ""
+
+
+def check_edits(model: "TransformerBridge", names: list[str]) -> None:
+    """Raise HookMissing for a name that the model lacks, HookInert where an edit is in vain."""
+    check_hooks(model, names)
+    for name in names:
+        if why := inert(model, name):
+            raise HookInert(why)

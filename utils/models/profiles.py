@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 import torch
 
-from utils.course import ROOT
+from utils.course import ARTIFACTS
 from utils.models.loaded import Loaded
 from utils.models.sae import Entry, Sae, entries, load_sae
 from utils.models.tiny import ModelMissing, load_tiny
@@ -46,7 +46,7 @@ def profile(name: str | None = None) -> Profile:
 
 def artifacts() -> Path:
     """Where the course's trained weights lie; COURSE_ARTIFACTS names another folder."""
-    return Path(os.environ.get("COURSE_ARTIFACTS") or ROOT / "artifacts")
+    return Path(os.environ.get("COURSE_ARTIFACTS") or ARTIFACTS)
 
 
 def model_name(role: str, chosen: Profile, name: str | None = None) -> str:

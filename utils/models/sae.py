@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+# what the library leaves out in silence until it is folded into the weights
+FOLDABLE = ("expected_average_only_in", "covariance_whitening")
 NORMS_AT_RUN_TIME = ("layer_norm", "constant_norm_rescale")
 
 
@@ -100,10 +102,12 @@ def as_sae(sae: Any, hook_in: str | None = None, hook_out: str | None = None) ->
         raise ValueError("the SAE does not say where it reads: name hook_in")
     if cfg.metadata.hook_head_index is not None:
         raise ValueError(f"the SAE at {hook_in} reads one head only: not supported")
-    if cfg.normalize_activations == "expected_average_only_in":
+    if cfg.normalize_activations in FOLDABLE:
+        method = {"expected_average_only_in": "norm_scaling_factor"}
+        fold = f"fold_activation_{method.get(cfg.normalize_activations, 'whitening')}"
         raise ValueError(
-            f"the SAE at {hook_in} expects scaled inputs: fold the scale into its weights first"
-            " (fold_activation_norm_scaling_factor)"
+            f"the SAE at {hook_in} expects scaled inputs ({cfg.normalize_activations}): fold the"
+            f" scale into its weights first ({fold})"
         )
     if getattr(sae, "hook_z_reshaping_mode", False):
         sae.turn_off_forward_pass_hook_z_reshaping()  # flatten() does it, and keeps no state

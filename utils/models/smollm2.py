@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from utils import files
 from utils.models.loaded import Loaded
 from utils.models.offline import offline
 from utils.models.wheel import GGUF_SHA256, ModelUnavailable, explained, find_file
@@ -128,7 +129,7 @@ def convert(gguf: Path, target: Path) -> None:
         if gguf.parent == target:
             gguf.unlink()
         sizes = {path.name: path.stat().st_size for path in target.iterdir() if path.is_file()}
-        (target / MARK).write_text(json.dumps(sizes, indent=1) + "\n")
+        files.write(target / MARK, json.dumps(sizes, indent=1) + "\n")
 
     steps: list[Callable[[], None]] = [read_tokenizer, read_model, write]
     with offline(), quiet():

@@ -7,12 +7,12 @@ artifacts/tiny_story_4l/config.json         the shape, by the library's own fiel
 """
 
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from utils.files import whole, write
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -56,9 +56,9 @@ def save_tiny(
         raise ValueError(f"{', '.join(bad)}: not finite in {dtype}; save in torch.bfloat16")
     config = {name: getattr(model.cfg, name) for name in FIELDS if hasattr(model.cfg, name)}
     folder = Path(directory)
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / WEIGHTS, lambda part: save_file(weights, part))
-    _replace(folder / CONFIG, lambda part: part.write_text(json.dumps(config, indent=1) + "\n"))
+    with whole(folder / WEIGHTS) as part:
+        save_file(weights, part)
+    write(folder / CONFIG, json.dumps(config, indent=1) + "\n")
     if tokenizer is not None:
         tokenizer.save_pretrained(folder / TOKENIZER)
 
@@ -101,14 +101,3 @@ def _tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside a file, then put the result in its place in one step."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(part)
-        part.chmod(0o644)  # safetensors leaves its files readable by their owner alone
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

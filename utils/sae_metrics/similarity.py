@@ -18,7 +18,8 @@ class Similarity:
 
 
 def _unit(v: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    """Rows of length 1; a zero row stays zero, so its cosine with anything is 0."""
+    """Rows of length 1, in float32 or more; a zero row stays zero: its cosine with any is 0."""
+    v = v.to(torch.promote_types(v.dtype, torch.float32))
     return v / v.norm(dim=1, keepdim=True).clamp(min=1e-8)
 
 

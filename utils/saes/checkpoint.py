@@ -1,69 +1,49 @@
-"""Checkpoints from which a run goes on exactly: weights, Adam, counters, the data's position."""
+"""Checkpoints from which a run goes on exactly: weights, Adam, counters, the data's position.
 
-import os
-from dataclasses import asdict, replace
+What is in one is a trainer's own affair (`Trainer.state`, `Trainer.restore`); here it is written,
+read, and compared with the settings of the run that wants to go on from it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Tensor
 
+from utils.files import whole
 from utils.saes.config import SAEConfig, SAETrainConfig
 
-if TYPE_CHECKING:
-    from utils.saes.train import Trainer
-
 VERSION = 1
+COSMETIC = ("label", "record_every", "checkpoint_every")  # these do not change the weights
 
 
-def save_checkpoint(path: Path, trainer: "Trainer") -> None:
-    """Write a checkpoint; whoever reads the path finds the old one or the new one, whole."""
-    coder = trainer.coder
-    state = {
-        "version": VERSION,
-        "sae": asdict(coder.cfg),
-        "train": asdict(trainer.cfg),
-        "n_steps": trainer.n_steps,
-        "params": coder.params,
-        "cut": coder.cut,
-        "scales": (coder.scale_in, coder.scale_out),
-        "longest": trainer.longest,
-        "optimiser": trainer.optimiser.state_dict(),
-        "firing": (trainer.firing.rows_since, trainer.firing.n_rows),
-        "feed": trainer.feed.state(),
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with part.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())  # the name must not outlive a crash that loses the contents
-    part.replace(path)
+def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a trainer's state; whoever reads the path finds the old one or the new one, whole.
+
+    Raises FloatingPointError, and leaves the old one, where a weight is NaN or infinite.
+    """
+    if bad := not_finite(state["params"]):
+        raise FloatingPointError(
+            f"{bad} is not finite after step {state['n_steps']}: it is not written, and {path} is "
+            "left as it was"
+        )
+    with whole(path) as part:
+        torch.save({"version": VERSION, **state}, part)
 
 
-def load_checkpoint(path: Path, trainer: "Trainer") -> bool:
-    """Put a trainer where the checkpoint was; False if there is none.
+def load_checkpoint(
+    path: Path, sae: SAEConfig, train: SAETrainConfig, device: torch.device | str = "cpu"
+) -> dict[str, Any] | None:
+    """The state that was written for these settings; None if there is none.
 
-    Raises ValueError if the checkpoint belongs to a run with other settings.
+    Raises ValueError if it belongs to a run with other settings, or holds weights that are not
+    finite.
     """
     if not path.exists():
-        return False
-    state = torch.load(path, map_location=trainer.coder.device, weights_only=True)
-    _require_same(path, state, trainer.coder.cfg, trainer.cfg)
-    coder = trainer.coder
-    for name, value in coder.params.items():
-        value.copy_(state["params"][name])
-    coder.cut.copy_(state["cut"])
-    scale_in, scale_out = state["scales"]
-    trainer.coder = replace(coder, scale_in=scale_in, scale_out=scale_out)
-    trainer.optimiser.load_state_dict(state["optimiser"])
-    trainer.firing.rows_since.copy_(state["firing"][0])
-    trainer.firing.n_rows = state["firing"][1]
-    trainer.n_steps, trainer.longest = state["n_steps"], state["longest"]
-    trainer.feed.restore(state["feed"])
-    return True
-
-
-def _require_same(path: Path, state: dict[str, Any], sae: SAEConfig, train: SAETrainConfig) -> None:
+        return None
+    state = torch.load(path, map_location=device, weights_only=True)
     changed = [] if state["version"] == VERSION else ["version"]
     for kind, cfg in (("sae", sae), ("train", train)):
         now = asdict(cfg)
@@ -77,6 +57,11 @@ def _require_same(path: Path, state: dict[str, Any], sae: SAEConfig, train: SAET
             f"{path} is of a run with other settings ({', '.join(changed)}): "
             "remove it, or train with the settings that it was written with"
         )
+    if bad := not_finite(state["params"]):
+        raise ValueError(f"{bad} in {path} is not finite: remove the file, and train again")
+    return state
 
 
-COSMETIC = ("label", "record_every", "checkpoint_every")  # these do not change the weights
+def not_finite(params: Mapping[str, Tensor]) -> str:
+    """The names of the tensors that hold NaN or infinity, or "" if none does."""
+    return ", ".join(name for name, value in params.items() if not bool(value.isfinite().all()))

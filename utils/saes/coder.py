@@ -37,7 +37,7 @@ class SparseCoder:
     cfg: SAEConfig
     params: Params
     # batchtopk, matryoshka: the threshold, estimated (0 before any step); one for all latents, or
-    # one for each after `metric.unstretched`
+    # one for each after `distance.unstretched`
     cut: Tensor
     scale_in: float = 1.0  # the weights expect inputs times this, see normalise.py
     scale_out: float = 1.0  # and give outputs times this
@@ -98,10 +98,11 @@ def centre(coder: SparseCoder, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, 
 
 
 @torch.no_grad()
-def encode(coder: SparseCoder, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch latent"]:
-    """Activations of raw (not normalised) rows, as a dense matrix."""
-    support, code = encode_sparse(coder, scaled_rows(coder.cfg, x, coder.scale_in)[0])
-    return support.scatter(code)
+def encode(coder: SparseCoder, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch latent"]:
+    """Activations of raw (not normalised) rows, zeros included."""
+    rows = scaled_rows(coder.cfg, x.reshape(-1, x.shape[-1]), coder.scale_in)[0]
+    support, code = encode_sparse(coder, rows)
+    return support.scatter(code).view(*x.shape[:-1], -1)
 
 
 @torch.no_grad()
@@ -128,14 +129,17 @@ def encode_sparse(
 
 
 @torch.no_grad()
-def reconstruct(coder: SparseCoder, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch d_out"]:
+def reconstruct(
+    coder: SparseCoder, x: Float[Tensor, "*batch d_in"]
+) -> Float[Tensor, "*batch d_out"]:
     """The coder's output for raw rows, in raw units."""
-    scaled, back = scaled_rows(coder.cfg, x, coder.scale_in)
+    scaled, back = scaled_rows(coder.cfg, x.reshape(-1, x.shape[-1]), coder.scale_in)
     support, code = encode_sparse(coder, scaled)
     out = support.decode(code, coder.params["W_dec"]) + coder.params["b_dec"]
     if "W_skip" in coder.params:
         out = out + scaled @ coder.params["W_skip"].T
-    return out * back if coder.cfg.normalise == "constant_norm" else out / coder.scale_out
+    out = out * back if coder.cfg.normalise == "constant_norm" else out / coder.scale_out
+    return out.view(*x.shape[:-1], -1)
 
 
 @torch.no_grad()
@@ -145,21 +149,27 @@ def calibrate_cut(
     """Set and return the threshold at which raw rows have `k` active latents on average.
 
     The running average of a training run belongs to weights that have moved since; this is the
-    k-th largest score per row, over all rows at once, of the weights as they are. Where every
-    latent has a threshold of its own, all are multiplied by the same factor. `k` is by default
-    that of training.
+    k-th largest score per row, over all rows at once, of the weights as they are. Batches need not
+    be alike: one may hold all of the largest scores. In memory: one batch's scores, and `k` for
+    every row. Where every latent has a threshold of its own, all are multiplied by the same
+    factor. `k` is by default that of training. Raises FloatingPointError for rows that are not
+    finite, ValueError where there is none or `k` is impossible.
     """
     k = coder.cfg.k if k is None else k
+    n_rows = sum(len(x) for x in batches)
+    if not n_rows or not 1 <= k <= coder.cfg.latent or k != int(k):
+        raise ValueError(f"no threshold gives {k} of {coder.cfg.latent} latents on {n_rows} rows")
     relative = coder.cut / coder.cut.mean() if coder.cut.ndim else torch.ones_like(coder.cut)
     norms = decoder_norms(coder) / relative.to(coder.params["W_dec"])
-    scores = []
+    n_active = k * n_rows  # the threshold is the largest score that is not among so many
+    largest = coder.params["W_dec"].new_empty(0)
     for x in batches:
         rows = scaled_rows(coder.cfg, x.to(coder.device), coder.scale_in)[0]
         pre = centre(coder, rows) @ coder.params["encoder"].T + coder.params["b_enc"]
-        # a batch may hold more than its share of the largest scores: four times as many
-        scores.append(batch_topk_support(pre * norms, 4 * k * len(pre))[1])
-    n_rows = sum(len(x) for x in batches)
-    ranked = torch.cat(scores).sort(descending=True).values
-    first_out = k * n_rows  # scores above this one: k per row
-    edge = ranked[first_out].item() if first_out < len(ranked) else 0.0
+        if not bool(pre.isfinite().all()):
+            raise FloatingPointError("the rows for the threshold hold NaN or infinity")
+        largest = torch.cat([largest, batch_topk_support(pre * norms, n_active + 1)[1]])
+        if len(largest) > n_active + 1:
+            largest = largest.topk(n_active + 1, sorted=False).values
+    edge = largest.min().item() if len(largest) > n_active else 0.0
     return coder.cut.copy_(edge * relative)

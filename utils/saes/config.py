@@ -3,13 +3,55 @@
 The squared error is summed over d_out and averaged over the batch everywhere here, as in sae_lens.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+import math
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
 
 Architecture = Literal["relu", "gated", "jumprelu", "topk", "batchtopk", "matryoshka"]
 Kind = Literal["sae", "transcoder", "skip_transcoder"]
 Schedule = Literal["constant", "linear", "cosine"]
+DecoderNorm = Literal["free", "unit"]
+Normalise = Literal["none", "average_norm", "constant_norm"]
 TOPK_FAMILY = ("topk", "batchtopk", "matryoshka")
+
+
+def require_choices(cfg: Any, **choices: Any) -> None:
+    """Raise ValueError unless each named field is one of a Literal's values."""
+    for name, kind in choices.items():
+        if getattr(cfg, name) not in get_args(kind):
+            known = ", ".join(get_args(kind))
+            raise ValueError(f"{name} is one of {known}, not {getattr(cfg, name)!r}")
+
+
+def optional(cfg: Any) -> set[str]:
+    """The fields that may be None."""
+    return {field.name for field in fields(cfg) if type(None) in get_args(field.type)}
+
+
+def require_counts(cfg: Any, least: int, *names: str) -> None:
+    """Raise ValueError unless each named field is a whole number, `least` or more."""
+    for name in names:
+        value = getattr(cfg, name)
+        if value is None and name in optional(cfg):
+            continue
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(f"{name} is a whole number, not {value!r}")
+        if value < least:
+            raise ValueError(f"{name} = {value} must be at least {least}")
+
+
+def require_numbers(cfg: Any, *names: str, positive: bool = False) -> None:
+    """Raise ValueError unless each named field is a finite, and >= 0 or > 0."""
+    for name in names:
+        value = getattr(cfg, name)
+        if value is None and name in optional(cfg):
+            continue
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise ValueError(f"{name} is a number, not {value!r}")
+        if not math.isfinite(value):
+            raise ValueError(f"{name} = {value} must be finite")
+        if value < 0 or (positive and value == 0):
+            raise ValueError(f"{name} = {value} must be {'above 0' if positive else '0 or more'}")
 
 
 @dataclass(frozen=True)
@@ -28,20 +70,27 @@ class SAEConfig:
     threshold: float = 0.01  # jumprelu: where thresholds start
     # free: norms weigh penalty and selection, as in sae_lens; unit: rows of W_dec have norm 1, as
     # the Gated paper has it (a Gated SAE with free norms was still dense after 500 steps here)
-    decoder_norm: Literal["free", "unit"] = "free"
+    decoder_norm: DecoderNorm = "free"
     decoder_init_norm: float = 0.1  # sae_lens' value: small first reconstructions
-    normalise: Literal["none", "average_norm", "constant_norm"] = "none"  # see normalise.py
+    normalise: Normalise = "none"  # see normalise.py
     heads: int | None = None  # attention z: heads flattened into d_in, split again when saved
 
     def __post_init__(self) -> None:
+        require_choices(self, architecture=Architecture, kind=Kind, normalise=Normalise)
+        require_choices(self, decoder_norm=DecoderNorm)
+        require_counts(self, 1, "d_in", "latent", "d_out", "heads", "k")
+        require_numbers(self, "sparsity", "threshold")
+        require_numbers(self, "bandwidth", "decoder_init_norm", positive=True)
         if self.kind == "sae" and self.d_out not in (None, self.d_in):
             raise ValueError(f"an SAE predicts its input: d_out = {self.d_out}, d_in = {self.d_in}")
-        if self.architecture in TOPK_FAMILY and not 0 < self.k <= self.latent:
-            raise ValueError(f"k = {self.k} must lie between 1 and the {self.latent} latents")
+        if self.architecture in TOPK_FAMILY and self.k > self.latent:
+            raise ValueError(f"k = {self.k} is more than there are latents: {self.latent}")
         if self.kind != "sae" and self.normalise == "constant_norm":
             raise ValueError("constant_norm has no way back for a transcoder: use average_norm")
         if self.heads is not None and self.d_in % self.heads:
             raise ValueError(f"{self.heads} heads do not divide d_in = {self.d_in}")
+        if not all(type(width) is int for width in self.widths):
+            raise ValueError(f"widths are whole numbers, not {self.widths}")
         increasing = list(self.widths) == sorted(set(self.widths))
         ends = (min(self.widths, default=1) > 0, max(self.widths, default=0) == self.latent)
         if (self.architecture == "matryoshka") != bool(self.widths):
@@ -85,8 +134,19 @@ class SAETrainConfig:
     label: str = "training SAE"  # the progress bar's name
 
     def __post_init__(self) -> None:
+        require_choices(self, schedule=Schedule)
+        require_counts(self, 1, "n_steps", "k_start", "dead_window", "aux_k", "record_every")
+        require_counts(self, 0, "warmup_steps", "decay_steps", "sparsity_warmup")
+        require_counts(self, 0, "n_norm_batches", "checkpoint_every")
+        require_numbers(self, "beta1", "beta2", "aux_coefficient")
+        require_numbers(self, "lr", "clip", "outlier_factor", positive=True)
+        if max(self.beta1, self.beta2) >= 1:
+            raise ValueError(f"beta1 = {self.beta1} and beta2 = {self.beta2} must be below 1")
         if self.warmup_steps + self.decay_steps > self.n_steps:
-            raise ValueError("warmup_steps and decay_steps overlap")
+            raise ValueError(
+                f"warmup_steps = {self.warmup_steps} and decay_steps = {self.decay_steps} overlap "
+                f"in {self.n_steps} steps"
+            )
 
 
 def l1_coefficient(

@@ -26,8 +26,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from utils.data.corpus import Rows
-from utils.models.loaded import check_hooks
+from utils.data.corpus import Rows, counted, predicting
+from utils.models.loaded import check_edits
 from utils.progress import track
 from utils.saes.coder import SparseCoder, decoder_norms
 from utils.saes.config import SAEConfig
@@ -50,14 +50,13 @@ def mean_fisher(
     with random signs, so that products of two predictions' gradients vanish on average. `gen` is
     a CPU generator. Padding and the first `skip_first` positions are left out.
     """
-    check_hooks(model, [hook])
+    check_edits(model, [hook])  # at a copy, the gradient would be that of a branch
     device = next(model.parameters()).device
     total, n = torch.zeros(()), 0
     for i in track(range(0, len(rows), batch_rows), "Fisher information"):
         part = slice(i, i + batch_rows)
         ids, mask = rows.ids[part].to(device), rows.mask[part].to(device)
-        keep = mask.clone()
-        keep[:, :skip_first] = False
+        keep = counted(mask, skip_first)
         seen: list[Tensor] = []
 
         def tap(value: Tensor, hook: Any, seen: list[Tensor] = seen) -> Tensor:
@@ -65,7 +64,7 @@ def mean_fisher(
             return seen[0]
 
         logits = model.run_with_hooks(ids, fwd_hooks=[(hook, tap)])[:, :-1]
-        log_p = logits[mask[:, :-1] & mask[:, 1:]].float().log_softmax(dim=-1)
+        log_p = logits[predicting(mask, skip_first=0)].float().log_softmax(dim=-1)
         label = torch.multinomial(log_p.detach().exp().cpu(), 1, generator=gen)
         sign = torch.randint(2, label.shape, generator=gen) * 2 - 1
         (log_p.gather(1, label.to(device)) * sign.to(device)).sum().backward()

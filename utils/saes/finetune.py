@@ -16,9 +16,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from utils.data.corpus import Rows
+from utils.data.corpus import Rows, counted, predicting
+from utils.models.loaded import check_edits, check_hooks
 from utils.progress import track
 from utils.saes.coder import SparseCoder, centre, decoder_norms
+from utils.saes.config import require_counts, require_numbers
 from utils.saes.normalise import scaled_rows
 
 if TYPE_CHECKING:
@@ -35,6 +37,11 @@ class FinetuneConfig:
     skip_first: int = 1  # positions that are not replaced
     bfloat16: bool = False  # what the model computes in; the coder always computes in float32
     label: str = "fine-tuning on KL"
+
+    def __post_init__(self) -> None:
+        require_counts(self, 1, "batch_rows")
+        require_counts(self, 0, "skip_first")
+        require_numbers(self, "lr", "clip", positive=True)
 
 
 @dataclass
@@ -100,6 +107,8 @@ def finetune_coder(
     cfg = cfg or FinetuneConfig()
     if coder.cfg.architecture not in ("topk", "batchtopk"):
         raise ValueError(f"fine-tuning is for topk and batchtopk, not for {coder.cfg.architecture}")
+    check_hooks(model, [hooks[0]])
+    check_edits(model, [hooks[1]])
     params = {n: v.detach().clone().requires_grad_() for n, v in coder.params.items()}
     live = replace(coder, params=params)
     optimiser = torch.optim.Adam(params.values(), lr=cfg.lr)
@@ -125,9 +134,7 @@ def finetune_loss(
     cfg: FinetuneConfig,
 ) -> Float[Tensor, ""]:
     """Squared error plus divergence, scaled to the same size."""
-    keep = mask.clone()
-    keep[:, : cfg.skip_first] = False
-    where = keep[:, :-1] & mask[:, 1:]
+    keep, where = counted(mask, cfg.skip_first), predicting(mask, cfg.skip_first)
     step = Step(coder, keep)
     taps: list[tuple[Any, Any]] = [(hooks[1], step.write)]
     if hooks[0] != hooks[1]:

@@ -142,7 +142,8 @@ def _relu(coder: SparseCoder, batch: Batch) -> Pass:
 
 def _fired(support: Support, a: Tensor) -> Float[Tensor, " latent"]:
     """Rows on which each latent is active; turns `a` (>= 0) into its sign, so it comes last."""
-    return support.latent_sum(a.sign_())
+    wide = torch.promote_types(a.dtype, torch.float32)  # in bfloat16 a count stops at 256
+    return support.latent_sum(a.sign_().to(wide))
 
 
 def _jumprelu(coder: SparseCoder, batch: Batch) -> Pass:

@@ -1,13 +1,10 @@
-"""Input normalisation, and helpers that turn a model's activations into rows.
+"""Input normalisation.
 
 average_norm multiplies all rows by one number, so that the average length is sqrt(d); it is
 folded into the weights when they are saved. constant_norm gives every row the length sqrt(d) by a
 number of its own, which cannot be folded: the saved SAE does it again at run time.
 """
 
-from collections.abc import Iterable, Sequence
-
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -37,27 +34,3 @@ def outlier_mask(
         return None
     kept = rows.norm(dim=1) <= limit
     return None if bool(kept.all()) else kept
-
-
-def token_rows(
-    activations: Float[Tensor, "seq pos d"], excluded: Sequence[int] = (0,)
-) -> Float[Tensor, "row d"]:
-    """Rows of all positions but the excluded ones (negative ones count from the end).
-
-    A language model's first position is an outlier: it attends to itself only, and its
-    residual stream is tens of times longer than any other.
-    """
-    n = activations.shape[1]
-    out = {position % n for position in excluded if -n <= position < n}
-    kept = torch.tensor([p for p in range(n) if p not in out], device=activations.device)
-    return activations.index_select(1, kept).flatten(0, 1)
-
-
-def flat_heads(z: Float[Tensor, "... head d_head"]) -> Float[Tensor, "... d_in"]:
-    """Heads side by side, head 0 first: what an attention SAE reads."""
-    return z.flatten(-2)
-
-
-def mean_length(batches: Iterable[Float[Tensor, "batch d"]]) -> float:
-    """Average length of the rows of several batches."""
-    return float(torch.cat([rows.norm(dim=1) for rows in batches]).mean())

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from utils import files
+
 Metrics = dict[str, float | int | None]
 
 
@@ -24,10 +26,9 @@ class Recorder:
     def __init__(self, cfg: RecordConfig, run_config: dict[str, Any], resumed_at: int) -> None:
         self.cfg, self.records = cfg, list[Metrics]()
         if cfg.jsonl is not None:
-            cfg.jsonl.parent.mkdir(parents=True, exist_ok=True)
             self.records = [r for r in read_records(cfg.jsonl) if _step(r) <= resumed_at]
             # lines after the checkpoint come again
-            _replace(cfg.jsonl, "".join(json.dumps(r) + "\n" for r in self.records))
+            files.write(cfg.jsonl, "".join(json.dumps(r) + "\n" for r in self.records))
         self.run: Any = None
         if cfg.wandb_project is not None:
             import wandb  # a second to import, and optional
@@ -61,15 +62,9 @@ def read_records(path: Path) -> list[Metrics]:
     """The records of a log; a last line cut short by a crash is left out."""
     if not path.exists():
         return []
-    whole = path.read_text().rpartition("\n")[0]
-    return [json.loads(line) for line in whole.splitlines()]
+    complete = path.read_text().rpartition("\n")[0]
+    return [json.loads(line) for line in complete.splitlines()]
 
 
 def _step(metrics: Metrics) -> int:
     return int(metrics["step"] or 0)
-
-
-def _replace(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    part.replace(path)

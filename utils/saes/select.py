@@ -26,7 +26,7 @@ def topk_support(
     """
     if scores.is_cuda:
         return _topk_support_plain(scores, k)
-    S = scores.detach().numpy()
+    S = _readable(scores).numpy()
     bound = _positive(_kth_largest(_group_maxima(S, k), k))
     flat = np.flatnonzero(bound[:, None] <= S)
     rows, value = flat // S.shape[1], S.reshape(-1)[flat]
@@ -39,7 +39,8 @@ def topk_support(
     if int(keep.sum()) > int(np.minimum(counts, k).sum()):
         keep = _first_ties(value > edge, value == edge, starts, rows, k)
     flat = flat[keep]
-    return ragged(torch.from_numpy(flat), (len(S), S.shape[1])), torch.from_numpy(value[keep])
+    kept = torch.from_numpy(value[keep]).to(scores.dtype)
+    return ragged(torch.from_numpy(flat), (len(S), S.shape[1])), kept
 
 
 def batch_topk_support(
@@ -55,7 +56,7 @@ def batch_topk_support(
         value, flat = scores.reshape(-1).topk(min(n, scores.numel()), sorted=False)
         flat, by_place = flat[value > 0].sort()
         return ragged(flat, shape), value[value > 0][by_place]
-    S = scores.detach().numpy().reshape(-1)
+    S = _readable(scores).numpy().reshape(-1)
     places = _candidates(S, n)
     found = S[places]
     if len(places) > n:
@@ -63,7 +64,7 @@ def batch_topk_support(
         more = found > edge
         keep = more | ((found == edge) & (np.cumsum(found == edge) <= n - int(more.sum())))
         places, found = places[keep], found[keep]
-    return ragged(torch.from_numpy(places), shape), torch.from_numpy(found)
+    return ragged(torch.from_numpy(places), shape), torch.from_numpy(found).to(scores.dtype)
 
 
 def _topk_support_plain(
@@ -74,6 +75,12 @@ def _topk_support_plain(
     kept = value > 0
     shape = (scores.shape[0], scores.shape[1])
     return Ragged(rows[kept], latents[kept], shape), value[kept]
+
+
+def _readable(scores: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch latent"]:
+    """The same numbers in a precision that numpy has; float32 holds all of a half's exactly."""
+    wide = torch.promote_types(scores.dtype, torch.float32)
+    return scores.detach().to(wide)
 
 
 def _group_maxima(S: Floats, k: int) -> Floats:

@@ -171,7 +171,9 @@ class Ragged:
     def _products(
         self, rows: Float[Tensor, "batch d"], W: Float[Tensor, "latent d"]
     ) -> Float[Tensor, " entry"]:
-        if rows.is_cuda or not torch.backends.mkl.is_available() or not len(self.latents):
+        half = rows.dtype not in (torch.float32, torch.float64)  # MKL has no products of these
+        mkl = torch.backends.mkl.is_available() and not (half or rows.is_cuda)
+        if not mkl or not len(self.latents):
             return self._sample_by_autograd(rows, W)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # "Sparse CSR is in beta", once

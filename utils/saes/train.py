@@ -1,9 +1,11 @@
 """The training loop: batch, gradient, update, record; it resumes where a checkpoint left off."""
 
+import math
 import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from utils.progress import track
 from utils.saes.aux import Firing, add_dead_latents_loss
-from utils.saes.checkpoint import load_checkpoint, save_checkpoint
+from utils.saes.checkpoint import load_checkpoint, not_finite, save_checkpoint
 from utils.saes.coder import Params, SparseCoder, calibrate_cut
 from utils.saes.config import SAEConfig, SAETrainConfig
 from utils.saes.feed import Feed, Pair
@@ -69,6 +71,12 @@ class Trainer:
             self.coder = replace(self.coder, scale_in=scale_in, scale_out=scale_out)
         if cfg.mean_bias:
             self.start_at_means(x, y)
+        scales = torch.tensor([self.coder.scale_in, self.coder.scale_out, self.longest or 0.0])
+        if not_finite({**self.coder.params, "scales": scales}):
+            raise FloatingPointError(
+                f"the {cfg.n_norm_batches} batches read before step 1 hold NaN or infinity, or "
+                "only zeros: mend the data, and run it again"
+            )
 
     def start_at_means(self, x: Float[Tensor, "row d_in"], y: Float[Tensor, "row d_out"]) -> None:
         """Set b_dec to the targets' mean, and let latents begin with pre-activations of mean 0.
@@ -108,21 +116,69 @@ class Trainer:
             if len(dead):
                 aux_k = cfg.aux_k or max(1, sae.d_in // 2)
                 add_dead_latents_loss(self.coder, step, dead, cfg.aux_coefficient, aux_k)
-        self.update(step.grads)
+        self.update(batch, step)
         self.firing.update(step.fired, len(batch.x))
         if step.edge is not None:
             self.average_edge(step.edge)
         self.n_steps += 1
         return batch, step
 
-    def update(self, grads: Params) -> None:
+    def require_finite(self, batch: Batch, step: Pass, length: Float[Tensor, ""]) -> None:
+        """Raise FloatingPointError if a step would spoil the weights; `length`: its gradient's."""
+        loss = float(sum(step.losses.values()))
+        if math.isfinite(loss) and math.isfinite(length):
+            return
+        rows = (batch.x, batch.y)
+        if all(bool(x.isfinite().all()) for x in rows):
+            cure = (
+                f"the batch is finite, so the run diverged: take a smaller lr (it is "
+                f"{self.cfg.lr:g}) or a longer warm-up, and begin anew"
+            )
+        else:
+            cure = "the batch holds NaN or infinity: mend the data, and run it again"
+        raise FloatingPointError(
+            f"step {self.n_steps + 1}: the loss is {loss}, its gradient is {float(length)} long, "
+            f"and the weights were left as they are after step {self.n_steps}; {cure}"
+        )
+
+    def state(self) -> dict[str, Any]:
+        """All that the next step depends on, for a checkpoint."""
+        coder = self.coder
+        return {
+            "sae": asdict(coder.cfg),
+            "train": asdict(self.cfg),
+            "n_steps": self.n_steps,
+            "params": coder.params,
+            "cut": coder.cut,
+            "scales": (coder.scale_in, coder.scale_out),
+            "longest": self.longest,
+            "optimiser": self.optimiser.state_dict(),
+            "firing": (self.firing.rows_since, self.firing.n_rows),
+            "feed": self.feed.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go where a trainer with the same settings was; the data must be the same, too."""
+        for name, value in self.coder.params.items():
+            value.copy_(state["params"][name])
+        self.coder.cut.copy_(state["cut"])
+        scale_in, scale_out = state["scales"]
+        self.coder = replace(self.coder, scale_in=scale_in, scale_out=scale_out)
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.firing.rows_since.copy_(state["firing"][0])
+        self.firing.n_rows = state["firing"][1]
+        self.n_steps, self.longest = state["n_steps"], state["longest"]
+        self.feed.restore(state["feed"])
+
+    def update(self, batch: Batch, step: Pass) -> None:
         """Clip, take Adam's step, and put constrained weights back in their set."""
-        params = self.coder.params
+        params, grads = self.coder.params, step.grads
         if self.coder.cfg.decoder_norm == "unit":  # what would only change a norm is wasted
             along = (grads["W_dec"] * params["W_dec"]).sum(1, keepdim=True)
             grads["W_dec"].addcmul_(along, params["W_dec"], value=-1)
-        if self.cfg.clip is not None:
-            clip(grads, self.cfg.clip)
+        length = clip(grads, self.cfg.clip)
+        if not length.is_cuda:  # on a GPU asking would wait: `metrics` and checkpoints ask there
+            self.require_finite(batch, step, length)
         for name, value in params.items():
             value.grad = grads[name]
         self.optimiser.param_groups[0]["lr"] = learning_rate(self.cfg, self.n_steps)
@@ -163,18 +219,21 @@ class Trainer:
         metrics["lr"] = learning_rate(self.cfg, self.n_steps - 1)
         if step.edge is not None:
             metrics["threshold"] = float(self.coder.cut)
-        if not torch.isfinite(torch.tensor(metrics["loss"])):
-            raise FloatingPointError(f"the loss is {metrics['loss']} at step {self.n_steps}")
+        if not math.isfinite(metrics["loss"] or 0):  # on a GPU: elsewhere no such step is taken
+            raise FloatingPointError(f"step {self.n_steps}: the loss is {metrics['loss']}")
         return metrics
 
 
-def clip(grads: Params, longest: float) -> None:
-    """Scale the whole gradient down to length `longest`, as clip_grad_norm_ does."""
+def clip(grads: Params, longest: float | None) -> Float[Tensor, ""]:
+    """Scale the whole gradient down to length `longest`, as clip_grad_norm_ does; what it was."""
     length = torch.stack([grad.norm() for grad in grads.values()]).norm()
+    if longest is None:
+        return length
     factor = (longest / (length + 1e-6)).clamp(max=1)
     if factor.is_cuda or factor < 1:  # on a GPU asking would wait
         for grad in grads.values():
             grad.mul_(factor)
+    return length
 
 
 def train_coder(
@@ -188,10 +247,14 @@ def train_coder(
 
     With a path, a checkpoint is written to it, and a run that finds one there goes on from it, to
     the same weights as one that was never interrupted. Raises ValueError if that checkpoint is of
-    another run, FloatingPointError if the loss stops being finite.
+    another run. Raises FloatingPointError before a step that is not finite; the checkpoint is then
+    that of an earlier, finite step, from which the same call goes on once the data is mended.
     """
     trainer = Trainer(coder, data, cfg)
-    if checkpoint is None or not load_checkpoint(checkpoint, trainer):
+    state = checkpoint and load_checkpoint(checkpoint, coder.cfg, cfg, coder.device)
+    if state:
+        trainer.restore(state)
+    else:
         trainer.prepare()
     run_config = {"sae": asdict(coder.cfg), "train": asdict(cfg)}
     recorder = Recorder(records or RecordConfig(), run_config, trainer.n_steps)
@@ -203,7 +266,7 @@ def train_coder(
                 recorder.write(trainer.metrics(batch, step))
             every = cfg.checkpoint_every
             if checkpoint is not None and (done or (every and trainer.n_steps % every == 0)):
-                save_checkpoint(checkpoint, trainer)
+                save_checkpoint(checkpoint, trainer.state())
     finally:
         recorder.close()
     trainer.finish()

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-from argparse import Namespace
 from dataclasses import asdict
 
 import pytest
+from typer.testing import CliRunner
 
-from tools.corpus.__main__ import is_written, main, write_sample
+from tools.corpus.__main__ import Asked, app, is_written, write_sample
 from tools.corpus.prompts import KINDS
 from tools.corpus.writing import WritingConfig, verdict
 from utils.course import ROOT
@@ -41,11 +41,19 @@ def test_it_makes_rows_with_little_padding():
     assert rows.mask.float().mean() > 0.85 and len(rows) > 1000
 
 
-def test_other_kinds_do_not_take_the_place_of_the_sample(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["tools.corpus", "sample", "--kinds", "formal"])
-    with pytest.raises(SystemExit):
-        main()
-    assert "needs --out" in capsys.readouterr().err
+def test_other_kinds_do_not_take_the_place_of_the_sample():
+    done = CliRunner().invoke(app, ["sample", "--kinds", "formal"])
+    assert done.exit_code == 2 and "needs --out" in done.output
+    done = CliRunner().invoke(app, ["sample", "--kinds", "modern"])
+    assert done.exit_code == 2 and "formal" in done.output
+
+
+def test_show_counts_the_documents_of_each_source():
+    done = CliRunner().invoke(app, ["show", str(FOLDER / "documents.safetensors")])
+    assert done.exit_code == 0 and len(done.output.splitlines()) == len(KINDS)
+    assert sum(int(line.split()[3]) for line in done.output.splitlines()) == len(
+        corpus_sample().ids
+    )
 
 
 def test_writing_it_again_is_skipped_and_asked_for_by_the_defaults(capsys):
@@ -54,6 +62,5 @@ def test_writing_it_again_is_skipped_and_asked_for_by_the_defaults(capsys):
     assert not is_written(FOLDER, WritingConfig(seed=1))
     assert not is_written(FOLDER, WritingConfig(), "formal")
     assert not is_written(FOLDER.parent, WritingConfig())
-    what = {"tokens": 200_000, "seed": 0, "batch": 64, "dtype": "float32", "kinds": "mixed"}
-    write_sample(Namespace(**what, out=FOLDER))
+    write_sample(Asked(out=FOLDER))
     assert "done, skipped" in capsys.readouterr().out

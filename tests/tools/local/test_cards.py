@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 
 from tools.local import names
-from tools.local.cards import plain, readme
 from tools.local.evaluate import spliced_differences, spliced_in, verdicts
 from tools.local.pipeline import NAMES_FILE, SAMPLE_FILE, sample_rows
 from tools.local.recipes import LAYER, recipes
 from tools.local.text import shuffled
+from tools.saes.cards import readme
 from tools.saes.examples import N_LATENTS
+from tools.saes.recipe import plain
 from utils.activations.write import capture
 from utils.course import ROOT
 from utils.data.corpus import corpus_sample

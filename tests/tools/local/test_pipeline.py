@@ -11,12 +11,15 @@ import pytest
 import torch
 
 from tools.local import names, text
-from tools.local.cards import is_final, readme
+from tools.local.cards import is_final
 from tools.local.evaluate import BARS, indirect
 from tools.local.harvest import Mix
 from tools.local.pipeline import SAMPLE_FILE, Amounts, Pipeline, sample_rows
-from tools.local.recipes import Sizes, recipes, train_config
-from tools.local.train import Material, counted, read_run, reading, train
+from tools.local.recipes import Sizes, recipes
+from tools.local.train import Material, reading, train
+from tools.saes.cards import readme
+from tools.saes.cost import counted, read_run
+from tools.saes.recipe import train_config
 from utils.activations import StoreError
 from utils.data.corpus import join
 from utils.models import ioi

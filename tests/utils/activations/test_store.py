@@ -160,7 +160,7 @@ def test_a_second_run_writes_only_what_is_missing(model, ids, tmp_path):
     write_activations(model, ids, tmp_path / "b", SMALL)
     victim = tmp_path / "b" / "train-00002.safetensors"
     victim.unlink()
-    (tmp_path / "b" / ".train-00002.safetensors.part").write_bytes(b"half")
+    (tmp_path / "b" / ".train-00002.safetensors.x.part").write_bytes(b"half")
     with pytest.raises(StoreError, match="lacks 1 of"):
         open_store(tmp_path / "b")
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "b").glob("*.safetensors")}
@@ -178,19 +178,20 @@ sys.path[:0] = [".", "tests/utils/activations"]
 from pathlib import Path
 from conftest import random_model, VOCAB
 from test_store import SMALL
-from utils.activations import index, write, write_activations
+from utils import files
+from utils.activations import write_activations
 
-left, real = int(sys.argv[2]), index.write_whole
+left, real = int(sys.argv[2]), files.write
 
-def write_whole(path, data):
+def write(path, data):
     global left
     left -= 1
     if left < 0:  # in the middle of a file
-        path.with_name(f".{path.name}.part").write_bytes(data[: len(data) // 2])
+        path.with_name(f".{path.name}.abc.part").write_bytes(data[: len(data) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
     real(path, data)
 
-write.write_whole = write_whole
+files.write = write
 ids = torch.randint(VOCAB, (40, 10), generator=torch.Generator().manual_seed(1))
 write_activations(random_model(), ids, Path(sys.argv[1]), SMALL)
 """
@@ -246,7 +247,7 @@ def test_a_full_disk_is_explained_and_finished_shards_are_kept(model, ids, tmp_p
             raise OSError(errno.ENOSPC, "no space left on device")
         real(fd)
 
-    monkeypatch.setattr(index.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StoreError, match=r"disk is full.*GB"):
         write_activations(model, ids, tmp_path, SMALL)
     assert len(files_of(tmp_path)) == 3 and not list(tmp_path.glob(".*.part"))
@@ -283,10 +284,10 @@ def test_memory_does_not_grow_with_the_store(model, tmp_path, monkeypatch):
     """Bytes of live tensors at every shard's end, for a store and one four times as large."""
     import gc
 
-    from utils.activations import write
+    from utils import files
 
     peaks: list[int] = []
-    real = write.write_whole
+    real = files.write
 
     def measured(path, data):
         storages = [t.untyped_storage() for t in gc.get_objects() if type(t) is torch.Tensor]
@@ -294,7 +295,7 @@ def test_memory_does_not_grow_with_the_store(model, tmp_path, monkeypatch):
         peaks[-1] = max(peaks[-1], sum(sizes.values()))
         real(path, data)
 
-    monkeypatch.setattr(write, "write_whole", measured)
+    monkeypatch.setattr(files, "write", measured)
     for n in (28, 112):
         ids = torch.randint(29, (n, 10))
         gc.collect()

@@ -3,7 +3,16 @@
 import pytest
 import torch
 
-from utils.data.corpus import join, load_documents, merge, rows_of, save_documents, split
+from utils.data.corpus import (
+    counted,
+    join,
+    load_documents,
+    merge,
+    predicting,
+    rows_of,
+    save_documents,
+    split,
+)
 
 
 def documents(lengths, names=("a", "b.x", "b.y"), start=10):
@@ -61,3 +70,15 @@ def test_rows_begin_with_bos_and_hold_one_document():
 def test_short_tails_are_dropped():
     rows = rows_of(documents([9, 1]), bos=1, pad=2, length=5, min_tail=2)
     assert len(rows) == 2 and rows.mask.all()
+
+
+def test_tokens_that_count_are_neither_padding_nor_first():
+    rows = rows_of(documents([7]), bos=1, pad=2, length=5, min_tail=2)
+    assert rows.mask.int().tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]]
+    assert counted(rows.mask).int().tolist() == [[0, 1, 1, 1, 1], [0, 1, 1, 1, 0]]
+    assert torch.equal(counted(rows.mask, skip_first=0), rows.mask)
+    assert counted(rows.mask, skip_first=9).sum() == 0
+    assert predicting(rows.mask).int().tolist() == [[0, 1, 1, 1], [0, 1, 1, 0]]
+    assert predicting(rows.mask, skip_first=0).int().tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
+    part = rows[1:]
+    assert len(part) == 1 and torch.equal(part.ids, rows.ids[1:]) and rows.mask.all() == 0

@@ -67,6 +67,27 @@ def model(make_model: Callable[..., Any]) -> Any:
     return make_model()
 
 
+@pytest.fixture(scope="session")
+def hf_model(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A random Llama of two layers from a folder, as the language model comes from one."""
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("llama")
+    make_tokenizer(folder)
+    shape = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "vocab_size": 20}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.3}
+    special = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(LlamaConfig(**shape, **heads, **special))
+        for value in model.parameters():
+            value.data.copy_(0.3 * torch.randn_like(value))
+        model.save_pretrained(folder)
+        bridge = TransformerBridge.boot_transformers(str(folder))
+    return bridge.eval().requires_grad_(False)
+
+
 @pytest.fixture
 def tokens() -> torch.Tensor:
     """Two rows of seven tokens."""

@@ -17,7 +17,7 @@ CASES = {
     "residual": (("blocks.1.hook_resid_post",), {"d_in": 24}),
     "residual, jumprelu": (("blocks.1.hook_resid_pre",), {"d_in": 24, "kind": "jumprelu"}),
     "residual, topk": (("blocks.0.hook_resid_post",), {"d_in": 24, "kind": "topk", "k": 4}),
-    "residual, gated": (("blocks.0.hook_resid_mid",), {"d_in": 24, "kind": "gated"}),
+    "residual, gated": (("blocks.2.hook_resid_pre",), {"d_in": 24, "kind": "gated"}),
     "layer norm": (
         ("blocks.1.hook_resid_post",),
         {"d_in": 24, "normalize_activations": "layer_norm"},
@@ -59,7 +59,7 @@ def test_spliced__writes_what_the_library_computes(model, tokens, made):
     _, cache = model.run_with_cache(tokens)
     rows = made.flatten(cache[made.hook_in])
     wanted = made.sae(rows).reshape(cache[made.hook_out].shape)
-    run = spliced(model, tokens, made, names=[made.hook_out])
+    run = spliced(model, tokens, made, names=[made.hook_out], skip_first=0)
     torch.testing.assert_close(run.cache[made.hook_out], wanted, **CLOSE)
     torch.testing.assert_close(run.latents[made.hook_out], made.sae.encode(rows), **CLOSE)
     torch.testing.assert_close(latents_of(model, tokens, made), run.latents, **CLOSE)
@@ -158,7 +158,58 @@ def test_spliced__further_hooks_run_after_the_splice(model, tokens, identity):
         edits=double,
         hooks=[(hook, lambda x, hook: seen.append(x))],
     )
-    torch.testing.assert_close(seen[0], 2 * clean, rtol=0, atol=0)
+    torch.testing.assert_close(seen[0][:, 1:], 2 * clean[:, 1:], rtol=0, atol=0)
+    assert torch.equal(seen[0][:, 0], clean[:, 0])
+
+
+@pytest.mark.parametrize("skip_first", [0, 1, 3, 7, 9])
+@every_case
+def test_spliced__leaves_the_first_positions_alone(model, tokens, made, skip_first):
+    """BOS by default, more or none if asked for; the rest is as if all were replaced"""
+    run = spliced(model, tokens, made, names=[made.hook_out], skip_first=skip_first)
+    every = spliced(model, tokens, made, names=[made.hook_out], skip_first=0)
+    clean = model.run_with_cache(tokens)[1][made.hook_out]
+    written = run.cache[made.hook_out]
+    assert torch.equal(written[:, :skip_first], clean[:, :skip_first])
+    rest = written[:, skip_first:], every.cache[made.hook_out][:, skip_first:]
+    torch.testing.assert_close(*rest, **CLOSE)
+    assert run.latents[made.hook_out].shape == every.latents[made.hook_out].shape
+    if skip_first == 1:
+        default = spliced(model, tokens, made)
+        assert torch.equal(default.output, run.output)
+        assert (default.output - every.output).abs().max() > 1e-3
+    elif skip_first >= 7:
+        assert torch.equal(run.output, model(tokens))
+
+
+def test_spliced__costs_what_in_model_says(model, tokens, random_sae):
+    """both leave the first position alone, so both find the same loss"""
+    from utils.data.corpus import Rows
+    from utils.sae_metrics import in_model
+
+    rows = Rows(tokens, torch.ones_like(tokens, dtype=torch.bool), torch.arange(len(tokens)))
+    for skip_first in (0, 1, 2):
+        for case in ("residual, topk", "attention z", "skip transcoder"):
+            made = as_sae(random_sae(*CASES[case][0], d_sae=31, **CASES[case][1]))
+            found = in_model(model, rows, made, skip_first=skip_first).loss_sae
+            logits = spliced(model, tokens, made, skip_first=skip_first).output
+            logits, target = logits[:, skip_first:-1], tokens[:, skip_first + 1 :]
+            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten())
+            assert float(loss) == pytest.approx(found, abs=1e-5)
+
+
+def test_spliced__refuses_an_edit_of_positions_that_stay(model, tokens, identity):
+    """ablation of BOS alone is no ablation; with skip_first=0 it is"""
+    hook = "blocks.1.hook_resid_post"
+    made = identity(hook, 24)
+    with pytest.raises(ValueError, match=r"first 1 position\(s\) only.*skip_first=0"):
+        spliced(model, tokens, made, edits={hook: ablate([3], pos=0)})
+    run = spliced(model, tokens, made, edits={hook: ablate([3], pos=0)}, skip_first=0)
+    assert (run.output - model(tokens)).abs().max() > 1e-3
+    spliced(model, tokens, made, edits={hook: ablate([3])})  # BOS among others
+    spliced(model, tokens, made, edits={hook: ablate([])})  # nothing at all
+    with pytest.raises(ValueError, match="skip_first = -1"):
+        spliced(model, tokens, made, skip_first=-1)
 
 
 def test_spliced__refuses_hooks_that_would_do_nothing(model, tokens, identity):
@@ -190,13 +241,14 @@ def test_spliced__refuses_what_has_no_meaning(model, tokens, identity):
         spliced(model, tokens, good, True)
 
 
-def test_as_sae__refuses_an_unfolded_scale(random_sae):
+@pytest.mark.parametrize("scale", ["expected_average_only_in", "covariance_whitening"])
+def test_as_sae__refuses_an_unfolded_scale(random_sae, scale):
     """a scale that the library would silently leave out is an error"""
     sae = random_sae(
         "blocks.1.hook_resid_post",
         d_in=24,
         d_sae=31,
-        normalize_activations="expected_average_only_in",
+        normalize_activations=scale,
     )
     with pytest.raises(ValueError, match="fold the scale"):
         as_sae(sae)

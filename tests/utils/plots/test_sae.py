@@ -1,13 +1,11 @@
-"""Figures and film of 3.1.5, by their data; and the parts that its variants share."""
+"""Figures and film of 3.1.5 and 3.1.6, by their data."""
 
 import json
 import re
 
 import numpy as np
-import pytest
 import torch
 
-from utils.given.sae_variants import Silence, hole_share, tree_features
 from utils.plots import sae as plots
 from utils.plots.film import film_page, save_film
 
@@ -140,38 +138,3 @@ def test_cosine_maps__has_a_panel_for_each_name():
     fig = plots.cosine_maps({"plain": rand(3, 4), "nested": rand(3, 4)})
     np.testing.assert_allclose(fig.data[0].z, rand(3, 4), atol=6e-4)
     assert (fig.layout.coloraxis.cmin, fig.layout.coloraxis.cmax) == (-1, 1)
-
-
-@pytest.mark.parametrize("patience", [1, 3])
-def test_silence__counts_steps_since_the_last_activity(patience):
-    """A latent is dead after more than `patience` silent steps, and alive at once when it fires."""
-    silence, off = Silence(patience), torch.zeros(2, 1, 2)
-    one = off.clone()
-    one[1, 0, 0] = 1e-6
-    seen = [silence.dead(acts)[0].tolist() for acts in [one, *[off] * (patience + 1), one]]
-    assert seen[:-2] == [[False, False]] * patience + [[False, True]]
-    assert seen[-2:] == [[True, True], [False, True]]
-
-
-def test_tree_features__have_children_only_with_their_parent():
-    """At most one child per parent, never without it; shares within binomial bounds (1e-6)."""
-    from utils.testing import binomial_bounds
-
-    x = tree_features(3000, 2, torch.Generator().manual_seed(0))
-    on = x > 0
-    parents, children = on[..., :4], on[..., 4:].unflatten(-1, (4, 3)).sum(-1)
-    assert (children <= parents.long()).all()
-    low, high = binomial_bounds(24_000, 0.15)
-    assert low <= parents.sum() <= high
-    low, high = binomial_bounds(int(parents.sum()), 0.8)
-    assert low <= children.sum() <= high
-    assert x[on].min() >= 0.5 and x[on].max() < 1.5
-
-
-def test_hole_share__by_hand():
-    """One parent with one child, on together in three rows; its latent is silent in one: 1/3."""
-    x = torch.tensor([[1.0, 1.0], [1.0, 1.0], [1.0, 0.0], [1.0, 1.0]])[:, None]
-    acts = torch.tensor([[0.0, 5.0], [2.0, 5.0], [0.0, 5.0], [2.0, 0.0]])[:, None]
-    cosines = torch.tensor([[[0.9, 0.1], [0.0, 1.0]]])
-    share = hole_share(x, acts, cosines, n_parent=1, n_child=1)
-    torch.testing.assert_close(share, torch.tensor([1 / 3]))

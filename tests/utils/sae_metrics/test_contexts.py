@@ -56,6 +56,21 @@ def test_strongest__are_the_rows_of_the_largest_activations(rows, batch_rows):
     assert found.rows.tolist() == [int((ids > 20).any(dim=1).sum()), 0, N_ROWS]
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_strongest__counts_whole_numbers_whatever_the_codes_are(dtype):
+    """700 tokens: a count kept in bfloat16 stops at 256, and a share of 1 becomes 0.37."""
+
+    class Coarse(Coder):
+        def encode(self, x):
+            return super().encode(x).to(dtype)
+
+    ids = torch.arange(3).repeat(70, 4)[:, :11]
+    rows = Rows(ids, torch.ones_like(ids, dtype=torch.bool), torch.arange(70))
+    found = strongest(Model(), rows, Coarse())
+    assert found.share.tolist() == [0, 0, 1]
+    assert found.rows.tolist() == [0, 0, 70]
+
+
 def test_strongest__says_where_there_is_no_context(rows):
     found = strongest(Model(), rows, Coder(), n=N_ROWS + 2)
     assert found.row[1].tolist() == found.pos[1].tolist() == [-1] * N_ROWS

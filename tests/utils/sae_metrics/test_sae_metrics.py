@@ -149,6 +149,26 @@ def test_cosines_in_pieces_are_the_same():
     assert mmcs(zero, b) == 0 and not math.isnan(mmcs(b, zero))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_similarity_is_computed_in_float32(dtype):
+    """Zero rows, 500 dimensions, a matching: all of them failed in half precision."""
+    truth = randn(9, 500)
+    truth[4] = 0
+    half = truth.to(dtype)
+    found, exact = compare(half, half.flip(0)), compare(half.double(), half.double().flip(0))
+    assert found.truth_to_latents == pytest.approx(exact.truth_to_latents, abs=1e-6)
+    assert found.one_to_one == pytest.approx(8 / 9, abs=1e-6) and found.n_recovered == 8
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_reconstruction_counts_and_adds_exactly_in_half_precision(dtype):
+    x = randn(3000, 4).to(dtype)
+    codes = torch.ones(3000, 2, dtype=dtype)
+    found, exact = scores(x, x / 2, codes, size=1000), scores(x.double(), x.double() / 2, size=1000)
+    assert found.density.tolist() == [1, 1] and found.l0 == 2
+    assert found.explained_variance == pytest.approx(exact.explained_variance, abs=1e-3)
+
+
 # ------------------------------------------------------------------------------------- in a model
 
 RESID, MLP_IN = "blocks.1.hook_resid_post", "blocks.1.mlp.hook_in"

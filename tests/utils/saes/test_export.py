@@ -146,6 +146,178 @@ def test_saved__nothing_unfinished_stays_behind(tmp_path):
     assert config["metadata"]["trained_as"]["architecture"] == "relu"
 
 
+# --------------------------------------------------------------- what sae_lens itself has written
+
+READABLE = ("standard", "gated", "jumprelu", "topk", "transcoder", "skip_transcoder")
+READABLE += ("jumprelu_transcoder", "jumprelu_skip_transcoder")
+# every field of sae_lens' configurations: values that are read, values that are refused
+VALUES = {
+    "d_in": ((6, 12), ()),
+    "d_sae": ((31, 40), ()),
+    "d_out": ((5, 9), ()),
+    "k": ((1, 7), ()),
+    "rescale_acts_by_decoder_norm": ((False, True), ()),
+    "dtype": (("float32", "float64", "float16", "bfloat16"), ()),
+    "device": (("cpu",), ()),
+    "apply_b_dec_to_input": ((True, False), ()),
+    "normalize_activations": (
+        ("none", "constant_norm_rescale"),
+        ("layer_norm", "expected_average_only_in", "covariance_whitening"),
+    ),
+    "reshape_activations": (("none", "hook_z"), ()),
+    "metadata": ((), ()),  # names, which decide no number; see the tests below
+}
+
+
+def written_by_sae_lens(sae_lens, folder, name: str, **fields):
+    """A random SAE of a class, saved with the library."""
+    sae_class, cfg_class = sae_lens.registry.get_sae_class(name)
+    given = {"d_in": 12, "d_sae": 40} | ({"k": 5} if "topk" in name else {})
+    if "transcoder" in name:
+        given |= {"d_out": 9, "apply_b_dec_to_input": False}
+    if fields.get("reshape_activations") == "hook_z":
+        given["metadata"] = sae_lens.saes.sae.SAEMetadata(hook_name="blocks.0.attn.hook_z")
+    sae = sae_class(cfg_class(**{**given, **fields}))
+    gen = torch.Generator().manual_seed(4)
+    for key, value in sae.named_parameters():
+        value.data.copy_(torch.randn(value.shape, generator=gen) * 0.4)
+        if key == "threshold":
+            value.data.abs_()
+    sae.save_model(folder)
+
+
+def cases() -> list[tuple[str, str, object]]:
+    """(class, field, value) for every field of every class that is read."""
+    from dataclasses import fields as fields_of
+
+    from sae_lens.registry import get_sae_class
+
+    found = []
+    for name in READABLE:
+        for field in fields_of(get_sae_class(name)[1]):
+            assert field.name in VALUES, f"{name} has a field that no test knows: {field.name}"
+            found += [(name, field.name, value) for value in sum(VALUES[field.name], ())]
+    return found
+
+
+def is_refused(name: str, field: str, value: object) -> bool:
+    if field == "normalize_activations" and value != "none" and "transcoder" in name:
+        return True  # the library normalises a transcoder's input and never goes back
+    return value in VALUES[field][1]
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_load__reads_or_refuses_every_field_of_every_class(sae_lens, name, tmp_path):
+    """Rows through what the library loads, and through what is loaded here."""
+    n_read = 0
+    for i, (_, field, value) in enumerate(case for case in cases() if case[0] == name):
+        if (field, value) == ("apply_b_dec_to_input", True) and "transcoder" in name:
+            continue  # the library has no such transcoder
+        folder, said = tmp_path / str(i), f"{name}: {field} = {value}"
+        written_by_sae_lens(sae_lens, folder, name, **{field: value})
+        if is_refused(name, field, value):
+            with pytest.raises(ValueError, match=f"cfg.json: .*{value}"):
+                load_coder(folder)
+            continue
+        heads = 3 if value == "hook_z" else None
+        mine = load_coder(folder, heads=heads)
+        theirs = sae_lens.SAE.load_from_disk(folder, dtype="float32")
+        x = rows()[:, : mine.cfg.d_in] + 1
+        with torch.no_grad():
+            given = x.unflatten(1, (3, 4)) if heads and "transcoder" not in name else x
+            out, codes = theirs(given), theirs.encode(given)
+        got = reconstruct(mine, x)
+        torch.testing.assert_close(got, out.reshape(got.shape), **CLOSE, msg=said)
+        torch.testing.assert_close(encode(mine, x), codes, **CLOSE, msg=said)
+        assert 0 < float((codes > 0).float().mean()) < 1, said
+        save_coder(mine, folder / "again")  # and once more, from here
+        again = load_coder(folder / "again", heads=heads)
+        torch.testing.assert_close(reconstruct(again, x), got, **CLOSE, msg=said)
+        n_read += 1
+    assert n_read > 8
+
+
+def test_load__two_fields_at_once(sae_lens, tmp_path):
+    """No b_dec subtracted and norms that select; a constant norm, too."""
+    both = {"apply_b_dec_to_input": False, "rescale_acts_by_decoder_norm": True}
+    written_by_sae_lens(
+        sae_lens, tmp_path, "topk", **both, normalize_activations="constant_norm_rescale"
+    )
+    theirs, x = sae_lens.SAE.load_from_disk(tmp_path), rows()
+    with torch.no_grad():
+        torch.testing.assert_close(reconstruct(load_coder(tmp_path), x), theirs(x), **CLOSE)
+
+
+def test_load__refuses_every_other_class(sae_lens, tmp_path):
+    """Also those that a later version brings."""
+    others = set(sae_lens.registry.SAE_CLASS_REGISTRY) - set(READABLE)
+    assert others >= {"abstopk", "temporal", "matching_pursuit"}
+    for name in others:
+        save_coder(coder_of("relu"), tmp_path / name)
+        config = json.loads((tmp_path / name / "cfg.json").read_text())
+        (tmp_path / name / "cfg.json").write_text(json.dumps(config | {"architecture": name}))
+        with pytest.raises(ValueError, match=f"architecture is '{name}'.*utils.models.sae"):
+            load_coder(tmp_path / name)
+
+
+def test_load__knows_every_normalisation_of_the_library(sae_lens):
+    from typing import get_args, get_type_hints
+
+    hints = get_type_hints(sae_lens.saes.sae.SAEConfig)
+    assert set(get_args(hints["normalize_activations"])) <= set(
+        sum(VALUES["normalize_activations"], ())
+    )
+    assert set(get_args(hints["reshape_activations"])) <= set(VALUES["reshape_activations"][0])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"normalise_twice": True}, "it sets normalise_twice"),
+        ({"k": 5}, "it sets k"),
+        ({"reshape_activations": "hook_q"}, "reshape_activations is 'hook_q'"),
+        ({"normalize_activations": "whiten"}, "normalize_activations of its standard is 'whiten'"),
+        ({"metadata": {"sae_lens_version": "5.11.0"}}, "before sae_lens 6.0"),
+        ({"metadata": {}}, "before sae_lens 6.0"),
+        ({"reshape_activations": "hook_z"}, "of how many heads"),
+    ],
+)
+def test_load__refuses_settings_that_it_does_not_know(change, says, tmp_path):
+    save_coder(coder_of("relu"), tmp_path)
+    config = json.loads((tmp_path / "cfg.json").read_text())
+    (tmp_path / "cfg.json").write_text(json.dumps(config | change))
+    with pytest.raises(ValueError, match=says):
+        load_coder(tmp_path)
+
+
+def test_load__refuses_tensors_that_it_does_not_know(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    save_coder(coder_of("relu"), tmp_path)
+    file = tmp_path / "sae_weights.safetensors"
+    weights = load_file(file)
+    save_file({**weights, "scaling_factor": torch.ones(40)}, file)
+    with pytest.raises(ValueError, match=r"'scaling_factor'\], expected \['W_dec"):
+        load_coder(tmp_path)
+
+
+@pytest.mark.parametrize("architecture", ["batchtopk", "matryoshka"])
+def test_load__what_the_librarys_own_training_saves(sae_lens, architecture, tmp_path):
+    """A BatchTopK SAE of theirs becomes a JumpReLU one of theirs, and is read as that."""
+    sae = training_sae(sae_lens, coder_of(architecture))
+    sae.topk_threshold.fill_(1.5)
+    sae.save_inference_model(tmp_path)
+    theirs, x = sae_lens.SAE.load_from_disk(tmp_path), rows()
+    assert theirs.cfg.architecture() == "jumprelu"
+    mine = load_coder(tmp_path)
+    with torch.no_grad():
+        torch.testing.assert_close(reconstruct(mine, x), theirs(x), **CLOSE)
+        torch.testing.assert_close(encode(mine, x), theirs.encode(x), **CLOSE)
+
+
+# ------------------------------------------------------------------------------------- gradients
+
+
 def training_sae(sae_lens, coder: SparseCoder):
     """sae_lens' own training class with the coder's weights."""
     cfg = coder.cfg

@@ -32,6 +32,18 @@ def test_batch_topk__keeps_what_torch_keeps(n):
     torch.testing.assert_close(at.scatter(value), expected, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_selection__of_half_precision_keeps_as_many_and_the_largest(dtype):
+    S = scores(13, 300).to(dtype)
+    at, value = topk_support(S, 5)
+    assert value.dtype == dtype and torch.bincount(at.rows).tolist() == [5] * 13
+    least = S.topk(5, dim=1).values[:, -1]
+    assert (value >= least[at.rows]).all() and torch.equal(at.take(S), value)
+    at, value = batch_topk_support(S, 70)
+    assert value.dtype == dtype and len(value) == 70 and torch.equal(at.take(S), value)
+    assert value.min() == S.flatten().topk(70).values[-1]
+
+
 def test_topk__keeps_k_of_tied_scores():
     S = torch.zeros(4, 50)
     S[0, :10], S[1], S[2, 3:5] = 1.0, 2.0, 1.0

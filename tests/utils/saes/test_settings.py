@@ -62,19 +62,61 @@ def test_l1_coefficient__carries_over_from_a_mean():
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "says"),
     [
-        {"k": 0},
-        {"k": 49},
-        {"widths": (16, 48)},
-        {"architecture": "matryoshka", "widths": (16, 40)},
-        {"kind": "transcoder", "normalise": "constant_norm"},
-        {"heads": 5},
+        ({"k": 0}, "k = 0 must be at least 1"),
+        ({"k": -3}, "k = -3 must be at least 1"),
+        ({"k": 49}, "k = 49 is more than there are latents: 48"),
+        ({"k": 1.5}, "k is a whole number, not 1.5"),
+        ({"k": True}, "k is a whole number, not True"),
+        ({"k": None}, "k is a whole number, not None"),
+        ({"latent": 48.0}, "latent is a whole number"),
+        ({"d_in": 0}, "d_in = 0 must be at least 1"),
+        ({"sparsity": -0.1}, "sparsity = -0.1 must be 0 or more"),
+        ({"sparsity": float("nan")}, "sparsity = nan must be finite"),
+        ({"sparsity": "1"}, "sparsity is a number, not '1'"),
+        ({"bandwidth": 0.0}, "bandwidth = 0.0 must be above 0"),
+        ({"threshold": -1.0}, "threshold = -1.0 must be 0 or more"),
+        ({"decoder_init_norm": 0}, "decoder_init_norm = 0 must be above 0"),
+        ({"architecture": "top_k"}, "architecture is one of relu, .*not 'top_k'"),
+        ({"kind": "crosscoder"}, "kind is one of sae, .*not 'crosscoder'"),
+        ({"normalise": "layer_norm"}, "normalise is one of none, .*not 'layer_norm'"),
+        ({"decoder_norm": "one"}, "decoder_norm is one of free, unit, not 'one'"),
+        ({"widths": (16, 48)}, "widths belong to"),
+        ({"architecture": "matryoshka", "widths": (16, 40)}, "must increase from above 0 to 48"),
+        ({"architecture": "matryoshka", "widths": (1.5, 48)}, "widths are whole numbers"),
+        ({"kind": "transcoder", "normalise": "constant_norm"}, "no way back for a transcoder"),
+        ({"d_out": 7}, "an SAE predicts its input"),
+        ({"heads": 5}, "5 heads do not divide"),
     ],
 )
-def test_config__refuses_what_makes_no_sense(wrong):
-    with pytest.raises(ValueError):
+def test_config__refuses_what_makes_no_sense(wrong, says):
+    with pytest.raises(ValueError, match=says):
         replace(SAEConfig(12, 48, k=4), **wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"n_steps": 0}, "n_steps = 0 must be at least 1"),
+        ({"n_steps": 2.5}, "n_steps is a whole number"),
+        ({"lr": 0.0}, "lr = 0.0 must be above 0"),
+        ({"lr": float("inf")}, "lr = inf must be finite"),
+        ({"clip": -1.0}, "clip = -1.0 must be above 0"),
+        ({"beta2": 1.0}, "must be below 1"),
+        ({"aux_coefficient": -1.0}, "aux_coefficient = -1.0 must be 0 or more"),
+        ({"aux_k": 0}, "aux_k = 0 must be at least 1"),
+        ({"k_start": 1.5}, "k_start is a whole number"),
+        ({"dead_window": 0}, "dead_window = 0 must be at least 1"),
+        ({"record_every": 0}, "record_every = 0 must be at least 1"),
+        ({"checkpoint_every": -5}, "checkpoint_every = -5 must be at least 0"),
+        ({"schedule": "step"}, "schedule is one of constant, linear, cosine, not 'step'"),
+        ({"warmup_steps": 20, "decay_steps": 10}, "= 20 and decay_steps = 10 overlap in 24 steps"),
+    ],
+)
+def test_train_config__refuses_what_makes_no_sense(wrong, says):
+    with pytest.raises(ValueError, match=says):
+        replace(CFG, **wrong)
 
 
 def test_feed__starts_again_and_names_a_wrong_width():
@@ -91,7 +133,7 @@ def test_feed__starts_again_and_names_a_wrong_width():
 
 def test_train__stops_when_the_loss_is_not_finite():
     data = [x * float("nan") for x in rows()]
-    with pytest.raises(FloatingPointError):
+    with pytest.raises(FloatingPointError, match="step 1: the loss is nan"):
         train_coder(coder_of(sae("relu")), data, replace(CFG, mean_bias=False))
 
 
