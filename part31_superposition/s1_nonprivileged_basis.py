@@ -453,9 +453,9 @@ if __name__ == "__main__":
 #   rare: two features are almost never on together.
 #
 # **What the picture does not show.** It shows the best of eight starts. The printed counts say how
-# many starts came close. Not all do. At $p = 0.025$ we found a few starts in squares, with 2.5 to 3
+# many starts came close. Not all do. At $p = 0.025$ a few of 160 starts ended in squares, with 2.4
 # times the loss of a pentagon, and there they stay. And a pentagon is not quite unique. *Which*
-# features are neighbours changes the loss by up to 5 %.
+# features are neighbours changes the loss by up to 3 %.
 #
 # Between the three clean cases, at $p = 0.7$ say, you see mixed shapes, which we do not name. TMS
 # shows the same three shapes in its introduction. The $p$ at which one gives way to the next
@@ -815,9 +815,20 @@ def superposition_boundary(p: Float[Tensor, "*grid"]) -> Float[Tensor, "*grid"]:
 # $r < 1$ that is the last feature with one of the others, and the curve $r^*(p)$ is the same. For
 # $r > 1$ it is the other two, and the last feature keeps its own dimension.
 #
-# Now lay the curves over the diagrams that you trained in part 5. Will they match?
+# Now lay the curves over the diagrams that you trained in part 5.
 
-# %% tags=["demo"] experiment="boundary" results=["phase_two", "phase_three", "p_axis", "r_axis"]
+# %% [markdown] tags=["task"]
+# $r^*$ compares three *fixed* choices of $W$ and $b$. Training is free to choose. Two features in
+# one dimension: where will the trained models begin to superpose, as $r$ grows from 0.1?
+#
+# - `"below"`: at an $r$ more than 5 % below $r^*$
+# - `"on"`: within 5 % of $r^*$
+# - `"above"`: at an $r$ more than 5 % above $r^*$
+
+# %% tags=["predict"] exercise="3.1.1.P7" title="The trained boundary" difficulty=2 importance=3 minutes=2 skill="bounds"
+predict_boundary = "below"
+
+# %% tags=["demo"] reveals=["predict_boundary"] experiment="boundary" results=["phase_two", "phase_three", "p_axis", "r_axis"]
 if __name__ == "__main__":
     p = torch.linspace(0.03, 4 / 7, 200)
     lower = superposition_boundary(p)
@@ -838,19 +849,16 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # **How well does it fit?** The theory names the right phase in 97 to 98 % of the cells. Nearly all
-# cells where it is wrong lie beside a boundary, and there the trained models superpose slightly
-# *more* than predicted. Why?
-#
-# The theory compares three fixed points. Training may choose *any* $W$ and $b$. Ignoring is already
-# optimal among the models with $w_2 = 0$. Superposition with $W = (1, -1)$, $b = 0$ is not: it can
-# be improved. So $r^*$ is only an upper bound for the true boundary. We let an optimiser choose all
-# four parameters, with the expected loss integrated numerically. This is what we found.
+# cells where it is wrong lie beside a boundary, and there the trained models superpose *more* than
+# predicted: their edge lies at 0.84 $r^*$. Why? Ignoring is already optimal among the models with
+# $w_2 = 0$. Superposition with $W = (1, -1)$, $b = 0$ is not: it can be improved. So $r^*$ is only an
+# upper bound for the true boundary. We let an optimiser choose all four parameters, with the
+# expected loss integrated numerically.
 #
 # - *Up to $p \approx \tfrac12$ a shrunken pair takes over, with a jump.* At $p = 0.2$ the tie is at
 #   $r = 0.114$, not at $r^* = 0.133$. The best pair there has $W \approx (1.03, -0.65)$ and
-#   $b \approx (0.00, 0.07)$: the second weight has gone a third of the way to 0, and its bias most of
-#   the way to the mean $p/2 = 0.1$. The tie is at 0.85 $r^*$ for $p$ up to 0.4, and at 0.80 $r^*$ at
-#   $p = 0.5$.
+#   $b \approx (0.00, 0.07)$: the second weight has gone a third of the way to 0. The tie is at
+#   0.84 to 0.85 $r^*$ for $p$ up to 0.4, and at 0.80 $r^*$ at $p = 0.5$.
 # - *Beyond, it begins without a jump.* At $p = 0.55$ the second weight leaves 0 at 0.69 $r^*$, and
 #   grows steadily from there. Our threshold on the norm sees it later, when it has jumped on to
 #   $-0.7$, near 0.75 $r^*$.
@@ -858,9 +866,8 @@ if __name__ == "__main__":
 #   $p = 0.6$, $W = (0.87, -0.87)$ with both biases at 0.22 has 0.90 of the loss of ignoring. Even two
 #   weights of the *same* sign do, $W = (0.97, 0.39)$ with $b = (-0.13, 0.14)$: 0.986.
 #
-# One cell of the diagram is a factor of 1.27 in $r$. So on the left the shift is less than a cell.
-# Around the tip it is more, and right of it the map has two superposed cells (from each of three
-# seeds) where the three strategies know none.
+# One cell of the diagram is a factor of 1.27 in $r$. So on the left the shift is less than a cell;
+# right of the tip the map has two superposed cells where the three strategies know none.
 #
 # The closed form gets the *law* right: $r^* \approx p/2$ for small $p$. It is a bound for the exact
 # place, not the place itself. TMS draws its theoretical diagram in the same way, from the losses of
@@ -944,7 +951,7 @@ def rotate_hidden(
 # - `"order only"`: those that exchange axes, and no others
 # - `"none"`: only $R = I$ itself
 
-# %% tags=["predict"] exercise="3.1.1.P7" title="A ReLU in the hidden layer" difficulty=3 importance=4 minutes=3 skill="predicting" choices=["all", "order and signs", "order only", "none"]
+# %% tags=["predict"] exercise="3.1.1.P8" title="A ReLU in the hidden layer" difficulty=3 importance=4 minutes=3 skill="predicting" choices=["all", "order and signs", "order only", "none"]
 predict_rotated_relu = "order only"
 
 # %% tags=["demo"] reveals=["predict_rotated_relu"]

@@ -36,7 +36,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--claim-seeds", default="", help="run claims from these seeds instead: 7,8,9")
     parser.addoption("--claims-json", default=None, help="write what claims measured to this file")
-    parser.addoption("--claim-seeds", default="", help="run claims from these seeds: 7,8,9")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -163,13 +162,6 @@ def record_claim(request: pytest.FixtureRequest) -> Callable[..., None]:
         request.node.user_properties.append(("claim", entry))  # travels with the report (xdist)
 
     return record
-
-
-@pytest.fixture
-def claim_seeds(request: pytest.FixtureRequest) -> Callable[..., list[int]]:
-    """The seeds of a claim: its own, or those of `--claim-seeds`."""
-    given = request.config.getoption("--claim-seeds")
-    return lambda default: [int(s) for s in given.split(",")] if given else list(default)
 
 
 class ClaimsTable:

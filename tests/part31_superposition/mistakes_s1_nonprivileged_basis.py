@@ -1418,6 +1418,19 @@ def predict_unimportant__own_dimension():
     return "dropped, then own dimension"
 
 
+def predict_boundary__on():
+    """The curve compares W = (1, -1), b = 0 with ignoring. Nothing says that this is the best way
+    to superpose: a second weight a little nearer to 0 disturbs the important feature less."""
+    return "on"
+
+
+def predict_boundary__above():
+    """Training may do whatever the three strategies do, and more. So it can only find superposition
+    *earlier* than the fixed one: more freedom never makes the best pair worse, and ignoring is
+    already as good as it gets."""
+    return "above"
+
+
 def predict_rotated_relu__all():
     """The proof used that only W^T W enters. With h = ReLU(Wx) the ReLU stands between the two
     W's, and it acts on each axis by itself, so it sees which axes you chose."""

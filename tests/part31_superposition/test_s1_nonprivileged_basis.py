@@ -1181,6 +1181,13 @@ def test_predict_unimportant__is_what_training_finds(impl, ref):
     require(impl.predict_unimportant == ref.predict_unimportant, "training finds something else")
 
 
+def test_predict_boundary__is_what_training_finds(impl, ref):
+    """Where the trained models begin to superpose."""
+    require(
+        impl.predict_boundary == ref.predict_boundary, "compare the map with the curve below it"
+    )
+
+
 def test_predict_rotated_relu__is_what_happens(impl, ref):
     """What a hidden ReLU notices, and what it does not."""
     require(
