@@ -686,11 +686,9 @@ if __name__ == "__main__":
 # %% [markdown]
 # **What you see, 2 in 1.** The diagram is symmetric: exchanging the two features turns $r$ into
 # $1/r$. Dense, on the right: one feature gets the dimension, the other is dropped. Sparse, on the
-# left: they share it, and ever more unequal features do. An important feature never "deserves" a
-# dimension of its own when features are sparse enough.
+# left: they share it, and ever more unequal features do.
 #
-# **What you see, 3 in 2.** Now something must give too, but there is a choice: *which two* features
-# share a line? For $r < 1$ the last feature is in the pair. For $r > 1$ it has its own dimension,
+# **What you see, 3 in 2.** Now there is a choice: *which two* features share a line? For $r < 1$ the last feature is in the pair. For $r > 1$ it has its own dimension,
 # and the other two share.
 #
 # **What the picture does not show.** It shows the best of eight starts. The printed shares say how
@@ -825,7 +823,7 @@ def superposition_boundary(p: Float[Tensor, "*grid"]) -> Float[Tensor, "*grid"]:
 # - `"on"`: within 5 % of $r^*$
 # - `"above"`: at an $r$ more than 5 % above $r^*$
 
-# %% tags=["predict"] exercise="3.1.1.P7" title="The trained boundary" difficulty=2 importance=3 minutes=2 skill="bounds"
+# %% tags=["predict"] exercise="3.1.1.P7" title="The trained boundary" difficulty=2 importance=3 minutes=2 skill="bounds" choices=["below", "on", "above"]
 predict_boundary = "below"
 
 # %% tags=["demo"] reveals=["predict_boundary"] experiment="boundary" results=["phase_two", "phase_three", "p_axis", "r_axis"]
@@ -860,8 +858,7 @@ if __name__ == "__main__":
 #   $b \approx (0.00, 0.07)$: the second weight has gone a third of the way to 0. The tie is at
 #   0.84 to 0.85 $r^*$ for $p$ up to 0.4, and at 0.80 $r^*$ at $p = 0.5$.
 # - *Beyond, it begins without a jump.* At $p = 0.55$ the second weight leaves 0 at 0.69 $r^*$, and
-#   grows steadily from there. Our threshold on the norm sees it later, when it has jumped on to
-#   $-0.7$, near 0.75 $r^*$.
+#   grows steadily. Our threshold sees it later, when it has jumped on to $-0.7$, near 0.75 $r^*$.
 # - *At $r = 1$ some sharing beats ignoring for every $p < 1$*, right of $\tfrac47$ as well. At
 #   $p = 0.6$, $W = (0.87, -0.87)$ with both biases at 0.22 has 0.90 of the loss of ignoring. Even two
 #   weights of the *same* sign do, $W = (0.97, 0.39)$ with $b = (-0.13, 0.14)$: 0.986.
@@ -869,18 +866,16 @@ if __name__ == "__main__":
 # One cell of the diagram is a factor of 1.27 in $r$. So on the left the shift is less than a cell;
 # right of the tip the map has two superposed cells where the three strategies know none.
 #
-# The closed form gets the *law* right: $r^* \approx p/2$ for small $p$. It is a bound for the exact
-# place, not the place itself. TMS draws its theoretical diagram in the same way, from the losses of
-# fixed weights, beside a trained one. Chen et al. (2023) have a closed form with $W$ and $b$ free,
-# for inputs in which exactly one feature is on: the limit of extreme sparsity. In two dimensions
-# they find regular polygons among its critical points. Their pentagon has arrows of length 1.17 and
+# So the closed form gets the *law* right, $r^* \approx p/2$ for small $p$, and bounds the place. TMS
+# draws its theoretical diagram in the same way, from fixed weights. Chen et al. (2023) have a closed
+# form for any $W$ and $b$, where exactly one feature is on at a time: the limit of extreme sparsity.
+# Regular polygons are among its critical points. Their pentagon has arrows of length 1.17 and
 # biases of $-0.28$; compare part 3.
 
 # %% [markdown]
 # ## 7 · Do the axes mean anything?
 #
-# Look at your pictures from part 3 again. The pentagons are turned by arbitrary angles. Does the
-# model prefer one? Take any orthogonal matrix $R$, that is $R^\top R = I$, and replace $W$ by $RW$:
+# The pentagons of part 3 are turned by arbitrary angles. Take any orthogonal matrix $R$, that is $R^\top R = I$, and replace $W$ by $RW$:
 #
 # $$(RW)^\top (RW) = W^\top R^\top R\, W = W^\top W .$$
 #

@@ -1183,9 +1183,8 @@ def test_predict_unimportant__is_what_training_finds(impl, ref):
 
 def test_predict_boundary__is_what_training_finds(impl, ref):
     """Where the trained models begin to superpose."""
-    require(
-        impl.predict_boundary == ref.predict_boundary, "compare the map with the curve below it"
-    )
+    say = "the experiment shows something else: compare the map with the curve"
+    require(impl.predict_boundary == ref.predict_boundary, say)
 
 
 def test_predict_rotated_relu__is_what_happens(impl, ref):
