@@ -453,9 +453,9 @@ if __name__ == "__main__":
 #   rare: two features are almost never on together.
 #
 # **What the picture does not show.** It shows the best of eight starts. The printed counts say how
-# many starts came close. Not all do. At $p = 0.025$ we found a few starts in squares, with 2.5 to 3
+# many starts came close. Not all do. At $p = 0.025$ a few of 160 starts ended in squares, with 2.4
 # times the loss of a pentagon, and there they stay. And a pentagon is not quite unique. *Which*
-# features are neighbours changes the loss by up to 5 %.
+# features are neighbours changes the loss by up to 3 %.
 #
 # Between the three clean cases, at $p = 0.7$ say, you see mixed shapes, which we do not name. TMS
 # shows the same three shapes in its introduction. The $p$ at which one gives way to the next
@@ -686,11 +686,9 @@ if __name__ == "__main__":
 # %% [markdown]
 # **What you see, 2 in 1.** The diagram is symmetric: exchanging the two features turns $r$ into
 # $1/r$. Dense, on the right: one feature gets the dimension, the other is dropped. Sparse, on the
-# left: they share it, and ever more unequal features do. An important feature never "deserves" a
-# dimension of its own when features are sparse enough.
+# left: they share it, and ever more unequal features do.
 #
-# **What you see, 3 in 2.** Now something must give too, but there is a choice: *which two* features
-# share a line? For $r < 1$ the last feature is in the pair. For $r > 1$ it has its own dimension,
+# **What you see, 3 in 2.** Now there is a choice: *which two* features share a line? For $r < 1$ the last feature is in the pair. For $r > 1$ it has its own dimension,
 # and the other two share.
 #
 # **What the picture does not show.** It shows the best of eight starts. The printed shares say how
@@ -815,9 +813,20 @@ def superposition_boundary(p: Float[Tensor, "*grid"]) -> Float[Tensor, "*grid"]:
 # $r < 1$ that is the last feature with one of the others, and the curve $r^*(p)$ is the same. For
 # $r > 1$ it is the other two, and the last feature keeps its own dimension.
 #
-# Now lay the curves over the diagrams that you trained in part 5. Will they match?
+# Now lay the curves over the diagrams that you trained in part 5.
 
-# %% tags=["demo"] experiment="boundary" results=["phase_two", "phase_three", "p_axis", "r_axis"]
+# %% [markdown] tags=["task"]
+# $r^*$ compares three *fixed* choices of $W$ and $b$. Training is free to choose. Two features in
+# one dimension: where will the trained models begin to superpose, as $r$ grows from 0.1?
+#
+# - `"below"`: at an $r$ more than 5 % below $r^*$
+# - `"on"`: within 5 % of $r^*$
+# - `"above"`: at an $r$ more than 5 % above $r^*$
+
+# %% tags=["predict"] exercise="3.1.1.P7" title="The trained boundary" difficulty=2 importance=3 minutes=2 skill="bounds" choices=["below", "on", "above"]
+predict_boundary = "below"
+
+# %% tags=["demo"] reveals=["predict_boundary"] experiment="boundary" results=["phase_two", "phase_three", "p_axis", "r_axis"]
 if __name__ == "__main__":
     p = torch.linspace(0.03, 4 / 7, 200)
     lower = superposition_boundary(p)
@@ -838,42 +847,35 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # **How well does it fit?** The theory names the right phase in 97 to 98 % of the cells. Nearly all
-# cells where it is wrong lie beside a boundary, and there the trained models superpose slightly
-# *more* than predicted. Why?
-#
-# The theory compares three fixed points. Training may choose *any* $W$ and $b$. Ignoring is already
-# optimal among the models with $w_2 = 0$. Superposition with $W = (1, -1)$, $b = 0$ is not: it can
-# be improved. So $r^*$ is only an upper bound for the true boundary. We let an optimiser choose all
-# four parameters, with the expected loss integrated numerically. This is what we found.
+# cells where it is wrong lie beside a boundary, and there the trained models superpose *more* than
+# predicted: their edge lies at 0.84 $r^*$. Why? Ignoring is already optimal among the models with
+# $w_2 = 0$. Superposition with $W = (1, -1)$, $b = 0$ is not: it can be improved. So $r^*$ is only an
+# upper bound for the true boundary. We let an optimiser choose all four parameters, with the
+# expected loss integrated numerically.
 #
 # - *Up to $p \approx \tfrac12$ a shrunken pair takes over, with a jump.* At $p = 0.2$ the tie is at
 #   $r = 0.114$, not at $r^* = 0.133$. The best pair there has $W \approx (1.03, -0.65)$ and
-#   $b \approx (0.00, 0.07)$: the second weight has gone a third of the way to 0, and its bias most of
-#   the way to the mean $p/2 = 0.1$. The tie is at 0.85 $r^*$ for $p$ up to 0.4, and at 0.80 $r^*$ at
-#   $p = 0.5$.
+#   $b \approx (0.00, 0.07)$: the second weight has gone a third of the way to 0. The tie is at
+#   0.84 to 0.85 $r^*$ for $p$ up to 0.4, and at 0.80 $r^*$ at $p = 0.5$.
 # - *Beyond, it begins without a jump.* At $p = 0.55$ the second weight leaves 0 at 0.69 $r^*$, and
-#   grows steadily from there. Our threshold on the norm sees it later, when it has jumped on to
-#   $-0.7$, near 0.75 $r^*$.
+#   grows steadily. Our threshold sees it later, when it has jumped on to $-0.7$, near 0.75 $r^*$.
 # - *At $r = 1$ some sharing beats ignoring for every $p < 1$*, right of $\tfrac47$ as well. At
 #   $p = 0.6$, $W = (0.87, -0.87)$ with both biases at 0.22 has 0.90 of the loss of ignoring. Even two
 #   weights of the *same* sign do, $W = (0.97, 0.39)$ with $b = (-0.13, 0.14)$: 0.986.
 #
-# One cell of the diagram is a factor of 1.27 in $r$. So on the left the shift is less than a cell.
-# Around the tip it is more, and right of it the map has two superposed cells (from each of three
-# seeds) where the three strategies know none.
+# One cell of the diagram is a factor of 1.27 in $r$. So on the left the shift is less than a cell;
+# right of the tip the map has two superposed cells where the three strategies know none.
 #
-# The closed form gets the *law* right: $r^* \approx p/2$ for small $p$. It is a bound for the exact
-# place, not the place itself. TMS draws its theoretical diagram in the same way, from the losses of
-# fixed weights, beside a trained one. Chen et al. (2023) have a closed form with $W$ and $b$ free,
-# for inputs in which exactly one feature is on: the limit of extreme sparsity. In two dimensions
-# they find regular polygons among its critical points. Their pentagon has arrows of length 1.17 and
+# So the closed form gets the *law* right, $r^* \approx p/2$ for small $p$, and bounds the place. TMS
+# draws its theoretical diagram in the same way, from fixed weights. Chen et al. (2023) have a closed
+# form for any $W$ and $b$, where exactly one feature is on at a time: the limit of extreme sparsity.
+# Regular polygons are among its critical points. Their pentagon has arrows of length 1.17 and
 # biases of $-0.28$; compare part 3.
 
 # %% [markdown]
 # ## 7 · Do the axes mean anything?
 #
-# Look at your pictures from part 3 again. The pentagons are turned by arbitrary angles. Does the
-# model prefer one? Take any orthogonal matrix $R$, that is $R^\top R = I$, and replace $W$ by $RW$:
+# The pentagons of part 3 are turned by arbitrary angles. Take any orthogonal matrix $R$, that is $R^\top R = I$, and replace $W$ by $RW$:
 #
 # $$(RW)^\top (RW) = W^\top R^\top R\, W = W^\top W .$$
 #
@@ -944,7 +946,7 @@ def rotate_hidden(
 # - `"order only"`: those that exchange axes, and no others
 # - `"none"`: only $R = I$ itself
 
-# %% tags=["predict"] exercise="3.1.1.P7" title="A ReLU in the hidden layer" difficulty=3 importance=4 minutes=3 skill="predicting" choices=["all", "order and signs", "order only", "none"]
+# %% tags=["predict"] exercise="3.1.1.P8" title="A ReLU in the hidden layer" difficulty=3 importance=4 minutes=3 skill="predicting" choices=["all", "order and signs", "order only", "none"]
 predict_rotated_relu = "order only"
 
 # %% tags=["demo"] reveals=["predict_rotated_relu"]

@@ -111,6 +111,17 @@ def toy_forward__softened(x, W, b):
     return torch.nn.functional.softplus(_reconstruct(x, W) + b)
 
 
+def toy_forward__leaky(x, W, b):
+    """Your last step lets a little of what is negative through. A ReLU returns exactly 0 there."""
+    return torch.nn.functional.leaky_relu(_reconstruct(x, W) + b)
+
+
+def toy_forward__sigmoid(x, W, b):
+    """You end with a sigmoid, which squeezes everything between 0 and 1 and is 1/2 at 0. The model
+    ends with a ReLU."""
+    return torch.sigmoid(_reconstruct(x, W) + b)
+
+
 def toy_forward__first_bias_for_all(x, W, b):
     """Every instance uses the biases of instance 0. `b` has the axis `inst`, and broadcasts over
     the batch by itself."""
@@ -262,6 +273,13 @@ def sparse_features__never_weak(batch, inst, feature, probability, gen):
     return torch.where(_draw(gen, batch, inst, feature) < probability, magnitude, 0.0)
 
 
+def sparse_features__normal_switch(batch, inst, feature, probability, gen):
+    """You compare a *normal* number with p. It is below p much more often than p. A uniform number
+    on [0, 1] is below p with probability p."""
+    switch = torch.randn(batch, inst, feature, generator=gen, device=gen.device)
+    return torch.where(switch < probability, _draw(gen, batch, inst, feature), 0.0)
+
+
 def sparse_features__axes_exchanged(batch, inst, feature, probability, gen):
     """Your first two axes are exchanged: the shape is (batch, inst, feature)."""
     magnitude = _draw(gen, inst, batch, feature)
@@ -346,8 +364,8 @@ def toy_loss__importance_on_x_hat_only(x, x_hat, importance):
 def toy_loss__single_row_squeezed(x, x_hat, importance):
     """A batch of one row goes wrong: something drops or mixes an axis of size 1. Name the axes that
     you average over."""
-    error = (importance * (x - x_hat) ** 2).squeeze(0)
-    return error.mean(dim=(0, -1)).sum()
+    error = (importance * (x - x_hat) ** 2).squeeze()
+    return error.mean(dim=0).mean(dim=-1).sum()
 
 
 # ------------------------------------------------------------------------------- d1. learning_rate
@@ -699,6 +717,21 @@ def neighbour_angles__nearest_only(W):
     return torch.minimum(gaps, before_it).sort(dim=-1).values
 
 
+def neighbour_angles__negative_last_gap(W):
+    """One of your gaps is negative: the one from the last arrow back to the first. It goes on
+    through 360 degrees, so add a full turn."""
+    angle = _angles(W).sort(dim=-1).values
+    return (angle.roll(-1, dims=-1) - angle).sort(dim=-1).values
+
+
+def neighbour_angles__between_list_neighbours(W):
+    """You take the angle between each arrow and the next one in the list, by its cosine. Neighbours
+    on the circle need not be neighbours in the list, and a cosine cannot tell 190 degrees from
+    170."""
+    cosine = torch.nn.functional.cosine_similarity(W, W.roll(-1, dims=-1), dim=1)
+    return cosine.clamp(-1, 1).acos().rad2deg().sort(dim=-1).values
+
+
 def neighbour_angles__lines_not_arrows(W):
     """You take angles modulo 180, so an arrow and its opposite count as the same line. Arrows have
     a head: the circle has 360 degrees."""
@@ -825,6 +858,13 @@ def interference__one_subtracted(W):
     """You sum over all j and subtract 1 for j = i. That term is the squared norm of W_i, and 1 only
     for a unit vector: leave the diagonal out before you sum."""
     return _overlaps(_unit(W), W).square().sum(-1) - 1
+
+
+def interference__identity_subtracted(W):
+    """You subtract the identity to remove j = i. On the diagonal stands the norm of W_i, and 1 only
+    for a unit vector: set the diagonal to 0 instead."""
+    overlap = _overlaps(_unit(W), W)
+    return (overlap - torch.eye(W.shape[-1], dtype=W.dtype, device=W.device)).square().sum(-1)
 
 
 def interference__positive_only(W):
@@ -1159,6 +1199,12 @@ def superposition_boundary__negative_when_dense(p):
     return 2 * p / (4 - 5 * p)
 
 
+def superposition_boundary__absolute_when_dense(p):
+    """For p above 0.8 your boundary is negative, and you take its absolute value. But there no
+    positive r makes superposition better: return infinity."""
+    return (2 * p / (4 - 5 * p)).abs()
+
+
 def superposition_boundary__one_when_dense(p):
     """Where superposition never wins you return 1. Then r = 2 would count as superposed:
     infinity says never."""
@@ -1416,6 +1462,19 @@ def predict_unimportant__own_dimension():
     """There is one dimension, and the other feature is ten times more important: it will not
     move out. But it can share."""
     return "dropped, then own dimension"
+
+
+def predict_boundary__on():
+    """The curve compares W = (1, -1), b = 0 with ignoring. Nothing says that this is the best way
+    to superpose: a second weight a little nearer to 0 disturbs the important feature less."""
+    return "on"
+
+
+def predict_boundary__above():
+    """Training may do whatever the three strategies do, and more. So it can only find superposition
+    *earlier* than the fixed one: more freedom never makes the best pair worse, and ignoring is
+    already as good as it gets."""
+    return "above"
 
 
 def predict_rotated_relu__all():

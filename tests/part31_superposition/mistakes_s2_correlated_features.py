@@ -126,6 +126,13 @@ def correlated_pairs__outside_the_generator(batch, inst, pair, probability, gen)
     return torch.where(on, torch.rand(batch, inst, 2 * pair, device=gen.device), 0.0)
 
 
+def correlated_pairs__probability_on_the_wrong_axis(batch, inst, pair, probability, gen):
+    """Your coins have an extra axis at the end, and a tensor of probabilities lines up with that one.
+    Compare first, with coins of shape (batch, inst, pair), and double afterwards."""
+    coin = _draw(gen, batch, inst, pair, 1) < probability
+    return torch.where(coin, _draw(gen, batch, inst, pair, 2), 0.0).flatten(2)
+
+
 def correlated_pairs__mirrored_strengths(batch, inst, pair, probability, gen):
     """The strengths of two partners add up to 1: you draw one number u and use u and 1 - u. Draw
     one number for each feature."""
@@ -312,12 +319,14 @@ def anticorrelated_pairs__outside_the_generator(batch, inst, pair, probability, 
     return _strong(_side_by_side(u < probability, u > 1 - probability), gen)
 
 
-def anticorrelated_pairs__second_half_for_the_second(batch, inst, pair, probability, gen):
-    """Your second feature is on in the whole upper half, with probability 1/2. It needs an interval
-    of length p, as the first one has."""
-    _check(probability)
+def anticorrelated_pairs__limit_too_loose(batch, inst, pair, probability, gen):
+    """You let probabilities a little above 1/2 through. Two features of 0.501 each would have to
+    meet now and then: anything above 1/2 is an error."""
+    largest = float(torch.as_tensor(probability).max())
+    if largest > 0.51:
+        raise ValueError(f"p = {largest} is above 1/2")
     u = _draw(gen, batch, inst, pair)
-    return _strong(_side_by_side(u < probability, u > 0.5), gen)
+    return _strong(_side_by_side(u < probability, u > 1 - probability), gen)
 
 
 def anticorrelated_pairs__shared_interval(batch, inst, pair, probability, gen):
@@ -656,6 +665,12 @@ def pair_cosines__squared_lengths(W):
     return (first * second).sum(dim=1) / lengths.clamp(min=1e-8)
 
 
+def pair_cosines__along_the_pairs(W):
+    """You sum over the pairs. The numbers that describe one direction lie along `hidden`, the middle
+    axis."""
+    return torch.nn.functional.cosine_similarity(W[..., 0::2], W[..., 1::2], dim=-1)
+
+
 def pair_cosines__every_two_features(W):
     """You return the cosines of all features with all. Asked is one number for each pair: 2k with
     2k + 1."""
@@ -790,6 +805,19 @@ def best_starts__reshaped_the_other_way(loss, n_starts):
     per start, one column per model."""
     table = loss.reshape(-1, n_starts)
     return table.argmin(dim=0) * n_starts + torch.arange(n_starts, device=loss.device)
+
+
+def best_starts__rows_and_columns_exchanged(loss, n_starts):
+    """Your table has one column per start. Instance s * n_models + k means that a *row* holds all
+    models with one start."""
+    return loss.reshape(-1, n_starts).argmin(dim=0)
+
+
+def best_starts__best_row(loss, n_starts):
+    """You put the starts of a model next to each other. Here the models are next to each other: the
+    starts of model k are the instances k, k + n_models, k + 2 n_models and so on."""
+    best = loss.reshape(-1, n_starts).argmin(dim=1)
+    return best * n_starts + torch.arange(len(best), device=loss.device)
 
 
 def best_starts__best_of_all(loss, n_starts):
@@ -1018,6 +1046,13 @@ def correlated_sets__set_probability_multiplied(
     P(set) times w must be p: divide."""
     _check_within(probability, within)
     return _sets(batch, inst, n_sets, size, probability * within, within, gen)
+
+
+def correlated_sets__sets_always_on(batch, inst, n_sets, size, probability, within, gen):
+    """Your sets are always on: w / p is never below 1. A feature needs its set and its own coin, so
+    P(set) w = p. Solve for P(set)."""
+    _check_within(probability, within)
+    return _sets(batch, inst, n_sets, size, within / probability, within, gen)
 
 
 def correlated_sets__error_names_nothing(batch, inst, n_sets, size, probability, within, gen):
@@ -1283,6 +1318,15 @@ def coupled_pairs__limit_of_the_mean(batch, inst, pair, probability, together, g
         raise ValueError(f"p (2 - c) = {float(either.max())} is above 1")
     masks = _intervals(_draw(gen, batch, inst, pair), probability, together)
     return _strong(_side_by_side(*masks), gen)
+
+
+def coupled_pairs__first_whenever_one_is(batch, inst, pair, probability, together, gen):
+    """Your first feature is on whenever the pair fires, with p (2 - c). It needs p, as the second
+    one does."""
+    _check_coupled(probability, together)
+    fires = _draw(gen, batch, inst, pair) < probability * (2 - together)
+    second = fires & (_draw(gen, batch, inst, pair) < together)
+    return _strong(_side_by_side(fires, second), gen)
 
 
 def coupled_pairs__second_without_an_end(batch, inst, pair, probability, together, gen):

@@ -288,14 +288,14 @@ def test_predict_sparse__claim_2_pentagons(ref, device, claim_seeds, record_clai
         f"degrees of 72, norms {span(norms, '.2f')}, mean bias {span(biases, '.2f')}; the worst "
         f"pentagon has {span(spread, '.3f')} times the loss of the best, {stuck}",
         tolerance="8 degrees; at least 85 % of the starts of every seed; mean bias 0.02 of -0.26; "
-        "pentagons within 8 %, squares 2.2 to 3.2 times",
+        "pentagons within 5 %, squares 2.2 to 2.7 times",
         seeds=seeds,
     )  # fmt: skip
     assert min(found[ref.predict_sparse]) >= 0.85
     assert min(norms) > 1
     assert all(abs(bias + 0.26) < 0.02 for bias in biases)
-    assert max(spread) < 1.08
-    assert all(2.2 < square < 3.2 for square in squares)
+    assert max(spread) < 1.05
+    assert all(2.2 < square < 2.7 for square in squares)
 
 
 def test_predict_sparse__claim_2_the_limit_of_extreme_sparsity(record_claim):
@@ -359,12 +359,13 @@ def test_predict_unimportant__claim_4_boundary_of_the_phases(
         measured=f"same phase: 2 in 1 {span(agree[2], '.1%')}, 3 in 2 {span(agree[3], '.1%')} of "
         f"the cells; the trained edge lies at {span(offsets, '.2f')} times the closed form "
         f"(geometric mean); superposed cells right of p = 4/7: {span(beyond, 'd')}",
-        tolerance="at least 94 % of the cells; edge 0.7 to 1 times the closed form; 1 cell or more",
+        tolerance="at least 94 % of the cells; edge 0.7 to 0.95 times it; 1 cell or more",
         seeds=seeds,
     )  # fmt: skip
     assert min(agree[2] + agree[3]) >= 0.94
     assert min(offsets) > 0.7
-    assert max(offsets) < 1
+    assert max(offsets) < 0.95
+    assert ref.predict_boundary == "below"
     assert min(beyond) >= 1
 
 
