@@ -499,13 +499,8 @@ def pair_variances(
 # %% [markdown]
 # An anticorrelated pair has $\mathrm{Cov} = -p^2/4$, so the difference grows first:
 # $W_1 \approx -W_2$, which is the right answer. Compared with $V$ the advantage is about
-# $\tfrac34 p$, so it is feeble when features are rare. This is our explanation; what we measured is
-# in line with it. Anticorrelated pairs that ended opposite, in single starts from five seeds:
-#
-# | | $p = 0.05$ | $p = 0.15$ | $p = 0.4$ |
-# | --- | --- | --- | --- |
-# | small starts | STARTS_A |
-# | usual starts | STARTS_B |
+# $\tfrac34 p$, so it is feeble when features are rare. This is our explanation of why many starts are
+# needed when features are rare; it is not tested here beyond the variances themselves.
 
 # %% [markdown]
 # ### When there is no room

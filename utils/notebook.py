@@ -82,9 +82,8 @@ class Check:
         self, exercise: Exercise, seconds: float, seed: int | None = None
     ) -> tuple[Result, list[str]]:
         """The verdict, and what in the notebook's settings was set aside for it."""
-        more = {} if seed is None else {"seed": seed}
         with isolated(self.names, self.section, exercise.name, {}), usual_settings() as notes:
-            result = run_exercise(exercise, self.names, self.device, seconds, **more)
+            result = run_exercise(exercise, self.names, self.device, seconds, seed=seed)
         return result, notes
 
     def _picture(self, exercise: Exercise, seconds: float) -> None:

@@ -297,3 +297,66 @@ def test_ci__runs_make_test():
     assert re.search(r"^run \d+m make lint$", script, re.M)  # mypy is in no test
     assert "chromium" in script
     subprocess.run(["bash", "-n", ".ci/run"], cwd=ROOT, check=True)
+
+
+# ------------------------------------------------------------------ make, as people use it
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """Run a target of a copy of the Makefile; what the module gets, and make's own words."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "setup.py").touch()
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+
+    def run(*arguments, status=0):
+        python.write_text(f'#!/bin/sh\nprintf "<%s>" "$@"\nexit {status}\n')
+        python.chmod(0o755)
+        command = ["make", "--no-print-directory", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        return re.findall("<(.*?)>", done.stdout, re.S)[2:], done
+
+    return run
+
+
+@pytest.mark.parametrize("value", ["my answers/a.py", "it's mine.py", "$$(touch x);&.py", "a,b.py"])
+def test_makefile__takes_a_value_as_one_word(recorded, value):
+    """spaces, quotes and the shell's marks in a value stay what they are"""
+    said = value.replace("$$", "$")
+    assert recorded("check", f"AGAINST={value}", "EX=3.1.1.a")[0] == ["3.1.1.a", "--against", said]
+    assert recorded("watch", f"AGAINST={value}")[0] == ["--watch", "--against", said]
+    for target in ("hint", "solution"):
+        assert recorded(target, f"EX={value}")[0][0] == said
+    for target in ("script", "reset"):
+        assert recorded(target, f"SECTION={value}")[0] == [said]
+
+
+def test_makefile__leaves_out_what_is_empty(recorded):
+    """an empty value is no argument, and the first hint is the default"""
+    assert recorded("check", "EX=", "AGAINST= ")[0] == []
+    assert recorded("hint", "EX=3.1.1.a", "N=")[0] == ["3.1.1.a", "--hint", "1"]
+
+
+def test_makefile__calls_unfinished_work_no_error(recorded):
+    """status 1 is a report; 2 is a failure of the tool, and make says so"""
+    for target in ("check", "progress"):
+        done = recorded(target, status=1)[1]
+        assert done.returncode == 0 and not done.stderr
+        assert recorded(target, status=2)[1].returncode == 2
+
+
+def test_doctor__works_before_the_set_up():
+    """a Python without a single package gets its report, not an error"""
+    code = "import sys; sys.orig_argv.append('tools.doctor'); from tools import doctor\n"
+    code += "slow = ('network', 'language_model')\n"
+    code += "found = [f() for f in doctor.CHECKS if f.__name__ not in slow]\n"
+    code += "found += [doctor.Finding(n, 'bad', '') for n in ('network', 'model')]\n"
+    code += "doctor.show(found)"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "packages     not installed  → make lab" in done.stdout
+    assert "cannot be read: no" in done.stdout

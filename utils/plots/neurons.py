@@ -73,8 +73,8 @@ def neuron_stacks(
         side = {"range": [-reach, reach], "title_text": "weight" if first else ""}
         fig.update_yaxes(**side, showgrid=False, row=row, col=col)
     pure, mixed = (scores >= PURE_FROM).any(), ((scores > 0) & (scores < PURE_FROM)).any()
-    kinds = (("monosemantic", PURE, pure), ("polysemantic", MIXED, mixed))
-    kinds = (*kinds, ("dead", DEAD, (scores <= 0).any()))
+    kinds = [("monosemantic", PURE, pure), ("polysemantic", MIXED, mixed)]
+    kinds += [("dead", DEAD, (scores <= 0).any())]
     for name, color in [(name, color) for name, color, occurs in kinds if occurs]:
         patch = {"color": color, "symbol": "square", "size": 13}
         fig.add_trace(go.Scatter(x=[None], y=[None], mode="markers", marker=patch, name=name))

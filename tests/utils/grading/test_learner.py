@@ -9,9 +9,11 @@ import jupytext
 import nbformat
 import pytest
 
-from utils.course import ROOT, find_section
+from utils.course import ROOT, find_section, sections
+from utils.grading import learner
 from utils.grading.batch import check_section
-from utils.grading.learner import load_answers
+from utils.grading.expected import expected_tests
+from utils.grading.learner import load, load_answers, read_script, sections_for
 
 SECTION = find_section("3.1.1")
 SOLVED = SECTION.notebook("solutions")
@@ -233,3 +235,115 @@ def test_names_that_do_not_exist_are_explained():
         assert "Traceback" not in done.stderr and done.stdout.strip()
     assert "toy_forward" in cli("--list").stdout
     assert "hint 1 of" in cli("3.1.1.a", "--hint", "1").stdout
+
+
+# ------------------------------------------------------------------ what a file may hold, and how
+
+
+def number_as_text(nb):
+    return json.dumps({**nb, "nbformat": "4"})
+
+
+def far_too_deep(nb):
+    return '{"cells": ' + "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [(number_as_text, "\"nbformat\" is '4'"), (far_too_deep, "nested far too deeply")],
+)
+def test_the_cause_of_odd_json_is_named(damage, says, tmp_path):
+    path = tmp_path / SOLVED.name
+    path.write_text(damage(solved()))
+    answers = load_answers(path, SECTION)
+    assert says in "\n".join(answers.problems)
+    assert ("toy_loss" in answers.defined) == (damage is number_as_text)
+
+
+LOSS = """
+def toy_loss(x, x_hat, importance):
+    return (importance * (x - x_hat) ** 2).mean(dim=(0, 2)).sum()
+"""
+EMPTY = """
+def toy_loss(x, x_hat, importance):
+    raise NotImplementedError("toy_loss: yours to write")
+"""
+
+
+def read(folder, code):
+    path = folder / "answers.py"
+    path.write_text(code)
+    return read_script(path, SECTION)
+
+
+def test_an_empty_version_below_an_answer_does_not_count_and_is_named(tmp_path):
+    exercise = SECTION.exercise("toy_loss")
+    script = read(tmp_path, LOSS + EMPTY)
+    assert script.state(exercise) == "written"
+    assert "line 5 has toy_loss empty again, below your answer" in script.problems[0]
+    above = read(tmp_path, EMPTY + LOSS)
+    assert above.state(exercise) == "written" and not above.problems
+    assert read(tmp_path, EMPTY + EMPTY).state(exercise) == "stub"
+    assert read(tmp_path, "x = 1").state(exercise) == "missing"
+
+
+def test_a_fault_in_another_sections_part_of_a_file_is_not_told_here(tmp_path):
+    other = next(s for s in sections() if s.number != SECTION.number)
+    name = next(e.name for e in other.exercises if e.kind == "function")
+    path = tmp_path / "ann.py"
+    path.write_text(f"@no_such_name\ndef {name}(x):\n    return x\n" + LOSS)
+    mine, theirs = load_answers(path, SECTION), load_answers(path, other)
+    assert not mine.problems and not mine.broken and not mine.notes
+    assert "NameError" in theirs.broken[name]
+    assert sections_for(path) == [SECTION, other]
+
+
+def test_a_piece_of_a_file_that_cannot_be_read_spares_the_others(tmp_path):
+    answers = load(read(tmp_path, "def toy_forward(x, W, b):\n    return (x\n\n" + LOSS))
+    assert "toy_loss" in answers.defined
+    assert "can't be read" in answers.broken["toy_forward"]
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        ("scale = open('scale.txt').read()", "it calls open"),
+        ("scale = !cat scale.txt", "it is a magic or a shell command"),
+        ("scale = len([k for k in iter(int, 1)])", "an answer should rest on no experiment"),
+        ("%%timeit\nscale = 1", "begins with %%timeit"),
+    ],
+)
+def test_what_an_answer_needs_and_does_not_get_is_named(tmp_path, monkeypatch, made, why):
+    monkeypatch.setattr(learner, "VALUE_LIMIT_S", 0.3)
+    needs = LOSS.replace("return", "return scale *")
+    cells = [{"cell_type": "code", "source": c} for c in (made, "print(1 / 0)", needs)]
+    path = tmp_path / "ann.ipynb"
+    path.write_text(json.dumps({"nbformat": 4, "cells": cells}))
+    answers = load_answers(path, SECTION)
+    assert "toy_loss needs scale from code cell 1" in answers.notes["toy_loss"]
+    assert why in answers.notes["toy_loss"]
+    assert len(answers.problems) == 1, "the cell that nobody needs is not spoken of"
+
+
+def test_what_no_answer_needs_is_not_run(tmp_path):
+    experiment = "history = []\nfor step in range(3):\n    history.append(1 / 0)\nW = 1 / 0\n"
+    answers = load(read(tmp_path, experiment + LOSS))
+    assert not answers.problems and "W" not in answers.defined
+    assert {"toy_loss"} == answers.defined & {"toy_loss", "history", "step"}
+
+
+def test_tests_are_counted_as_pytest_counts_them():
+    code = "import collections, json, pytest, sys\nfound = collections.Counter()\n"
+    code += "class Count:\n    def pytest_collection_modifyitems(self, items):\n"
+    code += "        found.update(i.originalname for i in items)\n"
+    code += "pytest.main(['-qq', '--collect-only', *sys.argv[1:]], plugins=[Count()])\n"
+    code += "print(json.dumps(found))"
+    files = [str(s.test_file()) for s in sections()]
+    command = [sys.executable, "-c", code, "-c", str(ROOT / "tests" / "learner.ini"), *files]
+    said = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300).stdout
+    found = json.loads(said.splitlines()[-1])
+    for section in sections():
+        for exercise in section.exercises:
+            prefix = f"test_{exercise.name}__"
+            count = sum(n for name, n in found.items() if name.startswith(prefix))
+            assert expected_tests(section, exercise) == count, exercise.id
