@@ -1065,15 +1065,15 @@ if __name__ == "__main__":
     plots.comparison(table, 1.0).show()
 
 # %% [markdown]
-# **Left.** Up to one active latent a row the Gated SAE explains most; with two, JumpReLU leaves half
-# as much unexplained as Gated does. ReLU pays for shrinkage, tied or not. TopK has no small L0 to
+# **Left.** Up to one active latent a row the Gated SAE explains most; with two, JumpReLU leaves about
+# a third less unexplained than Gated. ReLU pays for shrinkage, tied or not. TopK has no small L0 to
 # offer: it spends $k$ latents on every row, also where nothing is on.
 #
 # **Right.** At one end of each ReLU and Gated curve the reconstruction is nearly perfect, at three
 # active latents a row, and most features are *not* recovered. Near the true L0 (dotted: one feature
-# a row) most are. From four other seeds the best settings of ReLU, Gated and TopK recover 92 to
-# 100 %, of JumpReLU and BatchTopK 78 to 90 %. TopK with $k = 1$ is among the best finders, and
-# leaves a fifth of the variance unexplained. So the order on the right is not the order on the left.
+# a row) most are. From other seeds the best settings of ReLU, Gated and TopK recover 92 to 100 %, of
+# JumpReLU and BatchTopK 70 to 92 %. TopK with $k = 1$ is among the best finders, and leaves a fifth
+# of the variance unexplained. So the order on the right is not the order on the left.
 #
 # The Matryoshka SAE falls fastest: these features contain nothing, and small prefixes ask for mixtures.
 #

@@ -127,8 +127,8 @@ def correlated_pairs__outside_the_generator(batch, inst, pair, probability, gen)
 
 
 def correlated_pairs__probability_on_the_wrong_axis(batch, inst, pair, probability, gen):
-    """Your coins have an extra axis at the end, and a tensor of probabilities lines up with that one.
-    Compare first, with coins of shape (batch, inst, pair), and double afterwards."""
+    """Your coins have an extra axis at the end, and a tensor of probabilities lines up with that
+    one. Compare first, with coins of shape (batch, inst, pair), and double afterwards."""
     coin = _draw(gen, batch, inst, pair, 1) < probability
     return torch.where(coin, _draw(gen, batch, inst, pair, 2), 0.0).flatten(2)
 
@@ -666,8 +666,8 @@ def pair_cosines__squared_lengths(W):
 
 
 def pair_cosines__along_the_pairs(W):
-    """You sum over the pairs. The numbers that describe one direction lie along `hidden`, the middle
-    axis."""
+    """You sum over the pairs. The numbers that describe one direction lie along `hidden`, the
+    middle axis."""
     return torch.nn.functional.cosine_similarity(W[..., 0::2], W[..., 1::2], dim=-1)
 
 
