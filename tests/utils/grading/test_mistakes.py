@@ -109,7 +109,9 @@ CASES = [(name, fn) for name, fns in FORWARD.items() for fn in fns]
 @pytest.mark.parametrize(("name", "fn"), CASES, ids=[name for name, _ in CASES])
 def test_a_general_fault_gets_its_sentence(name, fn):
     result = told("toy_forward", fn)
-    assert result.mistake == f"general:{name}", f"{result.mistake}: {result.advice}"
+    own = {"misaligned": "toy_forward__matmul_meets_the_batch"}  # a sentence of its own comes first
+    wanted = own.get(name, f"general:{name}")
+    assert result.mistake == wanted, f"{result.mistake}: {result.advice}"
     assert len(result.advice) > 25 and result.as_json()["mistake"] == result.mistake
 
 
@@ -133,16 +135,6 @@ def test_parts_of_a_result_in_each_others_place_are_named():
     result = told("init_sae", swapped)
     assert result.mistake == "general:reordered", result.advice
     assert "`b_enc` and `b_dec`" in result.advice
-
-
-def test_a_number_of_the_wrong_kind_is_described_where_it_stands():
-    def index_as_tensor(test_loss):
-        index, ratio = right("loss_peak")(test_loss)
-        return torch.tensor(index), ratio
-
-    result = told("loss_peak", index_as_tensor)
-    assert result.mistake == "general:kind"
-    assert "int64 tensor" in result.advice and "int 3" in result.advice
 
 
 def test_a_loop_that_ends_at_the_first_instance_with_nothing_to_do_is_recognised():
@@ -223,7 +215,7 @@ def test_random_numbers_that_are_not_the_generators_are_recognised():
         return on * torch.rand(batch, inst, feature)
 
     result = told("sparse_features", from_nowhere)
-    assert result.mistake in ("general:generator", "sparse_features__generator_ignored")
+    assert "generator" in result.mistake, result.mistake
 
 
 def test_a_law_that_no_mistake_has_gets_no_name():
