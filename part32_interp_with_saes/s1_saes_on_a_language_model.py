@@ -274,7 +274,7 @@ def transcoder_output(
 # Now on the real one. The folder of our SAE says `topk`, `k = 40`, `apply_b_dec_to_input = true`. Your
 # functions and the library should agree to the last digits.
 
-# %% tags=["demo"] experiment="by_hand" results=["by_hand", "by_library"]
+# %% tags=["demo"]
 if __name__ == "__main__":
     text = "The doctor told the nurse that her patient would recover in a week."
     tokens = model.to_tokens(text)
@@ -478,7 +478,7 @@ def only_where(
 # `torch.where(mask, new, x)` broadcasts from the right; `mask[..., None]` is right for one further
 # axis, not for two.
 
-# %% tags=["demo"] experiment="identity" results=["clean_logits", "same_logits", "spliced_logits"]
+# %% tags=["demo"]
 if __name__ == "__main__":
     everywhere = torch.ones_like(tokens, dtype=torch.bool)
     everywhere[:, 0] = False  # the first token stays as it is; part 6 says why
@@ -640,7 +640,7 @@ def explained_variance(
 # %% tags=["predict"] exercise="3.2.1.P2" title="Mean of ratios" difficulty=3 importance=3 minutes=3 skill="ratios of sums" choices=["higher by more than 0.01", "the same within 0.01", "lower by more than 0.01"]
 predict_ratios = "higher by more than 0.01"
 
-# %% tags=["demo"] reveals=["predict_ratios"] experiment="pooled" results=["pooled", "mean_of_ratios", "mean_over_dimensions"]
+# %% tags=["demo"] reveals=["predict_ratios"]
 if __name__ == "__main__":
     rows = sample_rows(loaded, n=32, seed=0)
     ids, mask = rows.ids, rows.mask.clone()
@@ -815,7 +815,7 @@ def share_interval(
 # %% tags=["predict"] exercise="3.2.1.P3" title="By luck" difficulty=3 importance=3 minutes=3 skill="what a metric averages" choices=["on less than 5 % of them", "on 5 % to 20 %", "on more than 20 %"]
 predict_lucky = "on more than 20 %"
 
-# %% tags=["demo"] reveals=["predict_lucky"] experiment="recovered" results=["ce", "kl", "ce_interval", "kl_interval", "lucky"]
+# %% tags=["demo"] reveals=["predict_lucky"]
 if __name__ == "__main__":
     gen = torch.Generator().manual_seed(0)
     measured = measure(
@@ -876,7 +876,7 @@ def relative_norms(
 # The median of nothing is an error or NaN, depending on the call. Handle it yourself. And leave
 # `mask` as it was: work on a clone.
 
-# %% tags=["demo"] experiment="first_token" results=["norms"]
+# %% tags=["demo"]
 if __name__ == "__main__":
     layers = [layer for layer in (5, 10, 11, 15, 20, 25) if layer < loaded.n_layers]
     layers = layers if len(layers) > 2 else list(range(loaded.n_layers))
@@ -903,7 +903,7 @@ if __name__ == "__main__":
 # %% tags=["predict"] exercise="3.2.1.P4" title="Two vectors" difficulty=3 importance=4 minutes=3 skill="what dominates a sum of squares" choices=["less than 0.2", "0.2 to 0.6", "0.6 to 0.95", "more than 0.95"]
 predict_two_vectors = "more than 0.95"
 
-# %% tags=["demo"] reveals=["predict_two_vectors"] experiment="two_vectors" results=["counted", "left_out"]
+# %% tags=["demo"] reveals=["predict_two_vectors"]
 if __name__ == "__main__":
     counted, left_out = {}, {}
     for layer, name in zip(layers, names, strict=True):
@@ -1037,7 +1037,7 @@ def threshold_for_l0(z: Float[Tensor, "token latent"], l0: float) -> float:
 # %% tags=["predict"] exercise="3.2.1.P5" title="The worst control" difficulty=4 importance=3 minutes=3 skill="what a model can bear" choices=["the mean", "the random SAE", "the shuffled decoder"]
 predict_worst = "the shuffled decoder"
 
-# %% tags=["demo"] reveals=["predict_worst"] experiment="controls" results=["table"]
+# %% tags=["demo"] reveals=["predict_worst"]
 if __name__ == "__main__":
     gen = torch.Generator().manual_seed(1)
     x = model.run_with_cache(ids, names_filter=[sae.hook_in])[1][sae.hook_in]
