@@ -404,12 +404,6 @@ def _run(model, x, edits, keep=lambda out: out.clone(), late=False, always=True,
             handle.remove()
 
 
-def run_hooked__hooks_stay_after_an_error(model, x, edits):
-    """After an error your hooks stay in the model, and edit every later run. Remove them in a
-    `finally`."""
-    return _run(model, x, edits, always=False)
-
-
 def run_hooked__never_removed(model, x, edits):
     """Your hooks stay in the model. Every later run is edited, too, and nobody notices."""
     kept = {}
