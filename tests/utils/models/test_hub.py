@@ -101,7 +101,7 @@ def test_gpt2__transcoder(gpt2, stand_in, tokens):
     w = plant_sae(folder / name, apply_b_dec_to_input=True, **config)
     [sae] = models.transcoders(profile="hub")
     assert (sae.kind, sae.hook_out) == ("transcoder", "blocks.8.hook_mlp_out")
-    run = spliced(gpt2.model, tokens, sae, names=[sae.hook_in, sae.hook_out])
+    run = spliced(gpt2.model, tokens, sae, names=[sae.hook_in, sae.hook_out], skip_first=0)
     latents = (run.cache[sae.hook_in] @ w["W_enc"] + w["b_enc"]).relu()
     wanted = latents @ w["W_dec"] + w["b_dec"]
     torch.testing.assert_close(run.cache[sae.hook_out], wanted, **CLOSE)
@@ -132,7 +132,9 @@ def test_gemma__residual_and_transcoder(stand_in, tokenizer, tokens):
         "blocks.0.ln2.hook_normalized",
         "blocks.0.hook_mlp_out",
     )
-    run = spliced(lm.model, tokens, [transcoder, residual], names=[transcoder.hook_out])
+    run = spliced(
+        lm.model, tokens, [transcoder, residual], names=[transcoder.hook_out], skip_first=0
+    )
     assert (run.cache[transcoder.hook_out] == 1).all()  # 2 × 0.5: written after the last norm
     run = spliced(lm.model, tokens, [transcoder, residual], "constant")
     torch.testing.assert_close(run.output, lm.model(tokens), **CLOSE)
