@@ -81,6 +81,24 @@ def neuron_forward__gelu(x, W, b):
     return torch.relu(einsum(h, W, BACK) + b)
 
 
+def neuron_forward__output_weights_rectified(x, W, b):
+    """Your ReLU acts on W in the second step. Negative weights count there, too: the ReLU comes at
+    the very end."""
+    return torch.relu(einsum(einsum(x, W, INTO).relu(), W.relu(), BACK) + b)
+
+
+def neuron_forward__sigmoid(x, W, b):
+    """Your hidden layer has a sigmoid. The model of TMS has a ReLU: zero below zero, and unchanged
+    above."""
+    return torch.relu(einsum(einsum(x, W, INTO).sigmoid(), W, BACK) + b)
+
+
+def neuron_forward__relu_before_the_bias_too(x, W, b):
+    """You apply a ReLU before you add the bias, and one after it. Only the last step is a ReLU: a
+    negative sum may be lifted by the bias."""
+    return torch.relu(einsum(einsum(x, W, INTO).relu(), W, BACK).relu() + b)
+
+
 # -------------------------------------------------------------------------- a2. basis_change_effect
 
 
@@ -169,6 +187,17 @@ def basis_change_effect__relative(x, W, b, T):
 def basis_change_effect__changed_twice(x, W, b, T):
     """You multiply by T twice. W becomes TW, once."""
     return (_forward(x, T @ T @ W, b) - _forward(x, W, b)).abs().amax(dim=(0, 2))
+
+
+def basis_change_effect__sum(x, W, b, T):
+    """You add up all changes. The sum grows with the number of rows: look for the largest."""
+    return (_forward(x, T @ W, b) - _forward(x, W, b)).abs().sum(dim=(0, 2))
+
+
+def basis_change_effect__mean_over_features(x, W, b, T):
+    """You average over the features before you look for the largest. One output that changes a lot
+    then hides behind others."""
+    return (_forward(x, T @ W, b) - _forward(x, W, b)).abs().mean(dim=2).amax(dim=0)
 
 
 # -------------------------------------------------------------------------------- b1. stack_bottoms
@@ -347,6 +376,17 @@ def monosemanticity__total_of_everything(gain):
     return (gain.amax(-1) / gain.sum()).nan_to_num(nan=0.0)
 
 
+def monosemanticity__largest_of_all(gain):
+    """Your largest gain is the largest of *all* neurons. Each neuron has its own: take the maximum
+    over the last axis."""
+    return (gain.max() / gain.sum(-1)).nan_to_num(nan=0.0, posinf=0.0)
+
+
+def monosemanticity__smallest_feature(gain):
+    """You take the share of the smallest feature. A monosemantic neuron has one *large* gain."""
+    return (gain.amin(-1) / gain.sum(-1)).nan_to_num(nan=0.0)
+
+
 # ------------------------------------------------------------------------ b3. monosemantic_fraction
 
 
@@ -438,6 +478,12 @@ def monosemantic_fraction__of_features(gain, threshold=0.9, alive=0.1):
     counted = total >= alive
     score = (gain.amax(1) / total).nan_to_num(nan=0.0)
     return (counted & (score >= threshold)).sum(-1) / counted.sum(-1).clamp(min=1)
+
+
+def monosemantic_fraction__bounds_exchanged(gain, threshold=0.9, alive=0.1):
+    """Your two bounds are exchanged: `alive` is for the total gain, `threshold` for the score."""
+    counted = gain.sum(-1) >= threshold
+    return (counted & (_score(gain) >= alive)).sum(-1) / counted.sum(-1).clamp(min=1)
 
 
 # ---------------------------------------------------------------------------------- d1. abs_forward
@@ -655,6 +701,19 @@ def signed_features__large_ones_too_often(batch, inst, feature, probability, gen
     return torch.where(_u(size, gen) < probability, value, 0.0)
 
 
+def signed_features__values_times_probability(batch, inst, feature, probability, gen):
+    """You multiply the values by p. Then every feature is always on, a little. It should be off
+    most of the time, and at full size when it is on."""
+    return (2 * _u((batch, inst, feature), gen) - 1) * probability
+
+
+def signed_features__value_compared_with_probability(batch, inst, feature, probability, gen):
+    """You compare the signed value itself with p. Whether a feature is on needs a uniform number
+    between 0 and 1 of its own."""
+    value = 2 * _u((batch, inst, feature), gen) - 1
+    return torch.where(value < probability, value, 0.0)
+
+
 # ----------------------------------------------------------------------------- d3. two_neurons_each
 
 
@@ -751,6 +810,19 @@ def two_neurons_each__double_precision(feature):
     eye = torch.eye(feature, dtype=torch.float64)
     weights = torch.cat([eye, -eye])[None], torch.cat([eye, eye], 1)[None]
     return *weights, torch.zeros(1, feature, dtype=torch.float64)
+
+
+def two_neurons_each__reads_with_two(feature):
+    """Your input weights are 2 and the output weights 1, so the network says 2 |x|. What is taken
+    in twice must be written with a half."""
+    eye = torch.eye(feature)
+    return 2 * torch.cat([eye, -eye])[None], torch.cat([eye, eye], 1)[None], torch.zeros(1, feature)
+
+
+def two_neurons_each__positive_side_subtracted(feature):
+    """You subtract the positive side: the network says ReLU(-x). Add both sides."""
+    eye = torch.eye(feature)
+    return torch.cat([eye, -eye])[None], torch.cat([-eye, eye], 1)[None], torch.zeros(1, feature)
 
 
 # ------------------------------------------------------------------------------ d4. rescale_neurons
@@ -876,6 +948,28 @@ def rescale_neurons__nan_replaced_afterwards(W1, W2):
     return (W1 / largest[:, :, None]).nan_to_num(nan=0.0), W2 * largest[:, None, :]
 
 
+def rescale_neurons__largest_positive_with_a_floor(W1, W2):
+    """You divide by the largest weight, not by the largest size. A neuron that reads with -3 and
+    0.1 is then blown up: take absolute values first."""
+    scale = W1.amax(-1).clamp(min=1e-12)
+    return W1 / scale[:, :, None], W2 * scale[:, None, :]
+
+
+def rescale_neurons__output_scaled_twice(W1, W2):
+    """You multiply the output weights by the square of the scale. What you divide W1 by goes into
+    W2 once."""
+    scale = _scale(W1)
+    return W1 / scale[:, :, None], W2 * scale[:, None, :] ** 2
+
+
+def rescale_neurons__small_ones_left_alone(W1, W2):
+    """You leave neurons with small weights as they are. Only a neuron whose weights are all exactly
+    0 stays."""
+    largest = W1.abs().amax(-1)
+    scale = torch.where(largest > 0.01, largest, 1.0)
+    return W1 / scale[:, :, None], W2 * scale[:, None, :]
+
+
 # ---------------------------------------------------------------------------------- d5. unexplained
 
 
@@ -963,6 +1057,24 @@ def unexplained__variance_of_the_switch(x, y_hat, probability):
     """You divide by p (1 - p), the variance of an event that is 0 or 1. The value is uniform when
     the feature is on: use `constant_loss`."""
     return (x.abs() - y_hat).square().mean(0) / (probability * (1 - probability))
+
+
+def unexplained__mean_over_instances(x, y_hat, probability):
+    """You average over the instances and keep the batch. Take the mean over the batch, axis 0, and
+    keep `inst feature`."""
+    return (x.abs() - y_hat).square().mean(1) / _variance(probability).mean(0)
+
+
+def unexplained__variance_of_the_error(x, y_hat, probability):
+    """You take the variance of the error. A constant offset then costs nothing: take the mean of
+    the squared error."""
+    return (x.abs() - y_hat).var(0) / _variance(probability)
+
+
+def unexplained__squared_after_the_mean(x, y_hat, probability):
+    """You average first and square afterwards. Errors of both signs then cancel: square each
+    error."""
+    return (x.abs() - y_hat).mean(0).square() / _variance(probability)
 
 
 # ------------------------------------------------------------------------------------ e1. path_gain
@@ -1198,6 +1310,12 @@ def lone_drive__mean_over_neurons(W1, W2):
     return einsum(W2, torch.stack([W1, -W1], 1).relu(), LONE) / W1.shape[1]
 
 
+def lone_drive__pushes_up_only(W1, W2):
+    """You put a ReLU on W2. A negative output weight is a push down, and that is what inhibition is
+    made of."""
+    return einsum(W2.relu(), torch.stack([W1, -W1], 1).relu(), LONE)
+
+
 # ------------------------------------------------------------------------------ e4. inhibited_pairs
 
 
@@ -1313,6 +1431,20 @@ def inhibited_pairs__a_weight_of_zero_fires(W1, W2, pairs, share=0.25):
     return pairs & (torch.where(W1[..., None] >= 0, plus, minus) <= share * own)
 
 
+def inhibited_pairs__total_rectified(W1, W2, pairs, share=0.25):
+    """You apply the ReLU of the output to the total. A push below 0 is smaller than 0: compare it
+    as it is."""
+    own, plus, minus = _total(W1, W2)
+    return pairs & (torch.where(W1[..., None] > 0, plus, minus).relu() <= share * own)
+
+
+def inhibited_pairs__size_of_the_total(W1, W2, pairs, share=0.25):
+    """You compare the size of the total. A strong push *down* is inhibition, too: no absolute
+    value."""
+    own, plus, minus = _total(W1, W2)
+    return pairs & (torch.where(W1[..., None] > 0, plus, minus).abs() <= share * own)
+
+
 # -------------------------------------------------------------------------- f1. features_per_neuron
 
 
@@ -1389,6 +1521,18 @@ def features_per_neuron__root(gain):
     """You divide the sum by the norm: that is the root of the effective number. For four equal
     gains it gives 2."""
     return (gain.sum(-1) / gain.norm(dim=-1)).nan_to_num(nan=0.0)
+
+
+def features_per_neuron__of_squared_gains(gain):
+    """You square the gains before you count. The formula takes the gains as they are."""
+    squared = gain.square()
+    return (squared.sum(-1) ** 2 / squared.square().sum(-1)).nan_to_num(nan=0.0)
+
+
+def features_per_neuron__sum_of_squares_twice(gain):
+    """You have the sum of squares on both sides of the bar, so every live neuron counts 1. Above it
+    stands the square of the sum."""
+    return (gain.square().sum(-1) / gain.square().sum(-1)).nan_to_num(nan=0.0)
 
 
 # -------------------------------------------------------------------------------------- predictions

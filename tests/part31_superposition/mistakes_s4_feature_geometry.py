@@ -424,6 +424,12 @@ def tight_antiprism__height_depends_on_k(k):
     return _prism(k, math.sqrt(1 - h * h), h, 0.5)
 
 
+def tight_antiprism__radius_one(k):
+    """Your polygons have radius 1 beside the right height. Use both: r^2 = 2/3 and h^2 = 1/3, so
+    that the corners have length 1."""
+    return _prism(k, 1.0, H, 0.5)
+
+
 # ------------------------------------------------------------------------------- c4. tegum_product
 
 
@@ -578,6 +584,12 @@ def nearest_fraction__32_bits(D, fractions, tolerance):
     return right.nearest_fraction(D, fractions, tolerance).int()
 
 
+def nearest_fraction__last_index_for_none(D, fractions, tolerance):
+    """Where no fraction is near you return an index of your own choice. It should be -1."""
+    nearest = _distance(D, fractions).min(-1)
+    return torch.where(nearest.values <= tolerance, nearest.indices, len(fractions))
+
+
 def predict_near_a_fraction__most():
     """The strip looks as if points gathered on the lines. But lines draw the eye. Where features
     are sparse, D falls smoothly with p, and a value in between is near no line."""
@@ -697,6 +709,14 @@ def interference_graph__dropped_features_removed(W, threshold, min_norm):
     row and column, without an edge."""
     kept = W.norm(dim=0) > min_norm
     return _graph(W[:, kept], threshold, min_norm)
+
+
+def interference_graph__first_end_only(W, threshold, min_norm):
+    """You ask whether feature i is represented, but not feature j. Both ends of an edge must be, or
+    the matrix is not symmetric."""
+    kept = W.norm(dim=0) > min_norm
+    everyone = torch.ones_like(kept)
+    return _graph(W, threshold, min_norm, kept=everyone) & kept[:, None]
 
 
 # ---------------------------------------------------------------------------- d2. component_labels
@@ -875,6 +895,14 @@ def gram_invariants__eigenvalues_not_sorted(V):
     return torch.linalg.eigvals(U.T @ U).real, _entries(U.T @ U).sort().values
 
 
+def gram_invariants__one_side_normalised(V):
+    """You divide the inner products by the squared length of one of the two vectors. Both vectors
+    get length 1 first."""
+    gram = V.T @ V
+    gram = gram / gram.diagonal()
+    return torch.linalg.eigvalsh(gram), _entries(gram).sort().values
+
+
 def predict_spectra__differ():
     """The nonzero eigenvalues of V^T V are those of V V^T, and both shapes are tight: V V^T is 8/3
     times the identity for both. Being tight and being the same shape are different things."""
@@ -1015,6 +1043,21 @@ def name_polytope__tolerance_excluded(V, polytopes, tolerance):
     )
 
 
+def name_polytope__either_is_enough(V, polytopes, tolerance):
+    """You accept a shape when the eigenvalues *or* the entries agree. Both must: cube and square
+    antiprism share their eigenvalues."""
+    mine = right.gram_invariants(V)
+    return _named(
+        V,
+        polytopes,
+        lambda P: any(
+            (a - b).abs().max() <= tolerance
+            for a, b in zip(right.gram_invariants(P), mine, strict=True)
+            if len(a)
+        ),
+    )
+
+
 # ----------------------------------------------------------------------------- d5. polytope_census
 
 
@@ -1115,6 +1158,12 @@ def polytope_census__one_feature_of_each_group(W, polytopes, threshold, min_norm
     groups = labels[W.norm(dim=0) > min_norm].unique()
     names = [right.name_polytope(W[:, [g]], polytopes, tolerance) for g in groups.tolist()]
     return dict(Counter(names))
+
+
+def polytope_census__names_without_counts(W, polytopes, threshold, min_norm, tolerance):
+    """You list each name once, with the count 1. How many groups of that name are there?"""
+    found = right.polytope_census(W, polytopes, threshold, min_norm, tolerance)
+    return dict.fromkeys(found, 1)
 
 
 def predict_antiprisms__most():
@@ -1227,6 +1276,13 @@ def count_jumps__one_less_than_held(level, hold):
     return len([v for v, length in _runs(level) if v >= 0 and length >= hold]) - 1
 
 
+def count_jumps__compares_frames_apart(level, hold):
+    """You compare each frame with the one `hold` frames before. Then one jump is counted `hold`
+    times: find the runs first, then compare neighbouring held levels."""
+    seen = level[level >= 0].tolist()
+    return sum(a != b for a, b in zip(seen, seen[hold:], strict=False))
+
+
 # --------------------------------------------------------------------------- e2. fall_while_moving
 
 
@@ -1322,6 +1378,22 @@ def fall_while_moving__rises_count_as_falls(D, loss, speed):
 def fall_while_moving__speed_itself_is_moving(D, loss, speed):
     """A motion equal to the speed does not exceed it: `>`, not `>=`."""
     return _fall(loss, D.diff(dim=0).abs().sum(dim=1) >= speed)
+
+
+def fall_while_moving__rise_for_fall(D, loss, speed):
+    """Your first number has the wrong sign: above the bar you have after minus before, below it
+    first minus last."""
+    moving = D.diff(dim=0).abs().sum(dim=1) > speed
+    rise = loss.diff()
+    return (rise[moving].sum() / (loss[0] - loss[-1])).item(), moving.float().mean().item()
+
+
+def fall_while_moving__means_for_sums(D, loss, speed):
+    """You divide the mean fall of the moving intervals by the mean of all. A share of the whole
+    fall is a sum over a sum."""
+    moving = D.diff(dim=0).abs().sum(dim=1) > speed
+    fall = -loss.diff()
+    return (fall[moving].mean() / fall.mean()).item(), moving.float().mean().item()
 
 
 # ------------------------------------------------------------------------------------ f1. leverage
@@ -1507,6 +1579,15 @@ def frame_defect__floors(W):
     return (F_W - factor * W).norm(dim=-2) / F_W.norm(dim=-2).clamp(min=1e-8)
 
 
+def frame_defect__one_hat(W):
+    """You project on the unit vector, but then subtract that many times W_i itself, whose length is
+    not 1. Use the hat twice, or divide by |W_i|^2."""
+    norm = W.norm(dim=-2, keepdim=True)
+    F_W = _apply_frame(W)
+    along = (W * F_W).sum(-2, keepdim=True) / norm.masked_fill(norm == 0, 1)
+    return _defect(W, along)
+
+
 # ------------------------------------------------------------------------- g. payoff_per_dimension
 
 
@@ -1605,3 +1686,15 @@ def payoff_per_dimension__bias_subtracted(V, x, scale, bias):
     """You subtract the bias. The formula adds it."""
     x_hat = torch.relu(scale[:, None] ** 2 * (x @ (V.T @ V)) - bias[:, None])
     return _payoff(V, x, scale, bias, error=(x - x_hat).square().mean(0).sum(-1))
+
+
+def payoff_per_dimension__one_feature_saved(V, x, scale, bias):
+    """You compute with one feature: v minus the mean error. There are k of them in the d
+    dimensions: k v minus the sum of the errors."""
+    return _payoff(V, x, scale, bias) / V.shape[1]
+
+
+def payoff_per_dimension__not_per_dimension(V, x, scale, bias):
+    """You return what the whole polytope saves. Divide by the number of dimensions that it takes,
+    d."""
+    return _payoff(V, x, scale, bias, per=1)
