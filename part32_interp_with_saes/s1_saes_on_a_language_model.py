@@ -432,7 +432,7 @@ def run_hooked(
 # %% [markdown] tags=["task"]
 # Return what the model goes on from: $\mathrm{dec}(\mathrm{edit}(f))$, plus the error term
 # $x - \mathrm{dec}(f)$ if `keep_error`. The error term belongs to the *unedited* latents. `edit` may
-# be `None`, and it may work in place: $f$ must not suffer from that.
+# be `None`, or work in place: $f$ must not suffer from that. Gradients flow through all of it.
 
 
 # %% tags=["exercise"] exercise="3.2.1.d1" title="Splice" difficulty=2 importance=5 minutes=10 skill="the error term"

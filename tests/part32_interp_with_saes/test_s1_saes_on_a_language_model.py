@@ -490,6 +490,19 @@ def test_splice__an_edit_moves_x_along_the_decoder_row_only(impl, seed, device, 
 
 
 @pytest.mark.parametrize("keep_error", [False, True])
+def test_splice__lets_gradients_through(impl, ref, seed, device, keep_error):
+    """The gradient reaches x through the latents, and through the error term where it is kept"""
+    g = generator(seed + 24, device)
+    x, up = normal(g, 2, 3, 5), normal(g, 2, 3, 5)
+    encode, decode = small_sae(seed, device)
+
+    def through(splice):
+        return vjp(lambda v: splice(v, encode, decode, lambda f: 2 * f, keep_error), (x,), up)
+
+    assert_same(through(impl.splice)[0], through(ref.splice)[0], "batch pos d_in", 1e-4, 1e-4)
+
+
+@pytest.mark.parametrize("keep_error", [False, True])
 def test_splice__agrees_with_the_worked_one(impl, ref, seed, device, keep_error):
     """Edits that scale and that set to 0; x stays as it is"""
     x = normal(generator(seed + 11, device), 4, 2, 5)
