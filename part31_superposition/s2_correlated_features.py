@@ -497,10 +497,14 @@ def pair_variances(
 # $\mathbb E[x_1 x_2]$: how often are both on, and what is the mean product of their strengths then?
 
 # %% [markdown]
-# An anticorrelated pair has $\mathrm{Cov} = -p^2/4$, so the difference grows first:
-# $W_1 \approx -W_2$, which is the right answer. Compared with $V$ the advantage is about
-# $\tfrac34 p$, so it is feeble when features are rare. This is our explanation of why many starts are
-# needed when features are rare; it is not tested here beyond the variances themselves.
+# An anticorrelated pair has $\mathrm{Cov} = -p^2/4$, so the difference grows faster:
+# $W_1 \approx -W_2$, which is the right answer. But not at once: variances count only when the
+# biases have learned the means. Until then the second moments count, and
+# $\mathbb E[(x_1 + x_2)^2] = \mathbb E[(x_1 - x_2)^2]$ where the two are never on together. At
+# $p = 0.4$, small starts have grown along both alike after 60 steps, and along the difference after
+# 200; a correlated pair follows its sum from the first steps on. Compared with $V$ the advantage is
+# about $\tfrac34 p$, so it is feeble when features are rare: our explanation of why many starts are
+# needed there, not tested beyond this.
 
 # %% [markdown]
 # ### When there is no room
