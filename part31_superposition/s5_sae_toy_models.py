@@ -371,7 +371,7 @@ def train_sae(
 # wasted. The encoder starts independently of the decoder. Look at the picture: grey arrows are the
 # true features, dots are decoder rows.
 
-# %% tags=["demo"]
+# %% tags=["demo"] unit="sixteen_saes"
 if __name__ == "__main__":
     gen = torch.Generator().manual_seed(0)
     settings = TrainConfig(4000, 1024, 5e-3, "cosine", label="toy models")

@@ -29,13 +29,14 @@ from tools.notebooks import (
     output_fingerprint,
     to_text,
 )
-from utils.course import ROOT, CourseError, Section, find_section, sections
+from utils.course import ROOT, CourseError, Section, find_section, notebooks
 from utils.files import write
 from utils.grading.render import NOT_PASSED
 
 MAX_BYTES = 3_000_000  # a notebook larger than this loads slowly, and GitHub does not show it
 START = ROOT / "exercises" / pages.START
 TABLE = re.compile(r"(<!-- sections -->\n).*?(<!-- /sections -->)", re.S)
+ROUTES = re.compile(r"(<!-- routes -->\n).*?(<!-- /routes -->)", re.S)
 
 
 def exercise_text(section: Section) -> str:
@@ -120,14 +121,16 @@ def problems_in(text: str, name: str) -> list[str]:
 
 
 def readme_text() -> str:
-    """The README with its table brought up to date."""
+    """The README with its table and its routes brought up to date."""
     old = (ROOT / "README.md").read_text()
-    return TABLE.sub(lambda m: m[1] + pages.readme_table() + m[2], old)
+    new = TABLE.sub(lambda m: m[1] + pages.readme_table() + m[2], old)
+    ways = pages.routes().partition("\n\n")[2]
+    return ROUTES.sub(lambda m: m[1] + ways + "\n" + m[2], new)
 
 
 def strays() -> Iterator[str]:
     """Notebooks that no source stands behind."""
-    wanted = {s.notebook(room) for s in sections() for room in ("exercises", "solutions")}
+    wanted = {s.notebook(room) for s in notebooks() for room in ("exercises", "solutions")}
     wanted.add(START)
     for room in ("exercises", "solutions"):
         for path in sorted((ROOT / room).rglob("*.ipynb")):
@@ -138,7 +141,7 @@ def strays() -> Iterator[str]:
 def check() -> list[str]:
     """Everything that is out of step, each with the command that mends it."""
     found = list(strays())
-    for section in sections():
+    for section in notebooks():
         path = section.notebook("exercises")
         work = (
             has_work(path) and os.environ.get("CI") != "true"
@@ -160,7 +163,7 @@ def check() -> list[str]:
 def build(again: bool, only: str | None = None) -> list[str]:
     """Write what changed (of one section, if named); return what could not be written and why."""
     kept = list(strays())
-    for section in [find_section(only)] if only else sections():
+    for section in [find_section(only)] if only else notebooks():
         path = section.notebook("exercises")
         if has_work(path):
             kept.append(
@@ -195,7 +198,7 @@ def main(
         found = check() if check_only else build(execute_all, only)
     except CourseError as error:
         sys.exit(str(error))
-    print("\n".join(found) or f"{2 * len(sections())} notebooks are in step with their sources")
+    print("\n".join(found) or f"{2 * len(notebooks())} notebooks are in step with their sources")
     raise typer.Exit(1 if found else 0)
 
 

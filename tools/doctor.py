@@ -182,9 +182,9 @@ def notebooks() -> Finding:
     """The state of exercises/."""
     try:
         from tools.build import exercise_text, has_work
-        from utils.course import sections
+        from utils.course import notebooks as all_notebooks
 
-        found = sections()
+        found = all_notebooks()
         files = {s.number: s.notebook("exercises") for s in found}
         missing = [number for number, path in files.items() if not path.exists()]
         work = [number for number, path in files.items() if path.exists() and has_work(path)]

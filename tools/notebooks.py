@@ -137,9 +137,11 @@ def course_settings() -> dict[str, str]:
 
 
 def _bootstrap(section: Section) -> str:
-    settings, part = course_settings(), section.path.partition("/")[0]
+    settings = course_settings()
+    parts = {lesson.path.partition("/")[0] for lesson in section.lessons()}
+    extra = next((EXTRAS[part] for part in sorted(parts) if part in EXTRAS), "")
     names = "{" + ", ".join(f'"{name}"' for name in SHADOWED) + "}"
-    return BOOTSTRAP.format(**settings, shadowed=names, extra=EXTRAS.get(part, ""))
+    return BOOTSTRAP.format(**settings, shadowed=names, extra=extra)
 
 
 def colab_link(section: Section) -> str:
@@ -282,11 +284,12 @@ def code_cells(nb: NotebookNode) -> list[NotebookNode]:
 
 def output_fingerprint(section: Section, nb: NotebookNode) -> str:
     """Hash of what a notebook's outputs depend on: its code, and which tests its checks run."""
-    tests = section.test_file()
-    tree = ast.parse(tests.read_text()) if tests.exists() else ast.Module([], [])
+    files = [lesson.test_file() for lesson in section.lessons()]
     names = [
         " ".join([*map(ast.unparse, node.decorator_list), node.name])
-        for node in tree.body
+        for file in files
+        if file.exists()
+        for node in ast.parse(file.read_text()).body
         if isinstance(node, ast.FunctionDef)
     ]
     code = [c.source for c in code_cells(nb)]

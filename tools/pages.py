@@ -7,7 +7,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook
 
 from tools.notebooks import colab_link, jupyterlab_metadata
-from utils.course import Section, sections
+from utils.course import Exercise, Section, find_section, notebooks, sections
 
 START = "start.ipynb"  # in exercises/ and, with the learner's progress, in work/
 CORE = 4  # exercises of this importance or more make up the short way
@@ -41,7 +41,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def readme_table() -> str:
     """The map of sections for the README."""
     rows = []
-    for s in sections():
+    for s in notebooks():
         exercise = f"[exercise](exercises/{s.path}.ipynb)"
         if link := colab_link(s):
             exercise += f" ([in Colab]({link}))"
@@ -51,30 +51,42 @@ def readme_table() -> str:
     return _table(["section", "title", "exercises", "about", "notebook", "solution"], rows)
 
 
+def _way(name: str, what: str, exercises: Sequence[Exercise]) -> str:
+    """A line on a way: its exercises, each counted once, and their hours."""
+    once = {e.name: e for e in exercises}.values()
+    length = hours(sum(e.minutes for e in once))
+    return f"- **{name}** ({len(once)} exercises, {length}): {what}"
+
+
 def routes() -> str:
     """Ways through the course, with their lengths."""
-    every = sections()
-    core = [e for s in every for e in s.exercises if e.importance >= CORE]
-    towards = [s for s in every[1:] if "autoencoder" in s.title.lower()]
+    every = [e for s in sections() for e in s.exercises]
+    core = [e for e in every if e.importance >= CORE]
+    sitting = list(find_section("3.2.0").exercises)
+    first = [e for e in core if e.id.startswith(("3.2.1.", "3.2.2."))]
     lines = [
-        f"- **Everything, in order**: {sum(len(s.exercises) for s in every)} exercises,"
-        f" {hours(sum(map(_minutes, every)))}. Each section rests on the ones before it.",
-        f"- **The short way**: only the {len(core)} exercises with {CORE} or 5 dots of importance,"
-        f" {hours(sum(e.minutes for e in core))}. The others' code is there when you need it.",
+        _way("Two hours", "3.2.0, superposition and SAEs in one sitting.", sitting),
+        _way(
+            "A day",
+            f"3.2.0, then the exercises of 3.2.1 and 3.2.2 with {CORE} or 5 dots of importance:"
+            " SAEs on a language model.",
+            sitting + first,
+        ),
+        _way(
+            "A week",
+            f"all exercises with {CORE} or 5 dots of importance. The others' code is there when"
+            " you need it.",
+            core,
+        ),
+        _way("Everything", "all sections in order; each rests on the ones before it.", every),
     ]
-    if towards:
-        way = [every[0], *towards]
-        numbers = ", ".join(s.number for s in way)
-        lines.append(
-            f"- **Straight to sparse autoencoders**: {numbers}, {hours(sum(map(_minutes, way)))}."
-        )
     return "## Ways through the course\n\n" + "\n".join(lines)
 
 
 def section_table(written: Callable[[Section], int] | None = None) -> str:
     """Sections with links that hold in any folder laid out like exercises/."""
     rows = []
-    for s in sections():
+    for s in notebooks():
         row = [s.number, f"[{s.title}]({s.path}.ipynb)", len(s.exercises)]
         row += [hours(_minutes(s)), hours(_minutes(s, CORE))]
         rows.append(row + ([f"{written(s)} of {len(s.exercises)}"] if written else []))

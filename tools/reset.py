@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from tools.build import exercise_text, has_work
-from utils.course import ROOT, CourseError, Section, find_section, sections
+from utils.course import ROOT, CourseError, Section, find_section, notebooks
 from utils.files import write
 
 BACKUPS = ROOT / "backups"
@@ -53,7 +53,7 @@ def main(
     """Back up a section's exercise notebook and start it again."""
     try:
         if not name:
-            known = "\n".join(f"  {s.number}  {s.title}" for s in sections())
+            known = "\n".join(f"  {s.number}  {s.title}" for s in notebooks())
             raise CourseError(f"say which section, as in `make reset SECTION=3.1.1`:\n{known}")
         section = find_section(name)
         notebook = section.answers()

@@ -12,7 +12,7 @@ import nbformat
 from tools import pages
 from tools.build import exercise_text, has_work
 from tools.notebooks import blank, to_text
-from utils.course import ROOT, CourseError, Section, sections
+from utils.course import ROOT, CourseError, Section, notebooks, sharing
 from utils.files import write
 
 WORK = ROOT / "work"
@@ -57,19 +57,24 @@ def _built(path: object) -> str:
 
 
 def written(section: Section) -> int:
-    """How many answers of a section are begun: their cell is no longer the blank one."""
-    try:
-        cells = nbformat.read(section.notebook("work"), as_version=4).cells
-    except Exception:
-        return 0
-    found = {cell.get("id"): cell.source.strip() for cell in cells if cell.cell_type == "code"}
-    return sum(found.get(e.name, blank(e)) != blank(e).strip() for e in section.exercises)
+    """How many answers of a section are begun, here or in a route that shares them."""
+    begun: set[str] = set()
+    for place in (section, *sharing(section)):
+        try:
+            cells = nbformat.read(place.notebook("work"), as_version=4).cells
+        except Exception:
+            continue
+        found = {cell.get("id"): cell.source.strip() for cell in cells if cell.cell_type == "code"}
+        for e in section.exercises:
+            if found.get(e.name, blank(e).strip()) != blank(e).strip():
+                begun.add(e.name)
+    return len(begun)
 
 
 def main() -> int:
     """Renew all copies and the start page; say what is not as usual."""
     try:
-        said = [line for section in sections() if (line := renew(section))]
+        said = [line for section in notebooks() if (line := renew(section))]
         write(WORK / pages.START, to_text(pages.start_page(written)))
     except (CourseError, OSError) as error:
         print(f"work/ could not be brought up to date: {error}", file=sys.stderr)

@@ -16,6 +16,8 @@ from typing import Any
 import jupytext
 from nbformat import NotebookNode
 
+from utils.routes import expanded
+
 ROOT = Path(__file__).resolve().parent.parent
 ARTIFACTS = ROOT / "artifacts"  # the trained weights and the text that ship
 PARTS = ("part31_superposition", "part32_interp_with_saes")
@@ -61,6 +63,8 @@ class Section:
     title: str
     exercises: tuple[Exercise, ...] = field(repr=False)
 
+    homes: tuple[str, ...] = ()  # of a route: the paths of the sections that its cells come from
+
     @property
     def stem(self) -> str:
         """`s1_nonprivileged_basis`."""
@@ -85,13 +89,33 @@ class Section:
         part, _, stem = self.path.rpartition("/")
         return ROOT / "tests" / part / f"{kind}_{stem}.py"
 
+    def home(self, exercise: Exercise) -> "Section":
+        """The section that an exercise was written for: this one, unless this is a route."""
+        return find_section(exercise.section) if self.homes else self
+
+    def lessons(self) -> "list[Section]":
+        """The sections that the cells come from."""
+        return [find_section(path) for path in self.homes] or [self]
+
     def reference(self) -> ModuleType:
         """The worked functions, imported."""
-        return importlib.import_module(self.path.replace("/", "."))
+        if not self.homes:
+            return importlib.import_module(self.path.replace("/", "."))
+        return _joined(self.path, self.homes)
 
     def exercise(self, name: str) -> Exercise | None:
         """The exercise with this id or function name, or None."""
         return next((e for e in self.exercises if name in (e.id, e.name)), None)
+
+
+@functools.lru_cache
+def _joined(path: str, homes: tuple[str, ...]) -> ModuleType:
+    """The names of several sections in one module; each function keeps looking in its own."""
+    module = ModuleType(path.replace("/", "."))
+    for home in homes:
+        names = vars(importlib.import_module(home.replace("/", ".")))
+        vars(module).update({k: v for k, v in names.items() if not k.startswith("__")})
+    return module
 
 
 def tags(cell: NotebookNode) -> list[str]:
@@ -100,8 +124,15 @@ def tags(cell: NotebookNode) -> list[str]:
 
 
 def read_source(path: Path) -> NotebookNode:
-    """A section source as a notebook."""
-    return jupytext.read(path, fmt="py:percent")
+    """A section source as a notebook; a route's with the cells that it includes."""
+    nb = jupytext.read(path, fmt="py:percent")
+    if any("include" in tags(c) for c in nb.cells):
+        lessons = {s.number: (s.path, read_source(s.source).cells) for s in sections()}
+        try:
+            nb.cells = list(expanded(nb.cells, lessons))
+        except LookupError as error:
+            raise CourseError(f"{path.name}: {error}") from None
+    return nb
 
 
 def _defined_name(path: Path, cell: NotebookNode) -> str:
@@ -137,6 +168,7 @@ def _exercise(section: str, path: Path, cell: NotebookNode, hints: list[str]) ->
 def _load(path: Path, _modified: float) -> Section:
     cells = read_source(path).cells
     section = f"{path.parent.name}/{path.stem}"
+    homes = dict.fromkeys(c.metadata["home"] for c in cells if "home" in c.metadata)
     heading = next((c.source.splitlines()[0] for c in cells if c.source.startswith("# ")), "")
     number, _, title = heading.removeprefix("# ").partition(" ")
     if not title:
@@ -146,26 +178,48 @@ def _load(path: Path, _modified: float) -> Section:
         if {"exercise", "predict"} & set(tags(cell)):
             after = cells[i + 1 :]
             stop = next((j for j, c in enumerate(after) if "hint" not in tags(c)), len(after))
-            exercises.append(_exercise(section, path, cell, [c.source for c in after[:stop]]))
-    return Section(section, number, title, tuple(exercises))
+            home = cell.metadata.get("home", section)
+            exercises.append(_exercise(home, path, cell, [c.source for c in after[:stop]]))
+    return Section(section, number, title, tuple(exercises), tuple(homes))
+
+
+def _files(pattern: str) -> list[Section]:
+    files = [path for part in PARTS for path in sorted((ROOT / part).glob(pattern))]
+    found = [_load(path, path.stat().st_mtime) for path in files]
+    return sorted(found, key=lambda s: [int(n) for n in s.number.split(".")])
 
 
 def sections() -> list[Section]:
     """All sections, in the order of their numbers."""
-    files = [path for part in PARTS for path in sorted((ROOT / part).glob("s[0-9]*_*.py"))]
-    found = [_load(path, path.stat().st_mtime) for path in files]
-    return sorted(found, key=lambda s: [int(n) for n in s.number.split(".")])
+    return _files("s[1-9]*_*.py")
+
+
+def routes() -> list[Section]:
+    """Notebooks made of sections' cells: `s0_….py`. Their exercises are the sections' own."""
+    return _files("s0_*.py")
+
+
+def notebooks() -> list[Section]:
+    """All that has a pair of notebooks: sections and routes."""
+    return sorted([*sections(), *routes()], key=lambda s: [int(n) for n in s.number.split(".")])
+
+
+def sharing(section: Section) -> list[Section]:
+    """Where else an exercise of this section can be answered: its routes, or a route's sections."""
+    if section.homes:
+        return section.lessons()
+    return [route for route in routes() if section.path in route.homes]
 
 
 def find_section(name: str) -> Section:
     """The section with this number, path or file name; CourseError lists what there is."""
     wanted = name.strip("/").removesuffix(".py").removesuffix(".ipynb")
-    for section in sections():
+    for section in [*sections(), *routes()]:
         if wanted in (section.number, section.path, section.stem) or wanted.endswith(
             f"/{section.path}"
         ):
             return section
-    known = "\n".join(f"  {s.number}  {s.path}" for s in sections())
+    known = "\n".join(f"  {s.number}  {s.path}" for s in notebooks())
     raise CourseError(f"there is no section {name!r}; there are\n{known}")
 
 

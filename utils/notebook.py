@@ -10,7 +10,7 @@ from typing import Any
 from IPython.core.getipython import get_ipython
 from IPython.display import Markdown, display
 
-from utils.course import Exercise, Section, find_section, sections
+from utils.course import Exercise, Section, find_section, notebooks, sections
 from utils.grading.kernel import Stale, Watch
 from utils.grading.learner import isolated
 from utils.grading.neutral import usual_settings
@@ -163,7 +163,7 @@ class Check:
         if following:
             kind = "a prediction, " if following.kind == "prediction" else ""
             return f"Next: {kind}{following.id}, {following.title}."
-        every = sections()
+        every = notebooks()
         later = next((s for s in every[every.index(self.section) + 1 :]), None)
         done = "That was the last one of this section."
         return f"{done} Next: {later.number}, {later.title}." if later else done

@@ -12,10 +12,12 @@ import pytest
 
 from tools import build, notebooks
 from utils.course import ROOT, Exercise, Section, sections
+from utils.course import notebooks as all_notebooks
 from utils.grading.mistakes import mistakes_of, sentence
 from utils.grading.run import run_exercise, run_tests
 
 SECTIONS = sections()
+PAIRS = all_notebooks()  # sections and routes
 EXERCISES = [e for s in SECTIONS for e in s.exercises]
 FUNCTIONS = [e for e in EXERCISES if e.kind == "function"]
 HOME = {e.name: s for s in SECTIONS for e in s.exercises}
@@ -143,7 +145,7 @@ assert {"part31" in section.path} is False or not heavy, f"it imports {{heavy}}"
     assert done.stdout == "" and done.stderr == ""
 
 
-@pytest.mark.parametrize("section", SECTIONS, ids=by_id)
+@pytest.mark.parametrize("section", PAIRS, ids=by_id)
 def test_the_starter_notebook_runs_up_to_its_first_blank(section, tmp_path):
     from nbclient import NotebookClient
 
@@ -155,7 +157,7 @@ def test_the_starter_notebook_runs_up_to_its_first_blank(section, tmp_path):
     assert "not attempted yet" in said
 
 
-@pytest.mark.parametrize("section", SECTIONS, ids=by_id)
+@pytest.mark.parametrize("section", PAIRS, ids=by_id)
 def test_notebooks_hold_no_path_no_plotly_js_and_starters_no_output(section):
     for room in ("exercises", "solutions"):
         path = section.notebook(room)
@@ -173,7 +175,7 @@ def test_notebooks_hold_no_path_no_plotly_js_and_starters_no_output(section):
 
 
 def test_building_twice_writes_the_same_bytes():
-    for section in SECTIONS:
+    for section in PAIRS:
         assert build.exercise_text(section) == build.exercise_text(section)
         nb = notebooks.notebook(section, solved=True)
         assert build.with_old_outputs(section, nb)

@@ -12,7 +12,7 @@ import pytest
 from tools import build, pages, work
 from tools.notebooks import fingerprint, to_text
 from utils import course
-from utils.course import ROOT, Section, find_section, sections
+from utils.course import ROOT, Section, find_section, notebooks
 
 TYPED = "def toy_forward(x, W, b):\n    return x  # a learner's own"
 
@@ -106,7 +106,7 @@ def test_the_start_page_lists_every_section_with_a_link_that_holds(section, tmp_
     type_into(section.notebook("work"))
     assert work.written(section) == 1
     text = to_text(pages.start_page(lambda s: 1 if s.path == section.path else 0))
-    for each in sections():
+    for each in notebooks():
         assert f"[{each.title}]({each.path}.ipynb)" in text
     assert f"1 of {len(section.exercises)}" in text
     assert "[Open in Colab](https://colab.research.google.com/github/" in build.exercise_text(
@@ -128,7 +128,7 @@ def test_git_pull_brings_a_new_version_over_edited_exercises(tmp_path):
         shutil.copytree(ROOT / name, origin / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in (".gitignore", "pyproject.toml"):
         shutil.copy(ROOT / name, origin)
-    for each in sections():
+    for each in notebooks():
         target = origin / "exercises" / f"{each.path}.ipynb"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(build.exercise_text(each))
@@ -144,11 +144,11 @@ def test_git_pull_brings_a_new_version_over_edited_exercises(tmp_path):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    early = next(s for s in sections() if s != edited)
+    early = next(s for s in notebooks() if s != edited)
     before = type_into(clone / "exercises" / f"{early.path}.ipynb", early.exercises[0].name)
     assert "is now" in renew()
     mine = type_into(clone / "work" / f"{edited.path}.ipynb")
-    for each in sections():
+    for each in notebooks():
         new_version(origin / "exercises" / f"{each.path}.ipynb")
     git(origin, "commit", "--quiet", "--all", "--message=a new version")
 
@@ -159,7 +159,7 @@ def test_git_pull_brings_a_new_version_over_edited_exercises(tmp_path):
     assert "3.1.1 has a new version" in said
     assert (clone / "work" / f"{edited.path}.ipynb").read_text() == mine
     assert (clone / "work" / f"{early.path}.ipynb").read_text() == before
-    for each in sections():
+    for each in notebooks():
         new = (clone / "exercises" / f"{each.path}.ipynb").read_text()
         assert "A sentence that is new." in new
         if each not in (edited, early):

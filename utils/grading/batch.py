@@ -6,12 +6,12 @@ verdict and a new child goes on with the next. A statement that ends the process
 read is named and left out.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from utils.course import CourseError, Exercise, Section, find_section
+from utils.course import ROOT, CourseError, Exercise, Section, find_section, sharing
 from utils.grading import child as children
 from utils.grading.child import Child, Garbage
 from utils.grading.expected import expected_tests
@@ -69,18 +69,20 @@ def answer_file(section: Section, against: str) -> Path | None:
 def check_section(
     section: Section,
     against: str = "exercises",
-    only: str | None = None,
+    only: str | Collection[str] | None = None,
     device: str = "cpu",
     seed: int | None = None,
     verdicts: Verdicts | None = None,
     tell: Callable[[SectionReport], None] = lambda report: None,
 ) -> SectionReport:
-    """Verdicts for a section's exercises (or only one) on the code that `against` names.
+    """Verdicts for a section's exercises (or only some) on the code that `against` names.
 
-    `verdicts` holds what is known from earlier checks; `tell` sees the report as it grows.
+    `verdicts` holds what is known from earlier checks; `tell` sees the report as it grows. What a
+    learner has answered in a route counts in its section, and the other way round.
     """
     path = answer_file(section, against)
-    asked = [e for e in section.exercises if only in (None, e.id, e.name)]
+    some = {only} if isinstance(only, str) else only
+    asked = [e for e in section.exercises if some is None or {e.id, e.name} & set(some)]
     report = SectionReport(section, str(path or section.source), asked)
     keys: dict[str, str | None] = {}
     script = None
@@ -95,6 +97,9 @@ def check_section(
         report.note(script.problems)
         for exercise in asked:
             _without_a_child(report, script, exercise)
+        if against == "exercises":
+            _answered_elsewhere(report, script, device, seed)
+        for exercise in asked:
             if verdicts and exercise.id not in report.known:
                 keys[exercise.id] = verdicts.key(script, exercise)
                 if found := verdicts.get(keys[exercise.id]):
@@ -120,6 +125,27 @@ def _without_a_child(report: SectionReport, script: Script, exercise: Exercise) 
             report.settle(exercise, "ERROR", gone)
         else:
             report.settle(exercise, "UNATTEMPTED", "not written yet")
+
+
+def _answered_elsewhere(
+    report: SectionReport, script: Script, device: str, seed: int | None
+) -> None:
+    """Take the verdict of an exercise that is not written here from a notebook that shares it."""
+    for other in sharing(report.section):
+        blank = [e for e in report.asked if script.state(e) != "written"]
+        try:
+            theirs = read_script(other.answers(), other)
+        except CourseError:
+            continue
+        written = {e.id for e in blank if theirs.state(e) == "written"}
+        if not written:
+            continue
+        # as a file of its own: it does not look back at this one
+        found = check_section(other, str(other.answers()), written, device, seed)
+        where = other.answers().relative_to(ROOT)
+        for name, result in found.known.items():
+            said = f"(in {where}) {result['message']}" if result["message"] else ""
+            report.known[name] = {**result, "message": said}
 
 
 class _Work:

@@ -62,7 +62,7 @@ def _read(path: Path, _modified: float) -> _File:
 
 def expected_tests(section: Section, exercise: Exercise) -> int | None:
     """The number of an exercise's tests; None where only pytest can say."""
-    path = section.test_file()
+    path = section.home(exercise).test_file()
     try:
         file = _read(path, path.stat().st_mtime)
     except (OSError, SyntaxError):

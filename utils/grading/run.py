@@ -114,7 +114,7 @@ def run_exercise(
     seen. With a `seed` there is one run, on its numbers: 0 for the course's own, or the one that
     a verdict named.
     """
-    section = section or find_section(exercise.section)
+    section = (section or find_section(exercise.section)).home(exercise)
     reference = section.reference()
     right = getattr(reference, exercise.name)
     mine = names.get(exercise.name, right)
@@ -181,5 +181,7 @@ def run_experiment(
     """Run an experiment's claim tests on a learner's own trained result."""
     session = Session(f"test_{name}__", device, LIMIT_S)
     session.result = result
-    run_session(str(section.test_file("test_claims")), session)
+    files = [lesson.test_file("test_claims") for lesson in section.lessons()]
+    has = [file for file in files if file.exists() and f"def test_{name}__" in file.read_text()]
+    run_session(str((has or files)[0]), session)
     return session

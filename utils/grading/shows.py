@@ -13,7 +13,7 @@ def drawing(section: Section, exercise: Exercise) -> Callable[..., Any]:
 
     It takes the learner's function and the course's and returns one figure or table of both.
     """
-    own = getattr(section.reference(), exercise.shows, None)
+    own = getattr(section.home(exercise).reference(), exercise.shows, None)
     found = own or getattr(importlib.import_module("utils.plots.shown"), exercise.shows, None)
     if not callable(found):
         raise CourseError(

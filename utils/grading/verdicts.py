@@ -102,7 +102,8 @@ def _course(section: Section) -> str:
 def _sources(section: Section) -> Iterator[Path]:
     for room in ("utils", *PARTS):
         yield from sorted((ROOT / room).rglob("*.py"))
-    yield from (section.test_file(), section.test_file("mistakes"))
+    for lesson in section.lessons():
+        yield from (lesson.test_file(), lesson.test_file("mistakes"))
     yield from (ROOT / "tests" / "conftest.py", ROOT / "tests" / "learner.ini")
 
 
