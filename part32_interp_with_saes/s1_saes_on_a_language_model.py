@@ -889,10 +889,10 @@ if __name__ == "__main__":
     display(plots.norms_by_position(norms))
 
 # %% [markdown]
-# From block 11 on, the first token of SmolLM2 is 190 times as long as the others. Nothing about the
-# text is written there: it is the same vector in every row. Attention heads that have nothing to do
-# look at it ("attention sinks", Xiao et al. 2024; Sun et al. 2024 call such values "massive
-# activations").
+# At block 11 the first token of SmolLM2 suddenly is 190 times as long as the others; later they
+# catch up. Nothing about the text is written there: it is the same vector in every row. Attention
+# heads that have nothing to do look at it ("attention sinks", Xiao et al. 2024; Sun et al. 2024 call
+# such values "massive activations").
 
 # %% [markdown] tags=["task"]
 # Here is an answer that knows nothing about the text: at position 0 it gives the mean of all first

@@ -1409,6 +1409,31 @@ def _match(W, W_dec, cost):
     return matched
 
 
+def matched_cosines__feature_by_feature(W, W_dec):
+    """You let each feature in turn take the best latent that is left. An early feature may take
+    what a later one needs more: the pairs are chosen together, for the largest sum."""
+    cosines = _cosines(W, W_dec)
+    matched = torch.zeros_like(cosines[..., 0])
+    for inst, table in enumerate(cosines):
+        left = table.clone()
+        for feature in range(min(table.shape)):
+            latent = int(left[feature].argmax())
+            matched[inst, feature] = table[feature, latent]
+            left[:, latent] = -torch.inf
+    return matched
+
+
+def matched_cosines__absolute(W, W_dec):
+    """You match absolute cosines. A latent that points the opposite way has not found the feature:
+    signs matter."""
+    cosines = _cosines(W, W_dec).abs()
+    matched = torch.zeros_like(cosines[..., 0])
+    for inst, table in enumerate(cosines):
+        features, latents = linear_sum_assignment(table.cpu(), maximize=True)
+        matched[inst, features] = table[features, latents]
+    return matched
+
+
 def matched_cosines__largest_for_each(W, W_dec):
     """You take the best latent for each feature. One latent may then serve several features: match
     one to one."""

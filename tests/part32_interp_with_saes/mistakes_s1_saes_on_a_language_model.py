@@ -28,6 +28,12 @@ def sae_preactivations__adds_b_dec(x, W_enc, b_enc, b_dec, centred):
     return (x + b_dec if centred else x) @ W_enc + b_enc
 
 
+def sae_preactivations__subtracts_the_mean_of_x(x, W_enc, b_enc, b_dec, centred):
+    """You subtract the mean of each input's own numbers. "Centred" means that the SAE's learned
+    origin, b_dec, is subtracted."""
+    return (x - x.mean(dim=-1, keepdim=True) if centred else x) @ W_enc + b_enc
+
+
 def sae_preactivations__no_encoder_bias(x, W_enc, b_enc, b_dec, centred):
     """b_enc is missing. With x = b_dec, a centred SAE has the pre-activations b_enc."""
     return (x - b_dec if centred else x) @ W_enc
@@ -849,6 +855,28 @@ def cosine_and_norm_ratio__centred(x, x_hat, mask):
 
 def _nats(logits, ids):
     return -logits.log_softmax(dim=-1).gather(-1, ids[..., None])[..., 0]
+
+
+def loss_per_row__of_the_token_itself(logits, ids, mask):
+    """You ask the logits at a position for the token at the same position. They predict the next
+    one: logits[:, :-1] goes with ids[:, 1:]."""
+    return (_nats(logits, ids) * mask).sum(dim=1), mask.sum(dim=1)
+
+
+def loss_per_row__mean_of_the_row(logits, ids, mask):
+    """You divide by the number of predictions. The sum is asked for: sums and counts of many rows
+    can be added up, means of rows cannot."""
+    counts = mask[:, :-1] & mask[:, 1:]
+    total = (_nats(logits[:, :-1], ids[:, 1:]) * counts).sum(dim=1)
+    return total / counts.sum(dim=1), counts.sum(dim=1)
+
+
+def loss_per_row__softmax_over_positions(logits, ids, mask):
+    """Your softmax runs over positions. Probabilities sum to 1 over the vocabulary, the last
+    axis."""
+    nats = -logits[:, :-1].log_softmax(dim=1).gather(-1, ids[:, 1:, None])[..., 0]
+    counts = mask[:, :-1] & mask[:, 1:]
+    return (nats * counts).sum(dim=1), counts.sum(dim=1)
 
 
 def loss_per_row__not_shifted(logits, ids, mask):
