@@ -354,7 +354,7 @@ def choose_sae(
 
 # %% tags=["demo"]
 if __name__ == "__main__":
-    row = choose_sae(published, "gpt2-small", "blocks.8.hook_resid_pre", l0=60)
+    row = choose_sae(published, "gpt2-small", "blocks.8.hook_resid_pre", l0=60.0)
     print(row)
     print(f"its latent 7 on Neuronpedia: https://neuronpedia.org/{row.neuronpedia}/7")
 
@@ -1046,7 +1046,7 @@ if __name__ == "__main__":
     W_random, norms_in = random_rows_like(sae.sae.W_dec, gen), sae.sae.W_enc.norm(dim=0)
     W_in = (W_random / W_random.norm(dim=1, keepdim=True)).T * norms_in
     W_shuffled = shuffled_rows(sae.sae.W_dec, gen)
-    threshold = threshold_for_l0((x[mask] - b_dec) @ W_in, round(l0))
+    threshold = threshold_for_l0((x[mask] - b_dec) @ W_in, float(round(l0)))
 
     def random_sae(v: Tensor) -> Tensor:
         """As many active latents as ours, with directions that mean nothing."""

@@ -257,3 +257,21 @@ def test_smollm2__original_from_the_hub(stand_in, tokenizer, tokens, monkeypatch
     monkeypatch.setenv("COURSE_SMOLLM2", "hub")
     loaded = models.language_model("local")
     torch.testing.assert_close(loaded.model(tokens), model(tokens).logits, **CLOSE)
+
+
+def test_part_32__demos_run_on_what_the_hub_has(stand_in, tokenizer, monkeypatch, capsys):
+    """COURSE_PROFILE=hub: 3.2.1 from top to bottom on a planted cache, and it says what it loaded"""
+    import runpy
+
+    folder = stand_in.plant("openai-community/gpt2")
+    shape = {"n_embd": 24, "n_layer": 10, "n_head": 4, "n_positions": 128}
+    plant_transformer(folder, tokenizer, "GPT2", **shape)
+    folder = stand_in.plant("jbloom/GPT2-Small-SAEs-Reformatted")
+    config = {"hook_point": "blocks.8.hook_resid_pre", "hook_point_layer": 8}
+    plant_sae(folder / "blocks.8.hook_resid_pre", d_in=24, d_sae=400, **config)
+    monkeypatch.setenv("COURSE_PROFILE", "hub")
+    module = "part32_interp_with_saes.s1_saes_on_a_language_model"
+    names = runpy.run_module(module, run_name="__main__")
+    said = capsys.readouterr().out
+    assert "profile hub: gpt2-small, 10 layers" in said
+    assert names["ce"] <= 1 and names["measured"]["identity"].kl.abs().max() < 1e-3
