@@ -260,7 +260,7 @@ def test_smollm2__original_from_the_hub(stand_in, tokenizer, tokens, monkeypatch
 
 
 def test_part_32__demos_run_on_what_the_hub_has(stand_in, tokenizer, monkeypatch, capsys):
-    """COURSE_PROFILE=hub: 3.2.1 from top to bottom on a planted cache, and it says what it loaded"""
+    """COURSE_PROFILE=hub: 3.2.1 from top to bottom on a planted cache; it says what it loaded"""
     import runpy
 
     folder = stand_in.plant("openai-community/gpt2")
