@@ -1,8 +1,10 @@
 """One pass of a model over text, kept so that every latent can be asked for: 3.2.2's data."""
 
-from collections.abc import Iterator
+import html
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -43,10 +45,16 @@ class LatentData:
 
     def latent(self, number: int) -> Float[Tensor, "row pos"]:
         """The activations of one latent on all rows."""
-        mine = self.number == number
-        flat = torch.zeros(self.ids.numel())
+        numbers, order = self._by_latent
+        low, high = torch.searchsorted(numbers, torch.tensor([number, number + 1])).tolist()
+        mine, flat = order[low:high], torch.zeros(self.ids.numel())
         flat[self.place[mine]] = self.value[mine]
         return flat.reshape(self.ids.shape)
+
+    @cached_property
+    def _by_latent(self) -> tuple[Tensor, Tensor]:
+        """The entries' latents in increasing order, and the entries in that order."""
+        return self.number.sort(stable=True)
 
     def batches(self, size: int = BATCH_ROWS) -> Iterator[Batch]:
         """The rows in order, `size` at a time, as if they came fresh from the model."""
@@ -90,3 +98,23 @@ def final_read_out(loaded: "Loaded") -> tuple[Float[Tensor, " d_model"], Tensor,
     weight = getattr(norm, "weight", None)
     gain = torch.ones(model.cfg.d_model) if weight is None else weight.detach().cpu()
     return gain, model.W_U.detach().cpu(), float(model.cfg.eps), "RMS" not in type(norm).__name__
+
+
+def example_lines(
+    data: LatentData,
+    acts: Float[Tensor, "row pos"],
+    chosen: Int[Tensor, " chosen"],
+    tokenizer: Any,
+    window: Callable[..., tuple[int, int]],
+    title: str,
+) -> str:
+    """HTML: one line per place with its activation and context; `window` is the learner's."""
+    lines = []
+    for place in chosen.tolist():
+        row, at = divmod(place, data.ids.shape[1])
+        start, stop = window(data.ids[row], data.mask[row], tokenizer.bos_token_id, at, 9, 5)
+        words = [html.escape(tokenizer.decode([int(i)])) for i in data.ids[row, start:stop]]
+        words = [word.replace("\n", "⏎") for word in words]
+        words[at - start] = f"<b><u>{words[at - start]}</u></b>"
+        lines.append(f"{float(acts[row, at]):.2f} &nbsp; {''.join(words)}")
+    return f"<p><b>{html.escape(title)}</b><br>{'<br>'.join(lines)}</p>"

@@ -1,5 +1,6 @@
 """Figures of 3.2.2: the pieces of a latent's page, each a function of plain numbers."""
 
+import html
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
@@ -58,18 +59,17 @@ def logit_histogram(
     """The logit weights of all tokens; the tokens in `named` are marked at their weight."""
     fig = plain(380, "logit weight", "tokens", title)
     # counted here: 49,152 numbers in a notebook would be half a megabyte
-    counts, edges = array(weights).min(), array(weights).max()
-    total, bins = weights.detach().cpu().float(), 80
-    heights = total.histc(bins, float(counts), float(edges))
-    width = (float(edges) - float(counts)) / bins
-    middle = [round(float(counts) + (i + 0.5) * width, 4) for i in range(bins)]
+    values, bins = weights.detach().cpu().float(), 80
+    low, high = float(values.min()), float(values.max())
+    width = (high - low) / bins
     fig.add_bar(
-        x=middle, y=[max(float(h), 0.5) if h > 0 else None for h in heights], width=0.94 * width,
+        x=[round(low + (i + 0.5) * width, 4) for i in range(bins)],
+        y=[float(h) or None for h in values.histc(bins, low, high)], width=0.94 * width,
         marker_color=OKABE_ITO[0], hovertemplate="%{x:.3f}<br>%{y} tokens<extra></extra>",
     )  # fmt: skip
     for i, (token, weight) in enumerate(named.items()):
         fig.add_annotation(
-            x=round(weight, 4), y=0, yref="y", text=token, showarrow=True, arrowhead=0,
+            x=round(weight, 4), y=0, yref="y", text=html.escape(token), showarrow=True, arrowhead=0,
             arrowcolor=FAINT, ax=0, ay=-30 - 26 * (i % 4), textangle=0,
         )  # fmt: skip
     return fig.update_yaxes(type="log")
