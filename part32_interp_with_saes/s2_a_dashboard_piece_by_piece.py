@@ -83,7 +83,7 @@ def count_active(
 # `f != 0` has one axis more than `mask`. Sum over rows and positions; a sum of booleans is an integer.
 
 # %% [markdown]
-# Densities differ by factors of a thousand, so one draws their logarithm. Log of 0 there is none.
+# Densities differ by factors of a thousand, so one draws their logarithm. But 0 has none.
 
 # %% [markdown] tags=["task"]
 # Return $\log_{10}$ of the density of every latent that was active at least once, in the order of the
@@ -117,7 +117,7 @@ predict_median_density = "less than 0.4 %"
 # %% tags=["demo"] reveals=["predict_median_density"]
 if __name__ == "__main__":
     parts = [count_active(batch.f, batch.mask) for batch in data.batches()]
-    times, n_tokens = sum(t for t, _ in parts), sum(n for _, n in parts)
+    times, n_tokens = torch.stack([t for t, _ in parts]).sum(dim=0), sum(n for _, n in parts)
     logs, n_dead = log_densities(times, n_tokens)
     density = times / n_tokens
     print(f"density: mean {float(density.mean()):.2%}, median {float(density.median()):.2%}")
@@ -169,8 +169,7 @@ predict_below_half = "more than 75 %"
 
 # %% tags=["demo"] reveals=["predict_below_half"]
 if __name__ == "__main__":
-    ours = sae.n_latents == 4608 and len(times) == 4608
-    latent = 3085 if ours else int((times - 200).abs().argmin())
+    latent = 3085 if loaded.name.startswith("SmolLM2") else int((times - 200).abs().argmin())
     common = (times >= 100).nonzero().flatten().tolist()
     below = []
     for number in common:
@@ -184,7 +183,7 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # So the strongest examples, which a dashboard shows first, come from the thin end. (And a maximum is
-# the most extreme of many numbers: the more text we read, the further out it lies.)
+# the most extreme of many numbers: with more text it can only grow.)
 #
 # ## 2 · The strongest examples
 #
@@ -529,8 +528,8 @@ if __name__ == "__main__":
     drawn = live[torch.randperm(len(live), generator=gen)[:200]]
     random = torch.randn(200, W_write.shape[1], generator=gen)
     for name, directions in (("latents", W_write[drawn]), ("random", random)):
-        parts = [tail_shape(logit_weights(rows, gain, W_U))[1] for rows in directions.split(20)]
-        low, middle, high = torch.cat(parts).quantile(torch.tensor([0.1, 0.5, 0.9])).tolist()
+        heavy = [tail_shape(logit_weights(rows, gain, W_U))[1] for rows in directions.split(20)]
+        low, middle, high = torch.cat(heavy).quantile(torch.tensor([0.1, 0.5, 0.9])).tolist()
         print(f"excess kurtosis of {name}: {low:.2f}, {middle:.2f}, {high:.2f} (10 %, 50 %, 90 %)")
     skew, excess = (float(v) for v in tail_shape(weights))
     print(f"latent {latent}: skewness {skew:.2f}, excess kurtosis {excess:.2f}")
@@ -539,11 +538,10 @@ if __name__ == "__main__":
     display(plots.logit_histogram(weights, named, f"latent {latent}"))
 
 # %% [markdown]
-# " than" comes first: after *more* and *most*, that makes sense, and it was found without looking at
-# any text. But be careful with the other names on the list. Any direction has eight top tokens, and one
-# can tell a story about most lists. On the whole these latents have hardly heavier tails than random
-# directions: at a third of the model's depth, most of what a latent does is not done on the direct
-# path. Layers further up would look different.
+# " than" comes first: after *more*, that makes sense, and it was found without looking at any text. But
+# be careful with the other names on the list. Any direction has eight top tokens, and one can tell a
+# story about most lists. On the whole these latents have hardly heavier tails than random directions,
+# so at this layer such a list deserves little trust by itself.
 #
 # ## 5 · What it does to the loss
 #
@@ -630,7 +628,7 @@ if __name__ == "__main__":
     ids, target, which = data.ids[row, :n_words], data.ids[row, pos + 1], data.number[order]
     write = data.value[order, None] * W_write[which]
     last = loaded.hook("resid_post", loaded.n_layers - 1)
-    effects = {"direct": [], "full": [], "at the end": []}
+    effects: dict[str, list[Tensor]] = {"direct": [], "full": [], "at the end": []}
     for part in torch.arange(len(row)).split(8):
 
         def rest(resid: Tensor, words: Tensor = ids[part]) -> Tensor:
@@ -642,10 +640,10 @@ if __name__ == "__main__":
 
         names = [sae.hook_out, last, "ln_final.hook_scale"]
         logits, cache = model.run_with_cache(ids[part], names_filter=names)
-        at, k = pos[part], torch.arange(len(part))
-        cut = write[part], at, target[part]
-        scale = cache["ln_final.hook_scale"][k, at].flatten()
-        direct = direct_loss_effect(logits[k, at], cut[0], scale, target[part], gain, W_U)
+        spot, k = pos[part], torch.arange(len(part))
+        cut = write[part], spot, target[part]
+        scale = cache["ln_final.hook_scale"][k, spot].flatten()
+        direct = direct_loss_effect(logits[k, spot], cut[0], scale, target[part], gain, W_U)
         effects["direct"].append(direct.detach())
         effects["full"].append(full_loss_effect(cache[sae.hook_out], *cut, rest))
         at_end = full_loss_effect(cache[last], *cut, lambda x: model.unembed(model.ln_final(x)))
@@ -663,7 +661,7 @@ if __name__ == "__main__":
 # The control says that the direct path is computed rightly: taken off after the last block, where only
 # the norm can react, 98 % of the signs agree. From block 10 the agreement is what a coin would give (64
 # tosses give 38 % to 62 %, 19 times in 20). On a page for *this* layer a "loss effect" by the direct
-# path would be decoration. And one latent at one token changes the loss by a hundredth of a nat or two.
+# path would be decoration. One latent at one token typically changes the loss by 0.01 or 0.02 nats.
 #
 # ## 6 · What goes together
 #
@@ -674,7 +672,7 @@ if __name__ == "__main__":
 #   {\sqrt{\overline{x_i^2} - \bar x_i^2}\; \sqrt{\overline{y_j^2} - \bar y_j^2}},$$
 #
 # and all that it needs are sums, which add up over batches. The price: the difference of two nearly
-# equal numbers loses digits. In float32 that ruins the result; in float64 there are enough.
+# equal numbers loses digits. In float32 that can ruin the result.
 
 # %% [markdown] tags=["task"]
 # Return the sums of one batch in **float64**: `"n"` (number of tokens), `"x"` and `"y"` (sums over
@@ -758,13 +756,14 @@ predict_same_neighbour = "less than 15 %"
 # %% tags=["demo"] reveals=["predict_same_neighbour"]
 if __name__ == "__main__":
     busy = (times >= 200).nonzero().flatten()
-    with_latents, with_neurons, shifted = {}, {}, {}
+    sums: list[dict[str, Tensor]] = [{}, {}, {}]
+    with_latents, with_neurons, shifted = sums
     for batch in data.batches():
         x, y = batch.f[batch.mask][:, busy], batch.neurons[batch.mask]
         for total, other in ((with_latents, x), (with_neurons, y), (shifted, x.roll(500, 0))):
             few = x[:, :200] if total is shifted else x  # the control: other tokens' latents
             for name, value in pair_sums(few, other).items():
-                total[name] = total.get(name, 0) + value
+                total[name] = value + total.get(name, 0)
     together = pearson(with_latents).fill_diagonal_(-1)
     by_chance = pearson(shifted).amax(dim=1).median()
     nearest = torch.stack([cosine_neighbours(W_dec[busy], i, 1)[0][0] for i in range(len(busy))])
@@ -784,7 +783,7 @@ if __name__ == "__main__":
 # %% [markdown]
 # Partners in time have large correlations and small cosines, partners in direction the other way round,
 # and few are both. So say which of the two you mean. And a typical latent is *not* one neuron of this
-# block (its best correlation is 0.22), although a few nearly are.
+# block: its best correlation with one is 0.22. The largest of all is 0.93.
 #
 # ## 7 · Which tokens make it fire?
 #
@@ -844,7 +843,7 @@ def log_p_enriched(both: int, of_token: int, n_fires: int, n_all: int) -> float:
 # The logarithm of a sum of exponentials is `logsumexp`: it never leaves the logarithm.
 
 # %% [markdown]
-# **Many tests.** With 5,000 tokens and a limit of 1 %, chance alone may give dozens of "findings". The
+# **Many tests.** With 2,000 tokens and a limit of 1 %, chance alone may give twenty "findings". The
 # procedure of Benjamini and Hochberg (1995) keeps the expected *share* of false ones among the findings
 # below a level $q$ (for independent tests). Sort the $m$ p-values, $p_{(1)} \le p_{(2)} \le \dots$;
 # find the largest $i$ with $p_{(i)} \le q\, i / m$; all p-values up to $p_{(i)}$ are findings.
@@ -880,8 +879,8 @@ if __name__ == "__main__":
         both, of_token = token_table(tokens_seen, fires, vocab)
         tested = (of_token >= 2).nonzero().flatten()
         m, n = int(fires.sum()), len(fires)
-        log_p = [log_p_enriched(int(both[v]), int(of_token[v]), m, n) for v in tested]
-        log_p = torch.tensor(log_p, dtype=torch.float64)
+        listed = [log_p_enriched(int(both[v]), int(of_token[v]), m, n) for v in tested]
+        log_p = torch.tensor(listed, dtype=torch.float64)
         ratio = (both[tested] / m) / (of_token[tested] / n)
         print(
             f"   {len(tested)} tokens, {int((log_p < math.log(0.01)).sum())} with p < 0.01,", end=""
@@ -900,6 +899,7 @@ if __name__ == "__main__":
 # *less*, *better*, *best*, *further*: neighbours of *more* that the strongest examples did not show. The
 # control has 2 tokens with p < 0.01, and no finding. Why do so many tokens have the same ratio, 193.8? It
 # is one over the latent's density, the largest ratio there is: *every* occurrence is under the latent.
+# (Tokens of one text are alike, so they are not independent draws, and p-values are too small.)
 #
 # ## 8 · The page, and all latents at once
 #
@@ -1079,9 +1079,9 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # So density alone condemns none. The token explains most of what the densest latent does, four times as
-# much as shuffled tokens do; for the second densest it is the position. And four of the dense latents'
-# pairs are one number with a sign: 3026 and 3068 together are active on 80 % of the tokens, and never
-# both. What such a number is *for* is another question; none of the three bars answers it.
+# much as shuffled tokens do; for the second densest it is the position. And four pairs behave like one
+# number with a sign: one of 3026 and 3068 is active on four of five tokens, and never both. What such a
+# number is *for* is another question; none of the bars answers it.
 #
 # **The whole page**, for many latents and with search, is one HTML file that needs no network:
 # `make dashboard SAE=residual LATENTS=3085,403`.
