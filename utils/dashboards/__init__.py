@@ -11,6 +11,7 @@ For SAEs, attention SAEs (on z) and transcoders of any model behind `Transformer
 
 from utils.dashboards.collect import collect
 from utils.dashboards.data import write_data
+from utils.dashboards.neuronpedia import write_neuronpedia
 from utils.dashboards.page import write_page
 from utils.dashboards.result import Dashboards, Example, Group, Latent, Partner
 from utils.dashboards.settings import DashboardError, Settings
@@ -25,5 +26,6 @@ __all__ = [
     "Settings",
     "collect",
     "write_data",
+    "write_neuronpedia",
     "write_page",
 ]

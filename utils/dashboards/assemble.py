@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from utils.dashboards.effects import Effects
@@ -14,7 +14,7 @@ from utils.dashboards.select import Selector
 from utils.dashboards.settings import Settings
 from utils.dashboards.state import State
 from utils.dashboards.statistics import Enriched, enrichment, wilson
-from utils.dashboards.sums import Moments, pearson
+from utils.dashboards.sums import Moments, cosines, pearson
 from utils.dashboards.text import Text
 from utils.dashboards.tokens import texts
 from utils.dashboards.weights import (
@@ -96,25 +96,18 @@ def _tables(loaded: Loaded, sae: Sae, state: State) -> Tables:
     cfg, model, n = state.settings, loaded.model, int(state.done[1])
     active = state.histogram.counts.sum(dim=1)
     rows = decoder_rows(sae, state.latents)
-    columns = torch.tensor(state.sizes.columns, device=rows.device)
-    numbers = None if state.sizes.n_codes == sae.n_latents else state.latents
-    r = pearson(
-        state.codes.product,
-        (state.codes.total[columns], state.codes.total),
-        (state.codes.square[columns], state.codes.square),
-        n,
-    )
-    r[torch.arange(len(columns)), columns] = -math.inf  # itself
     everyone = decoder_rows(sae, torch.arange(sae.n_latents, device=rows.device))
     cosine = _unit(rows) @ _unit(everyone).T
-    cosine[torch.arange(len(rows)), state.latents] = -math.inf
+    cosine[torch.arange(len(rows)), state.latents] = -math.inf  # itself
+    columns = torch.tensor(state.sizes.columns, device=rows.device)
+    numbers = None if state.sizes.n_codes == sae.n_latents else state.latents
     state.tokens.settle()
     found = state.tokens
     out = to_residual(model, sae.hook_out)
     return Tables(
-        _first(r, cfg.n_partners, numbers, above=0.0),
-        _first(cosine, cfg.n_partners, above=-1.0),
-        _first(_with_inputs(state.codes, columns, state.inputs, n), N_INPUTS),
+        _correlated(state.codes, state.codes, columns, n, cfg.n_partners, numbers),
+        _first(cosine, cfg.n_partners),
+        _correlated(state.codes, state.inputs, columns, n, N_INPUTS),
         _first(rows, N_INPUTS, by_size=True),
         rows.abs().sum(dim=1).tolist(),
         enrichment(found.key, found.count, found.seen, active, cfg.n_enriched),
@@ -128,28 +121,42 @@ def _unit(rows: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     return rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-12)
 
 
-def _with_inputs(
-    codes: Moments, columns: Tensor, inputs: Moments, n: int
-) -> Float[Tensor, "latent d_in"]:
-    """Pearson's r of latents with the coordinates that the SAE reads."""
-    total, square = codes.total[columns], codes.square[columns]
-    return pearson(inputs.product, (total, inputs.total), (square, inputs.square), n)
+def _correlated(
+    codes: Moments,
+    other: Moments,
+    columns: Int[Tensor, " latent"],
+    n_tokens: int,
+    n: int,
+    numbers: Int[Tensor, " n"] | None = None,
+) -> list[list[Partner]]:
+    """Each latent's n largest positive correlations, with the cosine of the activations."""
+    square = (codes.square[columns], other.square)
+    r = pearson(other.product, (codes.total[columns], other.total), square, n_tokens)
+    if other is codes:
+        r[torch.arange(len(columns)), columns] = 0.0  # itself
+    return _first(r, n, numbers, cosines(other.product, square), above=0.0)
 
 
 def _first(
     values: Float[Tensor, "latent n"],
     n: int,
-    numbers: Tensor | None = None,
+    numbers: Int[Tensor, " n"] | None = None,
+    beside: Float[Tensor, "latent n"] | None = None,
     above: float = -math.inf,
     by_size: bool = False,
 ) -> list[list[Partner]]:
     """The n largest of each row (by absolute value: `by_size`) that are above a bound."""
     order = (values.abs() if by_size else values).topk(min(n, values.shape[1])).indices
-    chosen = values.gather(1, order).tolist()
-    names = (order if numbers is None else numbers[order]).tolist()
+    names = order if numbers is None else numbers[order]
+    more = order.new_zeros(order.shape) if beside is None else beside.gather(1, order)
+    columns = (x.tolist() for x in (names, values.gather(1, order), more))
     return [
-        [Partner(i, v) for i, v in zip(*pair, strict=True) if v > above]
-        for pair in zip(names, chosen, strict=True)
+        [
+            Partner(i, value, None if beside is None else cosine)
+            for i, value, cosine in zip(*row, strict=True)
+            if value > above
+        ]
+        for row in zip(*columns, strict=True)
     ]
 
 

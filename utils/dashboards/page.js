@@ -116,7 +116,8 @@ function update() {
   view.order = list;
   $("count").textContent = list.length === latents.length ? plural(list.length, "latent") : `${list.length.toLocaleString("en")} of ${plural(latents.length, "latent")}`;
   $("spacer").style.height = `${list.length * ROW}px`;
-  reveal();
+  $("list").scrollTop = 0;
+  draw();
 }
 
 /* ---------------------------------------------------------------- list: only what is seen */
@@ -402,7 +403,7 @@ $("list-toggle").addEventListener("click", () => {
 for (const [key, [name]] of Object.entries(SORTS)) $("sort").append(el("option", { value: key }, name));
 $("search").addEventListener("input", update);
 $("scope").addEventListener("change", update);
-$("sort").addEventListener("change", () => { $("list").scrollTop = 0; update(); });
+$("sort").addEventListener("change", update);
 $("reverse").addEventListener("click", () => { view.reverse = !view.reverse; $("reverse").textContent = view.reverse ? "↑" : "↓"; update(); });
 $("list").addEventListener("scroll", draw);
 window.addEventListener("resize", draw);

@@ -46,6 +46,7 @@ class Partner:
 
     index: int
     value: float
+    cosine: float | None = None  # of the activations, where `value` is Pearson's r
 
 
 @dataclass(frozen=True)

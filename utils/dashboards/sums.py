@@ -136,3 +136,12 @@ def pearson(
     above = n_tokens * product - total[0][:, None] * total[1]
     below = (x.clamp(min=0)[:, None] * y.clamp(min=0)).sqrt()
     return torch.where(below > 0, above / below, 0.0)
+
+
+def cosines(
+    product: Float[Tensor, "latent n"],
+    square: tuple[Float[Tensor, " latent"], Float[Tensor, " n"]],
+) -> Float[Tensor, "latent n"]:
+    """Σxy / √(Σx² Σy²): of activations, nothing subtracted; 0 where one is always 0."""
+    below = (square[0][:, None] * square[1]).sqrt()
+    return torch.where(below > 0, product / below, 0.0)
