@@ -11,6 +11,7 @@ model (story, attention_only, othello), a folder, or RELEASE:ID. A run that was 
 """  # fmt: skip
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -84,19 +85,15 @@ def numbers(asked: str, n: int) -> list[int]:
 
     if asked == "all":
         return list(range(n))
-    try:
-        if asked.startswith("random:"):
-            k = min(int(asked.removeprefix("random:")), n)
-            gen = torch.Generator().manual_seed(SEED)
-            return sorted(torch.randperm(n, generator=gen)[:k].tolist())
-        found: list[int] = []
-        for part in asked.split(","):
-            first, _, last = part.partition("-")
-            found += range(int(first), int(last or first) + 1)
-    except ValueError:
-        raise typer.BadParameter(
-            f"LATENTS is all, 0-99, 3,7,12 or random:100; not {asked!r}"
-        ) from None
+    if drawn := re.fullmatch(r"random:(\d+)", asked):
+        gen = torch.Generator().manual_seed(SEED)
+        return sorted(torch.randperm(n, generator=gen)[: int(drawn[1])].tolist())
+    found: list[int] = []
+    for part in asked.split(","):
+        ends = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        if ends is None:
+            raise typer.BadParameter(f"LATENTS is all, 0-99, 3,7,12 or random:100; not {asked!r}")
+        found += range(int(ends[1]), int(ends[2] or ends[1]) + 1)
     return list(dict.fromkeys(found))
 
 
