@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from utils.dashboards import Dashboards
     from utils.data.corpus import Rows
     from utils.models.loaded import Loaded
     from utils.models.sae import Sae
 
 KINDS = ("residual", "attention", "transcoder", "mlp")
 ROLES = ("language", "story", "attention_only", "othello")
+PART = ".part.safetensors"  # what a stopped run has left, beside the page
 SEED = 0  # of the rows and of random latents
 
 
@@ -122,6 +124,38 @@ def size(path: Path) -> str:
     return f"{n / 1e6:.1f} MB" if n >= 1e6 else f"{n / 1e3:.0f} kB"
 
 
+def run(
+    pair: "tuple[Loaded, Sae]",
+    latents: str,
+    rows: int | None,
+    out: Path | None,
+    loss: int,
+    fresh: bool,
+) -> "tuple[Dashboards, Path]":
+    """Collect, from where a stopped run left off; also where the page belongs."""
+    from utils.dashboards import Settings, collect
+
+    loaded, sae = pair
+    name = f"{loaded.name}-{sae.kind}-{max(sae.layer, 0)}".replace("/", "-")
+    page = out or Path("dashboards", f"{name}.html")
+    part = page.with_suffix(PART)
+    if fresh:
+        part.unlink(missing_ok=True)
+    chosen = numbers(latents, sae.n_latents)
+    return collect(loaded, sae, text_of(loaded, rows), chosen, Settings(n_loss=loss), part), page
+
+
+def write(found: "Dashboards", page: Path, data: bool, neuronpedia: bool) -> list[Path]:
+    """The page and what else is wanted; what a stopped run would need is deleted."""
+    from utils.dashboards import write_data, write_neuronpedia, write_page
+
+    written = [write_page(found, page)]
+    written += [write_data(found, page.with_suffix(".json"))] if data else []
+    written += write_neuronpedia(found, page.with_suffix("")) if neuronpedia else []
+    page.with_suffix(PART).unlink(missing_ok=True)
+    return written
+
+
 def main(
     sae: Annotated[str, typer.Argument(help="residual, story/mlp, a folder, RELEASE:ID")],
     latents: Annotated[str, typer.Argument(help="all, 0-99, 3,7,12 or random:100")] = "random:100",
@@ -136,35 +170,15 @@ def main(
     fresh: Annotated[bool, typer.Option("--fresh", help="forget what a stopped run left")] = False,
 ) -> None:
     """Dashboards of latents as one page."""
-    from utils.dashboards import (
-        DashboardError,
-        Settings,
-        collect,
-        write_data,
-        write_neuronpedia,
-        write_page,
-    )
+    from utils.dashboards import DashboardError
     from utils.models.wheel import ModelUnavailable
 
     try:
-        loaded, coder = find(sae, profile, layer, width)
-        chosen = numbers(latents, coder.n_latents)
-        name = f"{loaded.name}-{coder.kind}-{max(coder.layer, 0)}".replace("/", "-")
-        page = out or Path("dashboards", f"{name}.html")
-        part = page.with_suffix(".part.safetensors")
-        if fresh:
-            part.unlink(missing_ok=True)
-        text = text_of(loaded, rows)
-        cfg = Settings(n_loss=loss)
-        found = collect(loaded, coder, text, chosen, cfg, part)
+        found, page = run(find(sae, profile, layer, width), latents, rows, out, loss, fresh)
     except (DashboardError, ModelUnavailable, FileNotFoundError, ValueError) as error:
         print(f"no dashboard: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
-    written = [write_page(found, page)]
-    written += [write_data(found, page.with_suffix(".json"))] if data else []
-    written += write_neuronpedia(found, page.with_suffix("")) if neuronpedia else []
-    part.unlink(missing_ok=True)
-    for path in written:
+    for path in write(found, page, data, neuronpedia):
         print(f"{path} ({size(path)})")
     print("open it in any browser; it needs no network")
 

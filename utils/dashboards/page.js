@@ -218,8 +218,8 @@ function panels(latent) {
   const list = [];
   if (latent.n_active) list.push(card("Where it is active, how strongly", histogram(latent.histogram.counts, 0, latent.histogram.counts.length * latent.histogram.width, cuts(latent)),
     el("p", { class: "soft" }, "tokens by activation; dotted: intervals")));
-  if (latent.logits) list.push(writes(latent.logits));
   if (latent.enriched.length) list.push(reads(latent.enriched));
+  if (latent.logits) list.push(writes(latent.logits));
   if (latent.heads) list.push(headCard(latent));
   if (latent.correlated.length || latent.cosine.length) list.push(alike(latent));
   return el("div", { class: "grid" }, ...list);
@@ -298,7 +298,7 @@ function fill(box, latent) {
     ...offered.map((key) => el("option", { value: key, ...(key === colour ? { selected: "" } : {}) }, COLOURS[key])));
   const numbers = el("label", { class: "soft" }, el("input", { type: "checkbox", id: "numbers", ...(view.numbers ? { checked: "" } : {}), onchange: (event) => { view.numbers = event.target.checked; again(); } }), " numbers");
   const groups = latent.groups.filter((group) => group.kind === view.tab).map((group) => section(latent, group, colour, most));
-  box.replaceChildren(el("div", { class: "tabs" }, el("h2", { style: "margin:0 6px 0 0" }, "Examples"), ...tabs, el("span", { class: "gap" }), numbers, el("label", { class: "soft" }, "colour: ", select)),
+  box.replaceChildren(el("div", { class: "tabs" }, el("h2", { style: "margin:0 6px 0 0" }, "Examples"), ...tabs, el("span", { class: "gap" }), numbers, offered.length > 1 ? el("label", { class: "soft" }, "colour: ", select) : null),
     legend(colour, most), ...groups);
 }
 
