@@ -95,11 +95,12 @@ def _tables(loaded: Loaded, sae: Sae, state: State) -> Tables:
     """What is computed for all latents at once."""
     cfg, model, n = state.settings, loaded.model, int(state.done[1])
     active = state.histogram.counts.sum(dim=1)
-    rows = decoder_rows(sae, state.latents)
-    everyone = decoder_rows(sae, torch.arange(sae.n_latents, device=rows.device))
+    home = state.latents.device
+    rows = decoder_rows(sae, state.latents.to(loaded.device)).to(home)
+    everyone = decoder_rows(sae, torch.arange(sae.n_latents, device=loaded.device)).to(home)
     cosine = _unit(rows) @ _unit(everyone).T
     cosine[torch.arange(len(rows)), state.latents] = -math.inf  # itself
-    columns = torch.tensor(state.sizes.columns, device=rows.device)
+    columns = torch.tensor(state.sizes.columns, device=home)
     numbers = None if state.sizes.n_codes == sae.n_latents else state.latents
     state.tokens.settle()
     found = state.tokens
@@ -111,7 +112,9 @@ def _tables(loaded: Loaded, sae: Sae, state: State) -> Tables:
         _first(rows, N_INPUTS, by_size=True),
         rows.abs().sum(dim=1).tolist(),
         enrichment(found.key, found.count, found.seen, active, cfg.n_enriched),
-        None if out is None else logit_weights(read_out(model), out(rows), cfg.n_tokens),
+        None
+        if out is None
+        else logit_weights(read_out(model), out(rows.to(loaded.device)), cfg.n_tokens),
         _head_shares(rows, int(model.cfg.n_heads)) if sae.kind == "attention" else None,
     )
 

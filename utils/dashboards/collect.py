@@ -71,8 +71,7 @@ def collect(
     SAE's hooks are not the model's.
     """
     chosen = list(range(sae.n_latents)) if latents is None else [int(i) for i in latents]
-    path = None if checkpoint is None else Path(checkpoint)
-    cfg = settings or Settings()
+    path, cfg = None if checkpoint is None else Path(checkpoint), settings or Settings()
     job = Job(loaded, sae, rows, chosen, cfg, path, checkpoint_seconds, progress)
     check(job)
     partners = which_partners(job)
@@ -80,7 +79,8 @@ def collect(
     columns = chosen if partners == "all" else list(range(len(chosen)))
     vocabulary = int(loaded.model.cfg.d_vocab)
     sizes = Sizes(tuple(chosen), tuple(columns), n_codes, sae.d_in, vocabulary)
-    state = State(sizes, cfg, loaded.device)
+    home = "cpu" if loaded.device.type == "mps" else loaded.device  # which has no float64
+    state = State(sizes, cfg, home)
     n_heads = int(loaded.model.cfg.n_heads) if sae.kind == "attention" else 0
     effects = Effects(len(chosen), cfg, n_heads)
     log = Log(job, state, effects)
@@ -167,7 +167,7 @@ def _pass(job: Job, state: State, log: Log, seconds: dict[str, float]) -> None:
     """Read the text, batch by batch."""
     sizes, device, text = state.sizes, job.loaded.device, job.text
     few = sizes.n_codes < job.sae.n_latents
-    encode = encoder(job.sae, state.latents if few else None)
+    encode = encoder(job.sae, state.latents.to(device) if few else None)
     size = job.settings.batch_rows
     todo = range(int(state.done[0]), len(job.rows), size)
     for first in job.track(todo, "text"):
@@ -176,9 +176,10 @@ def _pass(job: Job, state: State, log: Log, seconds: dict[str, float]) -> None:
         x = capture(job.loaded.model, part.ids, [job.sae.hook_in])[job.sae.hook_in]
         _wait(device)
         seconds["model"] += time.perf_counter() - start
-        keep = text.keep(part.ids, part.mask).to(device)
+        keep = text.keep(part.ids, part.mask)
         x = job.sae.flatten(x)
-        state.update(Batch(part.ids.to(device), keep, x, encode(x), first))
+        found = (part.ids, keep, x, encode(x))
+        state.update(Batch(*(value.to(state.latents.device) for value in found), first))
         log.note()
     log.note(last=bool(len(todo)))
 
