@@ -298,8 +298,8 @@ function fill(box, latent) {
     ...offered.map((key) => el("option", { value: key, ...(key === colour ? { selected: "" } : {}) }, COLOURS[key])));
   const numbers = el("label", { class: "soft" }, el("input", { type: "checkbox", id: "numbers", ...(view.numbers ? { checked: "" } : {}), onchange: (event) => { view.numbers = event.target.checked; again(); } }), " numbers");
   const groups = latent.groups.filter((group) => group.kind === view.tab).map((group) => section(latent, group, colour, most));
-  box.replaceChildren(el("div", { class: "tabs" }, el("h2", { style: "margin:0 6px 0 0" }, "Examples"), ...tabs, el("span", { class: "gap" }), numbers, offered.length > 1 ? el("label", { class: "soft" }, "colour: ", select) : null),
-    legend(colour, most), ...groups);
+  box.replaceChildren(el("div", { class: "tabs" }, el("h2", { style: "margin:0 6px 0 0" }, "Examples"), ...tabs, el("span", { class: "gap" }), offered.length > 1 ? el("label", { class: "soft" }, "colour: ", select) : null, numbers),
+    legend(colour, most, latent), ...groups);
 }
 
 function extent(latent, colour) {
@@ -315,13 +315,15 @@ function paint(value, most, colour) {
 const thick = (value, most) => (value ? Math.max(1, Math.ceil((4 * Math.abs(value)) / most - 1e-6)) : 0);
 const seen = (value, most) => value && Math.abs(value) > most / 200;
 
-function legend(colour, most) {
+function legend(colour, most, latent) {
   const both = colour !== "acts";
   const steps = both ? [-1, -0.5, 0, 0.5, 1] : [0, 0.25, 0.5, 0.75, 1];
   const ramp = steps.map((s) => el("span", { class: `t u${s ? thick(s, 1) : 0}${s < 0 ? " minus" : ""}`, style: paint(s * most, most, colour) }, both ? signed(s * most, most < 0.1 ? 3 : 2) : num(s * most)));
   const says = { acts: "thicker underline: stronger; bold: the token the example is for", full: "nats of the next token's loss when the latent is set to 0 on the tokens shown, model run again; blue: the latent helps; dotted: it hurts",
     direct: "nats of the next token's loss by the direct path, norm's scale frozen; blue: the latent helps; dotted: it hurts", sources: "what each token adds to the pre-activation at the bold one" }[colour];
-  return el("div", { class: "legend" }, el("span", { class: "ramp num" }, ...ramp), el("span", {}, says));
+  const n = latent.examples.filter((e) => e[colour]).length;
+  const where = colour === "acts" ? "" : `; measured at ${plural(n, "place")}, the strongest`;
+  return el("div", { class: "legend" }, el("span", { class: "ramp num" }, ...ramp), el("span", {}, says + where));
 }
 
 function section(latent, group, colour, most) {
