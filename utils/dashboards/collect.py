@@ -165,7 +165,8 @@ class Log:
 @torch.no_grad()
 def _pass(job: Job, state: State, log: Log, seconds: dict[str, float]) -> None:
     """Read the text, batch by batch."""
-    sizes, device, text = state.sizes, job.loaded.device, job.text
+    sizes, text = state.sizes, job.text
+    device, home = job.loaded.device, state.latents.device
     few = sizes.n_codes < job.sae.n_latents
     encode = encoder(job.sae, state.latents.to(device) if few else None)
     size = job.settings.batch_rows
@@ -178,8 +179,8 @@ def _pass(job: Job, state: State, log: Log, seconds: dict[str, float]) -> None:
         seconds["model"] += time.perf_counter() - start
         keep = text.keep(part.ids, part.mask)
         x = job.sae.flatten(x)
-        found = (part.ids, keep, x, encode(x))
-        state.update(Batch(*(value.to(state.latents.device) for value in found), first))
+        ids, keep, x, codes = (v.to(home) for v in (part.ids, keep, x, encode(x)))
+        state.update(Batch(ids, keep, x, codes, first))
         log.note()
     log.note(last=bool(len(todo)))
 
