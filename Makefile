@@ -12,7 +12,7 @@ PEOPLE  = || test $$? -eq 1
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test build check watch progress hint solution script reset solutions claims bench artifacts saes doctor browser stats mutants lint setup setup-dev
+.PHONY: help lab test build check watch progress hint solution script reset solutions claims bench artifacts saes dashboard doctor browser stats mutants lint setup setup-dev
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,10 @@ script: setup ## write a section as a Python file, for any editor: SECTION=3.1.1
 reset: setup ## start a section again, with a backup: SECTION=3.1.1
 	@$(RUN) tools.reset $(call quoted,$(SECTION))
 
+dashboard: setup ## a page about an SAE's latents: SAE=residual LATENTS=0-99 (ROWS=, OUT=, more in tools/dashboard.py)
+	@$(RUN) tools.dashboard $(call quoted,$(or $(strip $(SAE)),residual)) $(call quoted,$(LATENTS)) \
+	  $(call option,--rows,$(ROWS)) $(call option,--out,$(OUT)) $(DASHBOARD_ARGS)
+
 doctor: ## explain this machine: what works, what doesn't, and the cure
 	@$(SETUP) --doctor
 
@@ -64,6 +68,7 @@ bench: setup-dev ## measure the fast trainers against the plain loops
 	@$(RUN) tools.bench.toy
 	@$(RUN) tools.bench.ensemble
 	@$(RUN) tools.bench.saes
+	@$(RUN) tools.bench.dashboards
 
 artifacts: setup-dev ## train the course's small models and their SAEs, what is missing
 	@$(RUN) tools.tiny

@@ -53,7 +53,7 @@ def stop_layer(model: "TransformerBridge", hooks: Sequence[str]) -> int | None:
     return stop if stop < model.cfg.n_layers else None
 
 
-def _may_keep(model: "TransformerBridge") -> bool:
+def may_keep(model: "TransformerBridge") -> bool:
     """Whether the model can leave out the logits of most positions, a third of its work."""
     inner = getattr(model, "original_model", None)
     known = inspect.signature(inner.forward).parameters if inner is not None else {}
@@ -82,7 +82,7 @@ def capture(
     ids = ids.to(next(model.parameters()).device)
     stop = stop_layer(model, hooks)
     few: dict[str, Any] = {}
-    if stop is None and all(name.startswith("blocks.") for name in hooks) and _may_keep(model):
+    if stop is None and all(name.startswith("blocks.") for name in hooks) and may_keep(model):
         few = {"logits_to_keep": 1}  # the whole model runs, and no hook needs its logits
     with torch.autocast(ids.device.type, torch.bfloat16, enabled=compute == "bfloat16"):
         model.run_with_hooks(ids, fwd_hooks=taps, stop_at_layer=stop, **few)
