@@ -720,6 +720,16 @@ def _cut(resid, write, at, where="at"):
     return cut
 
 
+def full_loss_effect__probabilities(resid, write, at, target, rest):
+    """You compare probabilities. The loss is *minus the logarithm* of the target's probability, in
+    nats."""
+    rows = torch.arange(len(at), device=at.device)
+    cut = resid.clone()
+    cut[rows, at] -= write
+    before, after = (rest(x)[rows, at].softmax(dim=-1) for x in (resid, cut))
+    return (before - after).gather(-1, target[:, None])[:, 0]
+
+
 def full_loss_effect__in_place(resid, write, at, target, rest):
     """You change `resid` itself: whoever calls you next has the latent removed already. Clone."""
     rows = torch.arange(len(at), device=at.device)

@@ -98,7 +98,7 @@ def check_section(
         for exercise in asked:
             _without_a_child(report, script, exercise)
         if against == "exercises":
-            _answered_elsewhere(report, script, device, seed)
+            _answered_elsewhere(report, script, device, seed, verdicts)
         for exercise in asked:
             if verdicts and exercise.id not in report.known:
                 keys[exercise.id] = verdicts.key(script, exercise)
@@ -128,7 +128,11 @@ def _without_a_child(report: SectionReport, script: Script, exercise: Exercise) 
 
 
 def _answered_elsewhere(
-    report: SectionReport, script: Script, device: str, seed: int | None
+    report: SectionReport,
+    script: Script,
+    device: str,
+    seed: int | None,
+    verdicts: Verdicts | None,
 ) -> None:
     """Take the verdict of an exercise that is not written here from a notebook that shares it."""
     for other in sharing(report.section):
@@ -141,7 +145,8 @@ def _answered_elsewhere(
         if not written:
             continue
         # as a file of its own: it does not look back at this one
-        found = check_section(other, str(other.answers()), written, device, seed)
+        kept = Verdicts(other, device, seed, verdicts.folder) if verdicts else None
+        found = check_section(other, str(other.answers()), written, device, seed, kept)
         where = other.answers().relative_to(ROOT)
         for name, result in found.known.items():
             said = f"(in {where}) {result['message']}" if result["message"] else ""
