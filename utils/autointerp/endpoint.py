@@ -114,6 +114,13 @@ class Endpoint:
         except openai.OpenAIError as error:
             # `from None`: the library's own traceback shows the request, key and all
             raise EndpointError(self.told(error)) from None
+        except ValueError as error:
+            raise EndpointError(self.foreign(str(error))) from None
+        if not hasattr(answer, "choices"):  # a page of HTML comes through as a string
+            where = self.base_url or "the server"
+            raise EndpointError(
+                f"{where} sent {str(answer)[:40]!r}: is it an OpenAI-compatible one?"
+            )
         if answer.usage is not None:
             self.usage.tokens_in += answer.usage.prompt_tokens
             self.usage.tokens_out += answer.usage.completion_tokens
@@ -138,6 +145,11 @@ class Endpoint:
         if not text:
             raise EndpointError(f"{self.model} sent an empty answer: ask again, or another model")
         return text
+
+    def foreign(self, what: str) -> str:
+        """A sentence about a server that speaks something else."""
+        where = self.base_url or "the server"
+        return f"{where} sent no JSON ({what[:40]!r}): is this address an OpenAI-compatible one?"
 
     def told(self, error: Exception) -> str:
         """A library's error as a sentence with a cure."""
