@@ -10,7 +10,7 @@
 Nothing here needs a network except an `Endpoint`, and importing this package loads none of it.
 """
 
-from utils.autointerp.endpoint import Endpoint, EndpointError, ReplyError
+from utils.autointerp.endpoint import Endpoint, EndpointError, NoEndpoint, ReplyError
 from utils.autointerp.examples import Examples, draw
 from utils.autointerp.explain import Explanation, explain
 from utils.autointerp.judges import EndpointJudge, LocalJudge
@@ -27,6 +27,7 @@ __all__ = [
     "Family",
     "Interpretation",
     "LocalJudge",
+    "NoEndpoint",
     "Predicate",
     "ReplyError",
     "Score",

@@ -19,6 +19,10 @@ class EndpointError(RuntimeError):
     """What went wrong with a server, and what to do about it."""
 
 
+class NoEndpoint(EndpointError):
+    """No question will be answered: no server, no key, no such model."""
+
+
 class ReplyError(ValueError):
     """A reply that cannot be read; the sentence says what was expected."""
 
@@ -73,7 +77,7 @@ class Endpoint:
         own = self.base_url or os.environ.get("OPENAI_BASE_URL")
         key = os.environ.get("OPENAI_API_KEY") or (NO_KEY if own else None)
         if key is None:
-            raise EndpointError(
+            raise NoEndpoint(
                 "OPENAI_API_KEY is not set: set it, or give base_url, the address of a server of "
                 "your own (such as http://localhost:11434/v1)"
             )
@@ -113,14 +117,11 @@ class Endpoint:
             )
         except openai.OpenAIError as error:
             # `from None`: the library's own traceback shows the request, key and all
-            raise EndpointError(self.told(error)) from None
+            raise self.kind(error)(self.told(error)) from None
         except ValueError as error:
-            raise EndpointError(self.foreign(str(error))) from None
+            raise NoEndpoint(self.foreign(str(error))) from None
         if not hasattr(answer, "choices"):  # a page of HTML comes through as a string
-            where = self.base_url or "the server"
-            raise EndpointError(
-                f"{where} sent {str(answer)[:40]!r}: is it an OpenAI-compatible one?"
-            )
+            raise NoEndpoint(self.foreign(str(answer)))
         if answer.usage is not None:
             self.usage.tokens_in += answer.usage.prompt_tokens
             self.usage.tokens_out += answer.usage.completion_tokens
@@ -145,6 +146,16 @@ class Endpoint:
         if not text:
             raise EndpointError(f"{self.model} sent an empty answer: ask again, or another model")
         return text
+
+    def kind(self, error: Exception) -> type[EndpointError]:
+        """Whether another question may fare better."""
+        import openai
+
+        denied = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
+        away = isinstance(error, openai.APIConnectionError)
+        slow = isinstance(error, openai.APITimeoutError)
+        gone = isinstance(error, denied) or (away and not slow)
+        return NoEndpoint if gone else EndpointError
 
     def foreign(self, what: str) -> str:
         """A sentence about a server that speaks something else."""

@@ -45,7 +45,13 @@ class Text:
     @cached_property
     def columns(self) -> dict[str, list[list[str | None]]]:
         """For each kind the value at every token; None where it has none."""
-        found = {kind: [each(row) for row in self.pieces] for kind, each in KINDS.items()}
+        # a tokenizer of whole words has no spaces: there every token is a word
+        spaced = any(piece[:1].isspace() for row in self.pieces for piece in row)
+        rows = self.pieces if spaced else [[f" {piece}" for piece in row] for row in self.pieces]
+        found = {
+            kind: [each(row) for row in (self.pieces if kind in AS_IS else rows)]
+            for kind, each in KINDS.items()
+        }
         for name, values in self.labels.items():
             names = self.names.get(name)
             told = [[called(v, names) for v in row] for row in values.tolist()]
@@ -150,6 +156,7 @@ KINDS: dict[str, Callable[[Sequence[str]], list[str | None]]] = {
     "place": place,
     "sentence": opening,
 }
+AS_IS = ("token", "previous")
 SENTENCES = {
     "token": "the token is {!r}",
     "word": "the word is {!r}, small or capitalised",

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from utils.autointerp.endpoint import EndpointError, ReplyError
+from utils.autointerp.endpoint import EndpointError, NoEndpoint, ReplyError
 from utils.autointerp.examples import Examples, draw
 from utils.autointerp.explain import Explanation, explain
 from utils.autointerp.judges import EndpointJudge, Judge, LocalJudge, explain_by, marks_of
@@ -17,6 +17,8 @@ from utils.autointerp.score import Score, detection, fuzzing, simulation
 from utils.progress import track
 
 FEWEST = 10  # windows in which a latent is active, to be explained and to be judged
+FEW = "only {} windows of one kind (active or silent, in a half of the text), {} are needed: \
+take more rows"
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def interpret(
     `acts_of(latent)` are its activations on all rows of `text`, of which the first half explains
     and the second half judges. `n_examples` windows with and as many without an activation. A
     latent that a server did not answer about is listed with the reason, and the others go on: with
-    a cache a second run asks for what is missing.
+    a cache a second run asks for what is missing. NoEndpoint where there is nobody to ask.
     """
     parts = halves(text)
     sentences = family(parts.first) if judge is None else None
@@ -90,7 +92,7 @@ def interpret(
             return Interpretation(latent, why=str(error))
         least = min(len(by.rows), int(shown.active.sum()), int((~shown.active).sum()))
         if least < FEWEST:
-            return Interpretation(latent, why=f"{least} windows of a kind, {FEWEST} are needed")
+            return Interpretation(latent, why=FEW.format(least, FEWEST))
         try:
             if sentences is not None:
                 said: Explanation = explain(first[parts.first.mask] > 0, sentences)
@@ -100,6 +102,8 @@ def interpret(
             assert judge is not None
             told = explain_by(judge, by, parts.first)
             return Interpretation(latent, told, *scores(judge, told, shown, parts.second, gen))
+        except NoEndpoint:
+            raise
         except (EndpointError, ReplyError) as error:
             return Interpretation(latent, why=str(error))
 

@@ -10,6 +10,7 @@ from utils.autointerp import (
     Endpoint,
     EndpointJudge,
     LocalJudge,
+    NoEndpoint,
     ReplyError,
     Text,
     draw,
@@ -188,12 +189,21 @@ def test_a_server_that_never_answers_well_loses_one_latent_only(server):
     assert all("Explanation" in each.why and each.detection is None for each in found)
 
 
+@pytest.mark.parametrize("status", [401, 404])
+def test_a_server_that_will_never_answer_ends_the_run(server, status):
+    text, acts = toy()
+    server.answers = [(status, {}, {"error": {"message": "no"}})]
+    with pytest.raises(NoEndpoint):
+        interpret(lambda latent: acts, [5, 6], text, EndpointJudge(Endpoint("m", server.url)))
+    assert len(server.asked) == 1
+
+
 def test_the_run_explains_on_one_half_and_judges_on_the_other():
     text, acts = toy(60)
     there = interpret(lambda latent: acts, [0], text)[0]
     assert "cat" in there.sentence and there.detection.value == 1.0
     only_first = torch.where(torch.arange(60)[:, None] < 30, acts, 0.0)
-    assert "0 windows of a kind" in interpret(lambda latent: only_first, [0], text)[0].why
+    assert "only 0 windows" in interpret(lambda latent: only_first, [0], text)[0].why
     assert interpret(lambda latent: 0 * acts, [0], text)[0].why
 
 

@@ -49,6 +49,14 @@ def test_a_sentence_holds_where_it_should(kind, value, where):
     assert found == where
 
 
+def test_without_spaces_every_token_is_a_word():
+    text = Text([["<s>", "the", "cats", "."]], torch.ones(1, 4, dtype=torch.bool))
+    words = Predicate("class", "a word or its beginning").holds(text)
+    assert words.tolist() == [[True, True, True, False]]
+    assert Predicate("begins 2", "ca").holds(text).tolist() == [[False, False, True, False]]
+    assert Predicate("token", "cats").holds(text).tolist() == [[False, False, True, False]]
+
+
 def test_every_kind_has_a_sentence():
     sentences = [str(each) for each in family(one_row(), least=1).predicates]
     assert len(set(sentences)) == len(sentences) and all(sentences)
