@@ -15,7 +15,7 @@ class Examples:
     starts: Int[Tensor, " example"]
     width: int
     fraction: Int[Tensor, " example"]  # which interval of strength: 0 the weakest; -1 silent
-    acts: Float[Tensor, "example width"]
+    acts: Float[Tensor, "example pos"]
 
     @property
     def active(self) -> Bool[Tensor, " example"]:
@@ -23,7 +23,7 @@ class Examples:
         return self.fraction >= 0
 
 
-def windows(n_pos: int, width: int) -> Int[Tensor, " window"]:
+def windows(n_pos: int, width: int) -> Int[Tensor, " start"]:
     """Where windows begin that share no token; the first token of a row (BOS) is in none."""
     return torch.arange(1, n_pos - width + 1, width)
 

@@ -27,14 +27,14 @@ class Judge(Protocol[Sentence]):
         ...
 
     def fuzz(
-        self, said: Sentence, shown: Examples, text: Text, marks: Bool[Tensor, "example width"]
+        self, said: Sentence, shown: Examples, text: Text, marks: Bool[Tensor, "example pos"]
     ) -> Bool[Tensor, " example"]:
         """In which windows is it about all marked tokens?"""
         ...
 
     def simulate(
         self, said: Sentence, shown: Examples, text: Text
-    ) -> Float[Tensor, "example width"]:
+    ) -> Float[Tensor, "example pos"]:
         """How active at each token?"""
         ...
 
@@ -58,14 +58,14 @@ class LocalJudge:
         return inside(said.holds(text), shown).any(dim=1)
 
     def fuzz(
-        self, said: Explanation, shown: Examples, text: Text, marks: Bool[Tensor, "example width"]
+        self, said: Explanation, shown: Examples, text: Text, marks: Bool[Tensor, "example pos"]
     ) -> Bool[Tensor, " example"]:
         """Windows in which it holds at every marked token."""
         return (inside(said.holds(text), shown) | ~marks).all(dim=1)
 
     def simulate(
         self, said: Explanation, shown: Examples, text: Text
-    ) -> Float[Tensor, "example width"]:
+    ) -> Float[Tensor, "example pos"]:
         """1 where it holds."""
         return inside(said.holds(text), shown).float()
 
@@ -110,13 +110,13 @@ class EndpointJudge:
         return self.which(said, [prompts.marked(w, none) for w in strings(shown, text)], False)
 
     def fuzz(
-        self, said: str, shown: Examples, text: Text, marks: Bool[Tensor, "example width"]
+        self, said: str, shown: Examples, text: Text, marks: Bool[Tensor, "example pos"]
     ) -> Bool[Tensor, " example"]:
         """In which windows is it about all marked tokens?"""
         pairs = zip(strings(shown, text), marks.tolist(), strict=True)
         return self.which(said, [prompts.marked(w, m) for w, m in pairs], True)
 
-    def simulate(self, said: str, shown: Examples, text: Text) -> Float[Tensor, "example width"]:
+    def simulate(self, said: str, shown: Examples, text: Text) -> Float[Tensor, "example pos"]:
         """How active at each token, from 0 to 10."""
         read = partial(prompts.read_strengths, n=shown.width)
         guesses = [self.read(prompts.ask_strengths(said, w), read) for w in strings(shown, text)]
@@ -140,7 +140,7 @@ def explain_by(judge: EndpointJudge, shown: Examples, text: Text) -> str:
 
 def marks_of(
     shown: Examples, gen: torch.Generator
-) -> tuple[Bool[Tensor, "example width"], Bool[Tensor, " example"]]:
+) -> tuple[Bool[Tensor, "example pos"], Bool[Tensor, " example"]]:
     """For fuzzing: in half of the active windows the active tokens, in the others silent ones.
 
     As many silent ones are marked as are active, or all where there are fewer; which windows, and
