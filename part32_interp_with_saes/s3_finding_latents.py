@@ -1,13 +1,14 @@
 # %% [markdown]
 # # 3.2.3 Finding latents: who gets the drink?
 #
-# *When Mary and John went to the big store, John gave a drink to* … Mary, of course. A language model
-# knows that, too. Wang et al. (2022) took GPT-2 small apart to see how. They called the task
+# *When Mary and John went to the big store, John gave a drink to* … Mary, of course. A language
+# model knows that, too. Wang et al. (2022) took GPT-2 small apart to see how. They called the task
 # **indirect object identification**. Here is another model, and there are thousands of latents.
 # Which of them do the work?
 #
-# We form hypotheses on one half of the prompts and test them on the other, which has other sentences
-# and other names. A story about a latent is cheap. A story that survives new prompts is not.
+# We form hypotheses on one half of the prompts and test them on the other, which has other
+# sentences and other names. A story about a latent is cheap. A story that survives new prompts is
+# not.
 #
 # ## Questions
 #
@@ -28,8 +29,8 @@
 # | effect | how much the difference *falls* when something is taken away |
 # | head 23.3 | head 3 of block 23 (both counted from 0) |
 #
-# Numbers in the text are for the default profile: SmolLM2-135M, an SAE on the heads' outputs $z$ in
-# block 23, and one on the residual stream after block 10.
+# Numbers in the text are for the default profile: SmolLM2-135M, an SAE on the heads' outputs $z$
+# in block 23, and one on the residual stream after block 10.
 
 # %% tags=["setup"]
 import math
@@ -40,12 +41,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from utils.given.in_model import sample_rows
-from utils.given.indirect_objects import ioi_prompts, parts_of
+from utils.given.indirect_objects import ioi_prompts, latents_at, parts_of, read_out_constant
 from utils.given.latent_data import final_read_out
-from utils.given.rest_of_model import SaeAt
+from utils.given.rest_of_model import SaeAt, compare, judge_heads
 from utils.models import attention_sae, language_model, residual_sae, transcoders
 from utils.models.profiles import describe
-from utils.models.splice import latents_of, spliced
+from utils.models.splice import spliced
 from utils.plots import attribution as plots
 from utils.progress import track
 
@@ -65,9 +66,9 @@ if __name__ == "__main__":
             print("   " + tokenizer.decode(prompts.tokens[i, 1:].tolist()))
 
 # %% [markdown]
-# The two prompts of a pair differ in one word: who is named again. In the first kind the right name
-# comes first (ABBA), in the second the repeated one does (BABA). So neither the order nor a preference
-# for a name can give the answer.
+# The two prompts of a pair differ in one word: who is named again. In the first kind the right
+# name comes first (ABBA), in the second the repeated one does (BABA). So neither the order nor a
+# preference for a name can give the answer.
 #
 # ## 1 · Does the model do it?
 
@@ -87,13 +88,15 @@ def name_difference(
 
 
 # %% [markdown] tags=["hint"]
-# `logits[:, right]` is a matrix: every prompt with every prompt's name. You want one number per row.
+# `logits[:, right]` is a matrix: every prompt with every prompt's name. You want one number per
+# row.
 
 # %% [markdown] tags=["hint"]
 # `logits[rows, right]` with `rows = torch.arange(len(logits))`, or `gather`.
 
 # %% [markdown]
-# A share of successes needs an interval. With $k$ of $n$ successes, $p = k/n$, Wilson's interval is
+# A share of successes needs an interval. With $k$ of $n$ successes, $p = k/n$, Wilson's interval
+# is
 #
 # $$\frac{p + \frac{z^2}{2n} \pm z \sqrt{\frac{p(1-p)}{n} + \frac{z^2}{4n^2}}}{1 + \frac{z^2}{n}}.$$
 #
@@ -142,12 +145,13 @@ if __name__ == "__main__":
         right = int((found[way] > 0).sum())
         low, high = wilson_interval(right, len(test))
         left = float(found[way].mean() / found["clean"].mean())
-        print(f"{way:14} difference {found[way].mean():5.2f} ({left:4.0%} of the clean one), ", end="")
-        print(f"right name ahead in {right} of {len(test)} ({low:.0%} to {high:.0%})")
+        print(f"{way:14} difference {found[way].mean():5.2f} ({left:4.0%}); right name ", end="")
+        print(f"ahead in {right} of {len(test)} ({low:.0%} to {high:.0%})")
 
 # %% [markdown]
-# So the task survives in what the SAEs keep, and it makes sense to look for it among their latents.
-# (A larger difference is no better model: an SAE that drops what speaks for the wrong name raises it.)
+# So the task survives in what the SAEs keep, and it makes sense to look for it among their
+# latents. (A larger difference is no better model: an SAE that drops what speaks for the wrong
+# name raises it.)
 #
 # ## 2 · By a prompt
 #
@@ -155,8 +159,9 @@ if __name__ == "__main__":
 
 # %% [markdown] tags=["task"]
 # `f` has the latents of one prompt. Return the numbers and the values of the `n` latents with the
-# largest activation anywhere in it, largest first. Position 0 does not count. Only active ones (above
-# 0) are listed, so there may be fewer than `n`. Of two equal ones the smaller number comes first.
+# largest activation anywhere in it, largest first. Position 0 does not count. Only active ones
+# (above 0) are listed, so there may be fewer than `n`. Of two equal ones the smaller number comes
+# first.
 
 
 # %% tags=["exercise"] exercise="3.2.3.b1" title="The strongest of a prompt" difficulty=2 importance=4 minutes=8 skill="what to leave out"
@@ -179,8 +184,8 @@ def strongest_latents(
 # Or compare two prompts that differ in one thing.
 
 # %% [markdown] tags=["task"]
-# Return for each latent its largest activation in `f` minus its largest activation in `other`, position
-# 0 left out in both. The prompts may have different lengths.
+# Return for each latent its largest activation in `f` minus its largest activation in `other`,
+# position 0 left out in both. The prompts may have different lengths.
 
 
 # %% tags=["exercise"] exercise="3.2.3.b2" title="Two prompts" difficulty=1 importance=4 minutes=4 skill="a contrast"
@@ -192,7 +197,8 @@ def stronger_in(
 
 
 # %% [markdown] tags=["hint"]
-# The maxima first, then the difference: position 5 of one prompt need not match position 5 of the other.
+# The maxima first, then the difference: position 5 of one prompt need not match position 5 of the
+# other.
 
 # %% [markdown] tags=["hint"]
 # `f[1:].amax(dim=0)` is one number per latent.
@@ -202,9 +208,9 @@ def stronger_in(
 # elsewhere: term frequency times inverse document frequency, *TF-IDF*.
 
 # %% [markdown] tags=["task"]
-# In a reference text of `n_tokens` tokens, latent $l$ was active on `times[l]`. Return for each latent its
-# largest activation in the prompt (position 0 left out) times $\log \frac{1 + N}{1 + n_l}$ (natural
-# logarithm), with $N$ = `n_tokens` and $n_l$ = `times[l]`.
+# In a reference text of `n_tokens` tokens, latent $l$ was active on `times[l]`. Return for each
+# latent its largest activation in the prompt (position 0 left out) times $\log \frac{1 + N}{1 +
+# n_l}$ (natural logarithm), with $N$ = `n_tokens` and $n_l$ = `times[l]`.
 
 
 # %% tags=["exercise"] exercise="3.2.3.b3" title="Rare is telling" difficulty=1 importance=3 minutes=5 skill="weighting"
@@ -222,9 +228,9 @@ def weighted_strength(
 # A number divided by an integer tensor is a float tensor: `((1 + n_tokens) / (1 + times)).log()`.
 
 # %% [markdown] tags=["task"]
-# Take 60 prompts, and put a *third* name in the place of S2 (*When Mary and John went to the big store,
-# Tom gave a drink to*). Take the two latents whose strength differs most. Are they on the prompts' lists
-# of the ten largest *weighted* strengths?
+# Take 60 prompts, and put a *third* name in the place of S2 (*When Mary and John went to the big
+# store, Tom gave a drink to*). Take the two latents whose strength differs most. Are they on the
+# prompts' lists of the ten largest *weighted* strengths?
 
 
 # %% tags=["predict"] exercise="3.2.3.P2" title="Rare or relevant?" difficulty=3 importance=4 minutes=2 skill="what a list leaves out" choices=["both, on most prompts", "one of them, on most prompts", "neither, on most prompts"]
@@ -233,23 +239,10 @@ predict_listed = "neither, on most prompts"
 # %% tags=["demo"] reveals=["predict_listed"]
 if __name__ == "__main__":
     gen = torch.Generator().manual_seed(0)
-
-    def latents(tokens: Tensor) -> Tensor:
-        """The residual SAE's latents on rows of tokens; blocks above it do not run."""
-        with torch.no_grad():
-            parts = [
-                latents_of(model, ids, residual, stop_at_layer=residual.layer + 1)[residual.hook_out]
-                for ids in tokens.split(8)
-            ]
-        return torch.cat(parts)
-
-    everybody = torch.cat([form.io, form.s]).unique()
-    drawn = everybody[torch.randint(len(everybody), (8, len(form)), generator=gen)]
-    free = (drawn != form.io) & (drawn != form.s)
-    third = drawn.gather(0, free.float().argmax(dim=0, keepdim=True))[0]
-    f_form, f_third = latents(form.tokens), latents(form.with_second(third).tokens)
+    f_form = latents_at(loaded, residual, form.tokens)
+    f_third = latents_at(loaded, residual, form.with_third_name(gen).tokens)
     rows = sample_rows(loaded, n=48, seed=0)
-    f_text = latents(rows.ids)[:, 1:][rows.mask[:, 1:]]
+    f_text = latents_at(loaded, residual, rows.ids)[:, 1:][rows.mask[:, 1:]]
     times, n_tokens = (f_text > 0).sum(dim=0), len(f_text)
     change = torch.stack([stronger_in(a, b) for a, b in zip(f_form, f_third, strict=True)])
     contrast = change.mean(dim=0)
@@ -258,30 +251,32 @@ if __name__ == "__main__":
     on_list = torch.stack([torch.isin(pair, top) for top in weighted]).sum(dim=1)
     print(f"larger with the repeated name: {pair.tolist()}, by {contrast[pair].tolist()}")
     print(f"on ordinary text active on {[f'{t / n_tokens:.0%}' for t in times[pair].tolist()]}")
-    counts = [int((on_list == k).sum()) for k in (0, 1, 2)]
-    print(f"prompts whose weighted list has none, one, both of them: {counts}")
+    print(
+        f"none, one, both on the weighted list in {on_list.bincount(minlength=3).tolist()} prompts"
+    )
     top = strongest_latents(f_form[0], 10)[0].tolist()
     print(f"one prompt, strongest: {top}\n            weighted: {weighted[0].tolist()}")
 
 # %% [markdown]
-# Two latents, 369 and 212, are far stronger when a name is *repeated*. But they are busy latents, active
-# on a fifth and a quarter of ordinary text, so a weighting for rare ones puts them last. A list of
-# strong latents tells what a prompt is about. It does not tell what the model *uses*.
+# Two latents, 369 and 212, are far stronger when a name is *repeated*. But they are busy latents,
+# active on a fifth and a quarter of ordinary text, so a weighting for rare ones puts them last. A
+# list of strong latents tells what a prompt is about. It does not tell what the model *uses*.
 #
 # ## 3 · What is written: everything adds up
 #
-# The last residual stream is a sum of what every component wrote. The final norm divides it by a number
-# $s$; then come the gain $g$ and the unembedding. If we hold $s$ at its value in this run (a **frozen**
-# norm), the difference is linear in the stream: a dot product with one direction per prompt,
+# The last residual stream is a sum of what every component wrote. The final norm divides it by a
+# number $s$; then come the gain $g$ and the unembedding. If we hold $s$ at its value in this run
+# (a **frozen** norm), the difference is linear in the stream: a dot product with one direction per
+# prompt,
 #
 # $$d = \frac{g \odot (W_U[:, \text{right}] - W_U[:, \text{repeated}])}{s}.$$
 #
-# The dot product of a component's output with $d$ is its **direct logit attribution**. LayerNorm also
-# subtracts the stream's mean; to move that to the other side, subtract from $d$ *its* mean.
+# The dot product of a component's output with $d$ is its **direct logit attribution**. LayerNorm
+# also subtracts the stream's mean; to move that to the other side, subtract from $d$ *its* mean.
 
 # %% [markdown] tags=["task"]
-# Return $d$ for every prompt. Where `centred` is true, each prompt's direction has mean 0. `scale` is
-# what the norm divides by.
+# Return $d$ for every prompt. Where `centred` is true, each prompt's direction has mean 0. `scale`
+# is what the norm divides by.
 
 
 # %% tags=["exercise"] exercise="3.2.3.c1" title="A direction for the answer" difficulty=2 importance=5 minutes=8 skill="a frozen norm"
@@ -299,18 +294,19 @@ def readout_direction(
 
 
 # %% [markdown] tags=["hint"]
-# `W_U[:, right]` has a column for each prompt. The gain belongs to `d_model`, the scale to the prompt.
+# `W_U[:, right]` has a column for each prompt. The gain belongs to `d_model`, the scale to the
+# prompt.
 
 # %% [markdown] tags=["hint"]
 # $\sum_i d_i (x_i - \bar x) = \sum_i (d_i - \bar d)\, x_i$: the mean is subtracted after the gain.
 
 # %% [markdown]
-# An SAE splits what one place writes: latents times their rows, a bias that is always there, and the
-# error term. All three belong to the sum. Leave out the bias, and nothing adds up any more.
+# An SAE splits what one place writes: latents times their rows, a bias that is always there, and
+# the error term. All three belong to the sum. Leave out the bias, and nothing adds up any more.
 
 # %% [markdown] tags=["task"]
-# `write` has what one unit of each latent adds to the residual stream, `bias` what the SAE's bias adds,
-# `error` the error term. Return the attributions: of each latent, of the bias, of the error.
+# `write` has what one unit of each latent adds to the residual stream, `bias` what the SAE's bias
+# adds, `error` the error term. Return the attributions: of each latent, of the bias, of the error.
 
 
 # %% tags=["exercise"] exercise="3.2.3.c2" title="Latents, bias, error" difficulty=2 importance=5 minutes=8 skill="nothing left out"
@@ -349,41 +345,15 @@ def head_shares(
 
 
 # %% [markdown] tags=["hint"]
-# `head` stays, `d_head` and `d_model` are summed over, and the prompt is the same in `z` and `direction`.
+# `head` stays, `d_head` and `d_model` are summed over, and the prompt is the same in `z` and
+# `direction`.
 
 # %% [markdown] tags=["hint"]
 # `torch.einsum("phk,hkm,pm->ph", …)`. Or: what each head writes, times the direction, summed.
 
-# %% [markdown]
-# What is left are constants, which no component writes: the final norm's bias $c$ passes the unembedding,
-# and the unembedding can have a bias $b_U$ of its own.
-
 # %% [markdown] tags=["task"]
-# Return what these two constants add to each prompt's difference.
-
-
-# %% tags=["exercise"] exercise="3.2.3.c4" title="The constants" difficulty=2 importance=3 minutes=5 skill="biases"
-def constant_share(
-    norm_bias: Float[Tensor, " d_model"],
-    W_U: Float[Tensor, "d_model vocab"],
-    b_U: Float[Tensor, " vocab"],
-    right: Int[Tensor, " prompt"],
-    repeated: Int[Tensor, " prompt"],
-) -> Float[Tensor, " prompt"]:
-    """(norm_bias W_U + b_U)[right] - (norm_bias W_U + b_U)[repeated]."""
-    constant = norm_bias @ W_U + b_U
-    return constant[right] - constant[repeated]
-
-
-# %% [markdown] tags=["hint"]
-# With a stream of zeros the logits are `norm_bias @ W_U + b_U`. They favour some names.
-
-# %% [markdown] tags=["hint"]
-# The norm's bias comes after the division: no scale, no gain.
-
-# %% [markdown] tags=["task"]
-# Attention of block 23 writes most of the difference, and most of *that* is written by one head, 23.3.
-# Of the three places with a name, at which does it look most from the end?
+# Attention of block 23 writes most of the difference, and most of *that* is written by one head,
+# 23.3. Of the three places with a name, at which does it look most from the end?
 
 
 # %% tags=["predict"] exercise="3.2.3.P3" title="Where it looks" difficulty=3 importance=5 minutes=2 skill="a hypothesis" choices=["at the right name", "at the repeated name, first place", "at the repeated name, second place"]
@@ -396,51 +366,41 @@ if __name__ == "__main__":
     difference = name_difference(parts.logits, form.io, form.s)
     direction = readout_direction(W_U, gain, parts.scale, form.io, form.s, subtracts_mean)
     shares = {name: (write * direction).sum(dim=1) for name, write in parts.writes.items()}
-    norm_bias = getattr(model.ln_final, "bias", None)
-    norm_bias = torch.zeros_like(gain) if norm_bias is None else norm_bias.detach()
-    b_U = torch.zeros(W_U.shape[1]) if model.b_U is None else model.b_U.detach()
-    shares["constants"] = constant_share(norm_bias, W_U, b_U, form.io, form.s)
+    constant = read_out_constant(loaded)  # biases of the final norm and of the unembedding
+    shares["constants"] = constant[form.io] - constant[form.s]
     gap = (sum(shares.values()) - difference).abs().max() / difference.abs().max()
-    print(f"{len(shares)} parts add up to the difference, {difference.mean():.2f}: off by {gap:.0e}")
+    print(f"{len(shares)} parts add up to {difference.mean():.2f}, off by {gap:.0e}")
     display(plots.shares_by_part(shares))
 
     end = SaeAt(loaded, form, attention, form.end_at)
     W_O = end.W_O
     by_head = head_shares(parts.z[:, attention.layer], W_O, direction)
     head = int(by_head.mean(dim=0).argmax())
-    by_latent, by_bias, by_error = latent_shares(
-        end.f, end.W_dec @ W_O.flatten(0, 1), end.b_dec @ W_O.flatten(0, 1),
-        end.error @ W_O.flatten(0, 1), direction,
-    )  # fmt: skip
+    written = (rows @ W_O.flatten(0, 1) for rows in (end.W_dec, end.b_dec, end.error))
+    by_latent, by_bias, by_error = latent_shares(end.f, *written, direction)
     split = f"latents {by_latent.sum(1).mean():.3f}, bias {by_bias.mean():.3f}"
-    whole = by_head.sum(1).mean()
-    print(f"heads of block {attention.layer}: {whole:.3f} = {split}, error {by_error.mean():.3f}")
-    pattern, _ = end.pattern_and_values()
-    places = ("right name", "repeated, first", "repeated, second")
-    looks = {
-        name: pattern[end.everyone, :, at] for name, at in zip(places, form.places, strict=True)
-    }
-    print(f"head {attention.layer}.{head} writes {by_head[:, head].mean():.2f}; it looks at the", end="")
-    print(", ".join(f" {place} {v[:, head].mean():.2f}" for place, v in looks.items()))
-    display(plots.heads(by_head, looks, attention.layer))
+    print(f"heads {by_head.sum(1).mean():.3f} = {split}, error {by_error.mean():.3f}")
+    seen = ", ".join(f"{place} {v[:, head].mean():.2f}" for place, v in end.looks.items())
+    print(f"head {attention.layer}.{head} writes {by_head[:, head].mean():.2f}; looks: {seen}")
+    display(plots.heads(by_head, end.looks, attention.layer))
 
 # %% [markdown]
-# That is not what "carrying the right name forward" would look like. The head that speaks most for the
-# right name looks at the *repeated* one. Three others look mostly at the right name. Remember both;
-# we come back to them with better tools.
+# That is not what "carrying the right name forward" would look like. The head that speaks most for
+# the right name looks at the *repeated* one. Three others look mostly at the right name. Remember
+# both; we come back to them with better tools.
 #
 # ## 4 · What happens without it
 #
 # Attribution says what is written directly. Later blocks read that, too, and react. To see what a
 # latent is worth in all, take it away and let the model run on.
 #
-# We do not run on from $\hat x$: the SAE's error would be lost as well. With the error term kept, the
-# activation is $x = \sum_l f_l\, w_l + b + \varepsilon$. Set some latents to other values, 0 or their mean,
-# and everything else stays.
+# We do not run on from $\hat x$: the SAE's error would be lost as well. With the error term kept,
+# the activation is $x = \sum_l f_l\, w_l + b + \varepsilon$. Set some latents to other values, 0
+# or their mean, and everything else stays.
 
 # %% [markdown] tags=["task"]
-# Return the activations when the latents in `chosen` have the values `to` instead of their own, in all
-# prompts, with bias and error as they are. No number is twice in `chosen`; it may be empty.
+# Return the activations when the latents in `chosen` have the values `to` instead of their own, in
+# all prompts, with bias and error as they are. No number is twice in `chosen`; it may be empty.
 
 
 # %% tags=["exercise"] exercise="3.2.3.d1" title="The error term stays" difficulty=2 importance=5 minutes=8 skill="an edit that changes nothing else"
@@ -462,15 +422,16 @@ def without_latents(
 # Add `(to - f[:, chosen]) @ W_dec[chosen]`.
 
 # %% [markdown]
-# **One at a time.** To rank latents we remove each by itself. A latent that is silent in a prompt has no
-# effect there, and most are silent. So make a list of the *active* pairs (prompt, latent), and run them in
-# batches. `metric(x, prompt)` is the rest of the model: it takes rows of activations, and for each row the
-# number of the prompt that it belongs to, and returns their differences.
+# **One at a time.** To rank latents we remove each by itself. A latent that is silent in a prompt
+# has no effect there, and most are silent. So make a list of the *active* pairs (prompt, latent),
+# and run them in batches. `metric(x, prompt)` is the rest of the model: it takes rows of
+# activations, and for each row the number of the prompt that it belongs to, and returns their
+# differences.
 
 # %% [markdown] tags=["task"]
-# Return the effect of each latent in each prompt: the clean difference minus the difference with this
-# latent at 0. Where a latent is silent (0), the effect is 0 and the model is not run. Give `metric` at most
-# `size` rows at a time.
+# Return the effect of each latent in each prompt: the clean difference minus the difference with
+# this latent at 0. Where a latent is silent (0), the effect is 0 and the model is not run. Give
+# `metric` at most `size` rows at a time.
 
 
 # %% tags=["exercise"] exercise="3.2.3.d2" title="Every latent by itself" difficulty=3 importance=5 minutes=15 skill="sparse batches"
@@ -491,17 +452,16 @@ def ablation_effects(
 
 
 # %% [markdown] tags=["hint"]
-# `f.nonzero()` lists the pairs; `.split(size)` cuts the list. For each part build all edited rows at once.
+# `f.nonzero()` lists the pairs; `.split(size)` cuts the list. For each part build all edited rows
+# at once.
 
 # %% [markdown] tags=["hint"]
-# `x[prompt]` repeats a prompt's row for each of its latents. `f[prompt, latent, None] * W_dec[latent]` is
-# what each row loses.
-
-# %% [markdown] tags=["hint"]
-# The clean differences need one run over `x` only, also at most `size` rows at a time.
+# `x[prompt]` repeats a prompt's row for each of its latents. `f[prompt, latent, None] *
+# W_dec[latent]` is what each row loses.
 
 # %% tags=["demo"]
 if __name__ == "__main__":
+
     def effects_of(spot: SaeAt) -> Tensor:
         """The effect of every active latent at this spot, one at a time."""
         with torch.no_grad():
@@ -519,23 +479,22 @@ if __name__ == "__main__":
     print(f"end, block {attention.layer}: {int(live.sum())} latents are active somewhere,")
     print(f"{(end.f > 0).sum(1).float().mean():.0f} in a prompt; the strongest effects:")
     print("   " + ", ".join(f"{i}: {effects_end[:, i].mean():.2f}" for i in order[:6].tolist()))
-    print(f"all at once: {together(end, live.nonzero()[:, 0]).mean():.2f} of {difference.mean():.2f}")
+    print(f"all at once: {together(end, live.nonzero()[:, 0]).mean():.2f}")
 
 # %% [markdown]
-# Here no latent is "the" name mover. The largest effect is a fifteenth of the difference, and hundreds
-# of latents share the rest. An attention SAE has latents for *which* name, for its first letter, for its
-# gender, each active in a few prompts only. Keep that in mind when somebody shows a single latent.
+# Here no latent is "the" name mover. The largest effect is a seventeenth of the difference, and
+# hundreds of latents share the rest. Keep that in mind when somebody shows a single latent.
 #
 # ## 5 · Gradients instead of ablations
 #
 # Thousands of ablations are thousands of runs. One gradient gives a *first-order* estimate for all
-# latents at once (attribution patching: Nanda 2023, Syed et al. 2023): if latent $l$ moves from $f_l$ to
-# $f_l'$, the difference changes by about $(f_l' - f_l)\, \partial m / \partial f_l$.
+# latents at once (attribution patching: Nanda 2023, Syed et al. 2023): if latent $l$ moves from
+# $f_l$ to $f_l'$, the difference changes by about $(f_l' - f_l)\, \partial m / \partial f_l$.
 
 # %% [markdown] tags=["task"]
-# `metric` maps latents to one number per prompt; a prompt's number depends on its own latents only.
-# Return the gradient of each prompt's number with respect to that prompt's latents. No gradient is
-# accumulated anywhere, `f` stays as it is, and the result is not part of a graph.
+# `metric` maps latents to one number per prompt; a prompt's number depends on its own latents
+# only. Return the gradient of each prompt's number with respect to that prompt's latents. No
+# gradient is accumulated anywhere, `f` stays as it is, and the result is not part of a graph.
 
 
 # %% tags=["exercise"] exercise="3.2.3.e1" title="One gradient for all" difficulty=2 importance=5 minutes=8 skill="sums and means"
@@ -550,15 +509,15 @@ def latent_gradients(
 
 
 # %% [markdown] tags=["hint"]
-# Autograd wants one number. The *sum* over prompts has, in row $i$, the gradient of prompt $i$. The mean
-# would divide it by the number of prompts.
+# Autograd wants one number. The *sum* over prompts has, in row $i$, the gradient of prompt $i$.
+# The mean would divide it by the number of prompts.
 
 # %% [markdown] tags=["hint"]
 # A fresh leaf: `f.detach().clone().requires_grad_()`; then `torch.autograd.grad(total, leaf)[0]`.
 
 # %% [markdown] tags=["task"]
-# Return the first-order estimate of the change of the metric, for each latent, when it alone moves from
-# its value in `f` to its value in `to`; `gradient` was taken at `f`.
+# Return the first-order estimate of the change of the metric, for each latent, when it alone moves
+# from its value in `f` to its value in `to`; `gradient` was taken at `f`.
 
 
 # %% tags=["exercise"] exercise="3.2.3.e2" title="Attribution patching" difficulty=1 importance=5 minutes=5 skill="signs"
@@ -575,15 +534,16 @@ def patch_estimate(
 # Slope times step. Which way does the step go?
 
 # %% [markdown] tags=["hint"]
-# For an ablation `to` is 0, and the *effect* (how much the difference falls) is minus this estimate.
+# For an ablation `to` is 0, and the *effect* (how much the difference falls) is minus this
+# estimate.
 
 # %% [markdown]
 # How good is it? Pearson's correlation lives from the few largest points. The rank correlation
 # (Spearman's) asks only for the order: it is Pearson's correlation of the ranks.
 
 # %% [markdown] tags=["task"]
-# Return the rank correlation. Equal values share the mean of their ranks. If one of the two is constant,
-# return 0. Compute in float64.
+# Return the rank correlation. Equal values share the mean of their ranks. If one of the two is
+# constant, return 0. Compute in float64.
 
 
 # %% tags=["exercise"] exercise="3.2.3.e3" title="Only the order" difficulty=3 importance=3 minutes=10 skill="ties"
@@ -604,18 +564,18 @@ def rank_correlation(x: Float[Tensor, " item"], y: Float[Tensor, " item"]) -> fl
 # `count` times and ends at rank `last`, its mean rank is `last - (count - 1) / 2`.
 
 # %% [markdown] tags=["hint"]
-# Many effects are equal (silent latents are exactly 0). `argsort().argsort()` would give equal values
-# different ranks.
+# Many effects are equal (silent latents are exactly 0). `argsort().argsort()` would give equal
+# values different ranks.
 
 # %% [markdown]
-# **The bootstrap.** How far would a number move with other prompts? Draw as many prompts as there are,
-# *with* replacement, from those we have; compute the number again; repeat. The middle 95 % of the results
-# are the interval (Efron 1979). What is drawn again must be what was drawn in the first place: the
-# prompts. Latents of one prompt are not independent.
+# **The bootstrap.** How far would a number move with other prompts? Draw as many prompts as there
+# are, *with* replacement, from those we have; compute the number again; repeat. The middle 95 % of
+# the results are the interval (Efron 1979). What is drawn again must be what was drawn in the
+# first place: the prompts. Latents of one prompt are not independent.
 
 # %% [markdown] tags=["task"]
-# Return that interval of `statistic(rows)`: its quantiles $(1 - \text{level})/2$ and
-# $(1 + \text{level})/2$ over `n_draws` resamples of the rows (`torch.quantile` in float64). Random
+# Return that interval of `statistic(rows)`: its quantiles $(1 - \text{level})/2$ and $(1 +
+# \text{level})/2$ over `n_draws` resamples of the rows (`torch.quantile` in float64). Random
 # numbers come from `gen`. `statistic` takes a tensor like `rows` and returns a number.
 
 
@@ -644,8 +604,8 @@ def bootstrap_interval(
 # `rows[drawn]` keeps each row whole: what belongs together stays together.
 
 # %% [markdown] tags=["task"]
-# At the end, block 23: over all active pairs (prompt, latent), what is the correlation (Pearson's) of the
-# gradient's estimate with the ablation's effect?
+# At the end, block 23: over all active pairs (prompt, latent), what is the correlation (Pearson's)
+# of the gradient's estimate with the ablation's effect?
 
 
 # %% tags=["predict"] exercise="3.2.3.P4" title="How good is a gradient?" difficulty=2 importance=4 minutes=2 skill="linearity" choices=["less than 0.5", "0.5 to 0.9", "more than 0.9"]
@@ -653,41 +613,30 @@ predict_gradient = "more than 0.9"
 
 # %% tags=["demo"] reveals=["predict_gradient"]
 if __name__ == "__main__":
+
     def estimate_of(spot: SaeAt) -> Tensor:
         """The first-order estimate of every latent's effect."""
         slope = latent_gradients(spot.f, spot.with_latents)
         return -patch_estimate(spot.f, torch.zeros_like(spot.f), slope)
 
-    def pearson(both: Tensor) -> float:
-        """Correlation of [:, 0] with [:, 1], over the entries where one is not 0."""
-        kept = both.transpose(1, 2)[(both != 0).any(dim=1)]
-        return float(torch.corrcoef(kept.T)[0, 1])
-
-    def compare(name: str, guess: Tensor, truth: Tensor) -> None:
-        """Print both correlations with intervals over prompts, and that of the latents' means."""
-        both = torch.stack([guess, truth], dim=1)
-        low, high = bootstrap_interval(both, pearson, 200, 0.95, gen)
-        kept = both.transpose(1, 2)[(both != 0).any(dim=1)].T
-        means = torch.corrcoef(both.mean(dim=0)[:, (truth != 0).any(dim=0)])[0, 1]
-        print(f"{name}: r = {pearson(both):.2f} ({low:.2f} to {high:.2f}), ranks ", end="")
-        print(f"{rank_correlation(kept[0], kept[1]):.2f}; means over prompts r = {means:.2f}")
-
+    tools = (bootstrap_interval, rank_correlation, gen)
     guess_end = estimate_of(end)
-    compare("end, gradient", guess_end, effects_end)
-    compare("end, direct attribution", by_latent, effects_end)
-    compare("end, shuffled latents (control)", guess_end.roll(1, 1), effects_end)
+    compare("end, gradient", guess_end, effects_end, *tools)
+    compare("end, direct attribution", by_latent, effects_end, *tools)
+    compare("end, shuffled latents (control)", guess_end.roll(1, 1), effects_end, *tools)
     display(plots.against(guess_end.mean(0), effects_end.mean(0), "gradient", "ablation"))
 
 # %% [markdown]
-# Near the output a gradient is nearly as good as an ablation, and it costs one run. The direct attribution
-# is a worse guess: it does not know what the blocks above do with a latent. Now further down.
+# Near the output a gradient is nearly as good as an ablation, and it costs one run. The direct
+# attribution is a worse guess: it does not know what the blocks above do with a latent. Now
+# further down.
 #
 # The repetition can be noticed at S2. So look there, at the residual SAE after block 10. Nineteen
 # blocks lie above it.
 
 # %% [markdown] tags=["task"]
-# There are two latents whose ablation at S2 hurts far more than any other's. For how many of them is the
-# gradient's estimate at least half of the effect?
+# There are two latents whose ablation at S2 hurts far more than any other's. For how many of them
+# is the gradient's estimate at least half of the effect?
 
 
 # %% tags=["predict"] exercise="3.2.3.P5" title="Further down" difficulty=3 importance=5 minutes=2 skill="saturation" choices=["none", "one", "both"]
@@ -699,15 +648,15 @@ if __name__ == "__main__":
     effects_s2, guess_s2 = effects_of(second), estimate_of(second)
     strongest = effects_s2.mean(dim=0).topk(4).indices
     for i in strongest.tolist():
-        print(f"latent {i}: effect {effects_s2[:, i].mean():.2f}, estimate {guess_s2[:, i].mean():.2f}")
-    compare("S2, gradient", guess_s2, effects_s2)
+        print(f"{i}: effect {effects_s2[:, i].mean():.2f}, estimate {guess_s2[:, i].mean():.2f}")
+    compare("S2, gradient", guess_s2, effects_s2, *tools)
     display(plots.against(guess_s2.mean(0), effects_s2.mean(0), "gradient", "ablation"))
 
 # %% [markdown]
 # Latents 369 and 212 again, the two that differ most between a repeated and a third name. By the
-# gradient, 212 would have been thrown away: its estimate is about 0. A gradient says what the *next bit* of
-# a latent is worth. Where the rest of the model is saturated, the next bit is worth nothing, and the
-# whole latent is worth a lot.
+# gradient, 212 would have been thrown away: its estimate is about 0. A gradient says what the
+# *next bit* of a latent is worth. Where the rest of the model is saturated, the next bit is worth
+# nothing, and the whole latent is worth a lot.
 #
 # ## 6 · The whole way: integrated gradients
 #
@@ -717,11 +666,12 @@ if __name__ == "__main__":
 # $$a_l = (f_l' - f_l) \cdot \frac1n \sum_{i=0}^{n-1} \frac{\partial m}{\partial f_l}
 #   \Big( f + \frac{i + \frac12}{n} (f' - f) \Big).$$
 #
-# The points lie in the *middle* of $n$ equal steps. With many steps the $a_l$ add up to
-# $m(f') - m(f)$. That is called **completeness**, and no single gradient has it.
+# The points lie in the *middle* of $n$ equal steps. With many steps the $a_l$ add up to $m(f') -
+# m(f)$. That is called **completeness**, and no single gradient has it.
 
 # %% [markdown] tags=["task"]
-# Return $a$. All latents move together. `metric` is as in e1, and so is what is asked of the result.
+# Return $a$. All latents move together. `metric` is as in e1, and so is what is asked of the
+# result.
 
 
 # %% tags=["exercise"] exercise="3.2.3.f1" title="Integrated gradients" difficulty=3 importance=5 minutes=12 skill="the midpoint rule"
@@ -741,14 +691,15 @@ def integrated_gradients(
 
 
 # %% [markdown] tags=["hint"]
-# A loop over steps, a gradient at each point (you have written that), a mean, and one product at the end.
+# A loop over steps, a gradient at each point (you have written that), a mean, and one product at
+# the end.
 
 # %% [markdown] tags=["hint"]
 # For two steps the points are at one quarter and three quarters of the way.
 
 # %% [markdown] tags=["task"]
-# Return, per prompt, by how much completeness fails: the sum of the attributions minus the true change of
-# the metric from `f` to `to`.
+# Return, per prompt, by how much completeness fails: the sum of the attributions minus the true
+# change of the metric from `f` to `to`.
 
 
 # %% tags=["exercise"] exercise="3.2.3.f2" title="Does it add up?" difficulty=1 importance=4 minutes=4 skill="a check"
@@ -779,24 +730,30 @@ if __name__ == "__main__":
                 gap = completeness_gap(moved, spot.f, zero, spot.with_latents).abs().mean()
             print(f"{name}, {n_steps:2} steps: gap {gap:.3f}")
         whole_way[name] = -moved
-        compare(f"{name}, integrated gradients", -moved, truth)
+        compare(f"{name}, integrated gradients", -moved, truth, *tools)
     for i in strongest.tolist():
         print(f"latent {i}: effect {effects_s2[:, i].mean():.2f}, ", end="")
         print(f"gradient {guess_s2[:, i].mean():.2f}, whole way {whole_way['S2'][:, i].mean():.2f}")
     display(plots.against(whole_way["S2"].mean(0), effects_s2.mean(0), "whole way", "ablation"))
 
 # %% [markdown]
-# TEXT_IG
+# Two answers to one question: was the whole way better? *On average over prompts* it was, at S2:
+# the correlation of the latents' means rises from 0.89 to 0.97, and latent 212 is found. For
+# single pairs the order got worse, from 0.91 to 0.73 in ranks, and at the end the plain gradient
+# was the better guess. The reason: completeness is a promise about moving *all* latents together.
+# An ablation moves one. Integrated gradients mend saturation, and pay with interactions.
 #
 # ## 7 · Of what a latent is made
 #
-# The latents in block 23 read $z$, nine heads side by side. So a pre-activation is a sum of nine parts and
-# a constant: $z_h\, W_{\text{enc},h}$ for each head, and $b_\text{enc} - b_\text{dec} W_\text{enc}$ (the second
-# part only where the SAE subtracts $b_\text{dec}$). Kissane et al. (2024) split attention latents like that.
+# The latents in block 23 read $z$, nine heads side by side. So a pre-activation is a sum of nine
+# parts and a constant: $z_h\, W_{\text{enc},h}$ for each head, and $b_\text{enc} - b_\text{dec}
+# W_\text{enc}$ (the second part only where the SAE subtracts $b_\text{dec}$). Kissane et al.
+# (2024) split attention latents like that.
 
 # %% [markdown] tags=["task"]
-# Return the parts by head, and the constant. Together they are the pre-activation. The first `d_head` rows of
-# `W_enc` belong to head 0, the next to head 1, and so on; `centred` says whether $b_\text{dec}$ is subtracted.
+# Return the parts by head, and the constant. Together they are the pre-activation. The first
+# `d_head` rows of `W_enc` belong to head 0, the next to head 1, and so on; `centred` says whether
+# $b_\text{dec}$ is subtracted.
 
 
 # %% tags=["exercise"] exercise="3.2.3.g1" title="By head" difficulty=2 importance=4 minutes=8 skill="heads side by side"
@@ -820,14 +777,14 @@ def preactivation_by_head(
 # The bias of the decoder is one vector for all heads together: its part goes into the constant.
 
 # %% [markdown]
-# And each head's $z$ is itself a sum, over the positions that it looks at: $z_h = \sum_j A_{h,j}\, v_j$.
-# In SmolLM2 three heads share one set of values: heads 0 to 2 read value head 0, heads 3 to 5 value
-# head 1, and so on.
+# And each head's $z$ is itself a sum, over the positions that it looks at: $z_h = \sum_j A_{h,j}\,
+# v_j$. In SmolLM2 three heads share one set of values: heads 0 to 2 read value head 0, heads 3 to
+# 5 value head 1, and so on.
 
 # %% [markdown] tags=["task"]
-# Split a latent's pre-activation by head *and* by source position. `pattern` is the attention from one
-# position to all; `v` has `k` value heads, each shared by the same number of neighbouring heads; `read` is the
-# latent's column of `W_enc`, with the heads in order.
+# Split a latent's pre-activation by head *and* by source position. `pattern` is the attention from
+# one position to all; `v` has `k` value heads, each shared by the same number of neighbouring
+# heads; `read` is the latent's column of `W_enc`, with the heads in order.
 
 
 # %% tags=["exercise"] exercise="3.2.3.g2" title="By source position" difficulty=3 importance=4 minutes=12 skill="shared values"
@@ -844,18 +801,19 @@ def preactivation_by_source(
 
 
 # %% [markdown] tags=["hint"]
-# First give every head its values: with 9 heads and 3 value heads each is needed three times in a row.
+# First give every head its values: with 9 heads and 3 value heads each is needed three times in a
+# row.
 
 # %% [markdown] tags=["hint"]
 # `repeat_interleave` gives 0, 0, 0, 1, 1, 1; `repeat` would give 0, 1, 0, 1.
 
 # %% [markdown]
-# From the other side: a latent *writes* through all heads' rows of $W_O$. Which heads' parts of its
-# decoder row are large?
+# From the other side: a latent *writes* through all heads' rows of $W_O$. Which heads' parts of
+# its decoder row are large?
 
 # %% [markdown] tags=["task"]
-# Return for each latent the share of each head in the squared norm of its decoder row. Shares sum to 1; no
-# row is 0.
+# Return for each latent the share of each head in the squared norm of its decoder row. Shares sum
+# to 1; no row is 0.
 
 
 # %% tags=["exercise"] exercise="3.2.3.h1" title="Whose latent is it?" difficulty=1 importance=3 minutes=5 skill="shares"
@@ -879,11 +837,10 @@ if __name__ == "__main__":
     centred = bool(attention.sae.cfg.apply_b_dec_to_input)
     z = end.x.unflatten(1, (W_O.shape[0], -1))
     head_parts, constant = preactivation_by_head(z, W_enc, b_enc, end.b_dec, centred)
-    rebuilt = head_parts.sum(dim=1) + constant
-    on = end.f > 0
-    print(f"parts add up to the latents where active: off by {(rebuilt - end.f)[on].abs().max():.0e}")
+    off = (head_parts.sum(dim=1) + constant - end.f)[end.f > 0].abs().max()
+    print(f"parts add up to the latents where they are active: off by {off:.0e}")
     owner = decoder_head_shares(end.W_dec, W_O.shape[0]).argmax(dim=1)
-    pattern, v = end.pattern_and_values()
+    pattern, v = end.pattern_and_values
     mine = ((owner == head) & live).nonzero()[:, 0]
     first = int(mine[effects_end[:, mine].mean(dim=0).argmax()])
     sources = preactivation_by_source(pattern, v, W_enc[:, first])
@@ -897,7 +854,9 @@ if __name__ == "__main__":
         print(f"{len(group):4} latents of head {h}: together {together(end, group).mean():5.2f}")
 
 # %% [markdown]
-# TEXT_HEADS
+# Sort the latents by the head that their decoder row belongs to most. The 129 latents of head 3 do
+# most, together, but only 0.8, half of what the head itself will turn out to be worth. The rest of
+# its work is spread over latents that other heads share. A head is not a set of latents.
 #
 # ## 8 · Forward or back?
 #
@@ -907,13 +866,13 @@ if __name__ == "__main__":
 # - **Suppressors**: heads that look at the repeated name, and write *against* it. In GPT-2 small McDougall et al.
 #   (2023) took such a head apart, 10.7, and called what it does *copy suppression*.
 #
-# Both are claims about looking *and* writing. A pattern alone shows neither: what does a head write of
-# the name that it looks at?
+# Both are claims about looking *and* writing. A pattern alone shows neither: what does a head
+# write of the name that it looks at?
 
 # %% [markdown] tags=["task"]
-# `writes[i]` is what a head adds to the residual stream when it looks at name `names[i]` only. All names
-# differ. Return for each the logit (as in c1: gain, no scale) of its *own* name minus the mean logit of
-# the other names of the list.
+# `writes[i]` is what a head adds to the residual stream when it looks at name `names[i]` only. All
+# names differ. Return for each the logit (as in c1: gain, no scale) of its *own* name minus the
+# mean logit of the other names of the list.
 
 
 # %% tags=["exercise"] exercise="3.2.3.i1" title="Copy or anti-copy" difficulty=2 importance=5 minutes=10 skill="own against others"
@@ -936,9 +895,9 @@ def copying_scores(
 # The diagonal is each row's own name. The others are `len(names) - 1` numbers.
 
 # %% [markdown] tags=["task"]
-# At the end, three heads of block 23 look at the right name more than at both places of the other name
-# together, or nearly so: 23.0, 23.1, 23.2. Replace the $z$ of all three by their mean over the prompts.
-# By how much does the mean difference fall?
+# Several heads of block 23, 23.0 and 23.1 among them, look more at the right name than at both
+# places of the other, and write the name that they look at. Replace the $z$ of *all* of them by
+# its mean over the prompts. By how much does the mean difference fall?
 
 
 # %% tags=["predict"] exercise="3.2.3.P6" title="Without the movers" difficulty=3 importance=5 minutes=2 skill="attention is not effect" choices=["by more than a third", "by a tenth to a third", "by less than a tenth, or it rises"]
@@ -948,9 +907,10 @@ predict_movers = "by less than a tenth, or it rises"
 # A verdict should be made by a rule, fixed before the data of the test half are seen.
 
 # %% [markdown] tags=["task"]
-# For one head we have `looks` (per prompt: attention to the right name minus attention to both places of
-# the repeated one), `writes` (per name: its copying score) and `effect` (per prompt: of its ablation). For
-# each take the interval $\bar v \pm 1.96\, s / \sqrt n$ ($s$: standard deviation with $n - 1$). Return
+# For one head we have `looks` (per prompt: attention to the right name minus attention to both
+# places of the repeated one), `writes` (per name: its copying score) and `effect` (per prompt: of
+# its ablation). For each take the interval $\bar v \pm 1.96\, s / \sqrt n$ ($s$: standard
+# deviation with $n - 1$). Return
 #
 # - `"name mover"` if all three intervals are above 0,
 # - `"suppressor"` if those of `looks` and `writes` are below 0 and that of `effect` is above 0,
@@ -980,41 +940,34 @@ def name_role(
 
 # %% tags=["demo"] reveals=["predict_movers"]
 if __name__ == "__main__":
-    def judged(spot: SaeAt) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
-        """Looks, writes and effect of each head of the SAE's block, printed with the verdict."""
-        pattern, _ = spot.pattern_and_values()
-        at_io, at_s1, at_s2 = (pattern[spot.everyone, :, at] for at in spot.prompts.places)
-        looked, evidence = at_io - at_s1 - at_s2, {}
-        for h in range(pattern.shape[1]):
-            writes, names = spot.name_writes(h)
-            scores = copying_scores(writes, *final_read_out(spot.loaded)[:2], names)
-            effect = spot.without_heads([h])
-            evidence[f"{spot.sae.layer}.{h}"] = looked[:, h], scores, effect
-            numbers = ", ".join(f"{v.mean():6.2f}" for v in evidence[f"{spot.sae.layer}.{h}"])
-            verdict = name_role(looked[:, h], scores, effect)
-            print(f"   {spot.sae.layer}.{h}: looks, writes, effect {numbers}: {verdict}")
-        return evidence
-
     far = SaeAt(loaded, test, attention, test.end_at)
     print(f"the test half; mean difference {far.clean.mean():.2f}")
-    evidence = judged(far)
-    movers = [h for h in by_head.mean(0).topk(4).indices.tolist() if h != head]
-    names_of = ", ".join(f"{attention.layer}.{h}" for h in sorted(movers))
-    print(f"{names_of} together: {far.without_heads(movers).mean():.2f}")
+    evidence = judge_heads(far, copying_scores, name_role)
+    movers = [h for h, (a, b, _) in evidence.items() if a.mean() > 0 and b.mean() > 0]
+    print(f"heads {movers} together: effect {far.without_heads(movers).mean():.2f}")
     display(plots.evidence(evidence))
 
 # %% [markdown]
-# TEXT_VERDICT
+# So SmolLM2 has heads that look like name movers: they look at the right name, and write it. And
+# without them the difference does not fall. (They write the *repeated* name, too, wherever they
+# look at it.) One head passes all three tests, the other way round: 23.3 looks at the repeated
+# name, writes against it, and without it 45 % of the difference is gone. The wrong name is held
+# back. We did not go in with that hypothesis; the rule decided on sentences and names that had no
+# part in forming it.
+#
+# What this does *not* show: that no name mover exists in other blocks, or that blocks above 23
+# would not take over if one were removed. And 55 % of the difference stays without 23.3. Part 3
+# said where some of that is written; most of it we did not explain.
 #
 # ## 9 · Swap and control
 #
-# Taking something away shows that it is needed. Putting it elsewhere shows what it carries. The two prompts
-# of a pair differ in who is named again. So exchange latents between partners: if they carry the answer, it
-# flips.
+# Taking something away shows that it is needed. Putting it elsewhere shows what it carries. The
+# two prompts of a pair differ in who is named again. So exchange latents between partners: if they
+# carry the answer, it flips.
 
 # %% [markdown] tags=["task"]
-# Return the activations when, in each prompt $i$, the latents in `chosen` have the values that they have in prompt
-# `partner[i]`. Everything else stays, the error term included.
+# Return the activations when, in each prompt $i$, the latents in `chosen` have the values that
+# they have in prompt `partner[i]`. Everything else stays, the error term included.
 
 
 # %% tags=["exercise"] exercise="3.2.3.i3" title="Swap" difficulty=2 importance=4 minutes=8 skill="an intervention"
@@ -1037,22 +990,24 @@ def swapped_latents(
 # All prompts change at once, so use the *old* values of the partner.
 
 # %% [markdown] tags=["task"]
-# The mean difference in the test half is about 3.5. In each prompt we replace the $z$ of head 23.3, and of no
-# other, by its partner's. What is the mean difference then?
+# The mean difference in the test half is about 3.5. In each prompt we replace the $z$ of head
+# 23.3, and of no other, by its partner's. What is the mean difference then?
 
 
 # %% tags=["predict"] exercise="3.2.3.P7" title="One head from the partner" difficulty=3 importance=4 minutes=2 skill="necessary and sufficient" choices=["more than 1", "between -1 and 1", "less than -1: the answer flips"]
 predict_swap = "between -1 and 1"
 
 # %% [markdown]
-# One control is still missing. *Any* dictionary has latents, and one finds some with a large attribution. So
-# make a random one that is as like ours as can be: random directions with the norms of our decoder rows, and
-# in each prompt as many active latents, with the *same values*, on the random latents that fit best.
+# One control is still missing. *Any* dictionary has latents, and one finds some with a large
+# attribution. So make a random one that is as like ours as can be: random directions with the
+# norms of our decoder rows, and in each prompt as many active latents, with the *same values*, on
+# the random latents that fit best.
 
 # %% [markdown] tags=["task"]
-# `f` has our latents, `scores` says how well each latent of the control fits each prompt. Return the
-# control's activations: in each prompt the largest value of `f` goes to the latent with the largest score,
-# the second largest to the second, and so on. Scores are all different. `f` is never negative.
+# `f` has our latents, `scores` says how well each latent of the control fits each prompt. Return
+# the control's activations: in each prompt the largest value of `f` goes to the latent with the
+# largest score, the second largest to the second, and so on. Scores are all different. `f` is
+# never negative.
 
 
 # %% tags=["exercise"] exercise="3.2.3.j1" title="A fair opponent" difficulty=3 importance=4 minutes=10 skill="a matched control"
@@ -1077,10 +1032,8 @@ if __name__ == "__main__":
     with torch.no_grad():
         every = torch.arange(far.f.shape[1])
         theirs = (owner == head).nonzero()[:, 0]
-        z, z_swapped = (far.x.unflatten(1, (W_O.shape[0], -1)).clone() for _ in range(2))
-        z_swapped[:, head] = z[partner, head]
         swaps = {
-            f"z of head {head}": z_swapped.flatten(1),
+            f"z of head {head}": far.with_head_of(head, partner),
             f"latents of head {head}": swapped_latents(far.x, far.f, far.W_dec, theirs, partner),
             "all latents": swapped_latents(far.x, far.f, far.W_dec, every, partner),
         }
@@ -1094,46 +1047,40 @@ if __name__ == "__main__":
     others = (second_test.f > 0).any(dim=0).nonzero()[:, 0]
     others = others[~torch.isin(others, chosen)]
     drawn = [others[torch.randperm(len(others), generator=gen)[:2]] for _ in range(20)]
-    directions = torch.randn(second.W_dec.shape, generator=gen)
-    directions *= (second.W_dec.norm(dim=1) / directions.norm(dim=1))[:, None]
-    opponents = []
-    for spot in (second, second_test):
-        random_f = control_latents(spot.f, (spot.x - spot.b_dec) @ directions.T)
-        opponents.append(spot.with_dictionary(random_f, directions))
-    best = effects_of(opponents[0]).mean(dim=0).topk(2).indices
-    no_repeat = test.with_second(test.tokens[partner.roll(2), test.s2_at])
+    rival, rival_test = (
+        spot.with_random_dictionary(control_latents, torch.Generator().manual_seed(1))
+        for spot in (second, second_test)
+    )
+    best = effects_of(rival).mean(dim=0).topk(2).indices  # found in the other half, too
+    unrepeated = SaeAt(loaded, test.with_third_name(gen), residual, test.s2_at)
     results = {
         f"latents {chosen.tolist()}": together(second_test, chosen),
         "two others that are active (mean of 20 draws)": torch.stack(
             [together(second_test, pair) for pair in drawn]
         ).mean(dim=0),
-        "best two of a random dictionary": together(opponents[1], best),
-        "the same two, a third name at S2": together(
-            SaeAt(loaded, no_repeat, residual, test.s2_at), chosen
-        ),
+        "best two of a random dictionary": together(rival_test, best),
+        "the same two, with a third name at S2": together(unrepeated, chosen),
     }
     for name, effect in results.items():
-        low, high = bootstrap_interval(
-            effect[:, None], lambda v: float(v.mean()), 500, 0.95, gen
-        )
+        low, high = bootstrap_interval(effect[:, None], lambda v: float(v.mean()), 500, 0.95, gen)
         print(f"{name}: effect {effect.mean():.2f} ({low:.2f} to {high:.2f})")
     display(plots.effects_with_intervals(results))
 
 # %% [markdown]
-# TEXT_CONTROL
+# TEXT_CONTROL2
 #
 # ## 10 · A model whose grammar we know
 #
-# The course's story model of four blocks plays the same game in a language that we wrote ourselves: its grammar
-# says who gives and who gets. Does it solve the task in the same way?
+# The course's story model of four blocks plays the same game in a language that we wrote
+# ourselves: its grammar says who gives and who gets. Does it solve the task in the same way?
 
 # %% [markdown] tags=["task"]
-# In the story model we ask the same questions, with the same rule. Which roles do you expect among the heads
-# of the last two blocks?
+# In the story model we ask the same questions, with the same rule. Which roles do you expect among
+# the heads of the last two blocks?
 
 
 # %% tags=["predict"] exercise="3.2.3.P8" title="Another model" difficulty=2 importance=3 minutes=2 skill="does it generalise?" choices=["a suppressor, but no name mover", "a name mover, but no suppressor", "both", "neither"]
-predict_story = "TODO"
+predict_story = "a suppressor, but no name mover"
 
 # %% tags=["demo"] reveals=["predict_story"]
 if __name__ == "__main__":
@@ -1143,14 +1090,18 @@ if __name__ == "__main__":
         sae = attention_sae(layer, profile="tiny")
         told = SaeAt(story, asked, sae, asked.end_at)
         print(f"block {layer}; mean difference {told.clean.mean():.2f}")
-        judged(told)
+        judge_heads(told, copying_scores, name_role)
     named = SaeAt(story, asked, residual_sae(0, profile="tiny"), asked.s2_at)
     effects_story = effects_of(named)
     best = effects_story.mean(dim=0).topk(2).indices
     print(f"S2, block 0, latents {best.tolist()}: {together(named, best).mean():.2f}")
 
 # %% [markdown]
-# TEXT_STORY
+# The story model has the same answer in a purer form. Head 2.3 looks at nothing but the repeated
+# name (−1.00), writes against it, and without it the difference is gone. Its other heads copy what
+# they look at. In this language nobody has to know *who gets it*: it is enough to know who
+# doesn't. Two models, one trained by others on the world's text, one by us on a grammar, found the
+# same trick; GPT-2 small, the first to be studied, uses name movers (Wang et al. 2022).
 #
 # ## What you should be able to do now
 #

@@ -12,13 +12,14 @@ def _rows(x):
 
 
 def name_difference__wrong_way_round(logits, right, repeated):
-    """You subtract the right name from the repeated one. Positive should mean: the right name wins."""
+    """You subtract the right name from the repeated one. Positive should mean: the right name
+    wins."""
     return logits[_rows(logits), repeated] - logits[_rows(logits), right]
 
 
 def name_difference__every_prompt_with_every_name(logits, right, repeated):
-    """`logits[:, right]` takes every prompt's name in every prompt: a square matrix. Each prompt has
-    one name of its own: index rows and names in pairs."""
+    """`logits[:, right]` takes every prompt's name in every prompt: a square matrix. Each
+    prompt has one name of its own: index rows and names in pairs."""
     return logits[:, right] - logits[:, repeated]
 
 
@@ -34,13 +35,14 @@ def name_difference__of_probabilities(logits, right, repeated):
 
 
 def name_difference__right_only(logits, right, repeated):
-    """You return the right name's logit. A number added to all logits would change it: subtract the
-    repeated name's."""
+    """You return the right name's logit. A number added to all logits would change it: subtract
+    the repeated name's."""
     return logits[_rows(logits), right]
 
 
 def name_difference__against_the_best(logits, right, repeated):
-    """You compare with the largest logit. The rival here is the repeated name, whoever is on top."""
+    """You compare with the largest logit. The rival here is the repeated name, whoever is on
+    top."""
     return logits[_rows(logits), right] - logits.max(dim=-1).values
 
 
@@ -60,8 +62,8 @@ def wilson_interval__normal(successes, n, z=1.96):
 
 
 def wilson_interval__centred_at_p(successes, n, z=1.96):
-    """Your interval is centred at p. Wilson's middle is moved towards one half: p + z²/2n, and that
-    divided by 1 + z²/n."""
+    """Your interval is centred at p. Wilson's middle is moved towards one half: p + z²/2n, and
+    that divided by 1 + z²/n."""
     p, shrink = successes / n, 1 + z**2 / n
     half = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / shrink
     return p - half, p + half
@@ -114,20 +116,21 @@ def _strongest(best, n):
 
 
 def strongest_latents__with_position_0(f, n):
-    """You count position 0. There the activation is an attention sink, and its latents say nothing
-    about the prompt."""
+    """You count position 0. There the activation is an attention sink, and its latents say
+    nothing about the prompt."""
     return _strongest(f.amax(dim=0), n)
 
 
 def strongest_latents__silent_too(f, n):
-    """You list latents that are silent. A value of 0 is no activation: there may be fewer than n."""
+    """You list latents that are silent. A value of 0 is no activation: there may be fewer than
+    n."""
     values, numbers = f[1:].amax(dim=0).sort(descending=True, stable=True)
     return numbers[:n], values[:n]
 
 
 def strongest_latents__by_sum(f, n):
-    """You sum over the positions. A latent that is weak everywhere then beats one that is strong at
-    one word."""
+    """You sum over the positions. A latent that is weak everywhere then beats one that is
+    strong at one word."""
     return _strongest(f[1:].sum(dim=0), n)
 
 
@@ -143,7 +146,8 @@ def strongest_latents__weakest_first(f, n):
 
 
 def strongest_latents__unordered_ties(f, n):
-    """Of two equal latents the larger number comes first in yours. Sort stably, from large to small."""
+    """Of two equal latents the larger number comes first in yours. Sort stably, from large to
+    small."""
     values, order = f[1:].amax(dim=0).flip(0).sort(descending=True, stable=True)
     numbers = f.shape[1] - 1 - order
     kept = values[:n] > 0
@@ -184,8 +188,8 @@ def stronger_in__sums(f, other):
 
 
 def stronger_in__position_by_position(f, other):
-    """You subtract position by position. The prompts may differ in length, and a latent may be active
-    one word later: first the maxima, then the difference."""
+    """You subtract position by position. The prompts may differ in length, and a latent may be
+    active one word later: first the maxima, then the difference."""
     n = min(len(f), len(other))
     return (f[1:n] - other[1:n]).amax(dim=0)
 
@@ -214,8 +218,8 @@ def weighted_strength__with_position_0(f, times, n_tokens):
 
 
 def weighted_strength__no_logarithm(f, times, n_tokens):
-    """Without the logarithm a latent that is 1,000 times rarer weighs 1,000 times as much, and the
-    list is one of accidents."""
+    """Without the logarithm a latent that is 1,000 times rarer weighs 1,000 times as much, and
+    the list is one of accidents."""
     return f[1:].amax(dim=0) * ((1 + n_tokens) / (1 + times))
 
 
@@ -262,8 +266,8 @@ def readout_direction__times_scale(W_U, gain, scale, right, repeated, centred):
 
 
 def readout_direction__mean_before_the_gain(W_U, gain, scale, right, repeated, centred):
-    """You subtract the mean before the gain. The norm's mean is taken of the stream, so on this side it
-    comes last: Σ dᵢ (xᵢ - x̄) = Σ (dᵢ - d̄) xᵢ."""
+    """You subtract the mean before the gain. The norm's mean is taken of the stream, so on this
+    side it comes last: Σ dᵢ (xᵢ - x̄) = Σ (dᵢ - d̄) xᵢ."""
     return _centred((W_U[:, right] - W_U[:, repeated]).T, centred) * gain / scale[:, None]
 
 
@@ -288,7 +292,8 @@ def readout_direction__wrong_way_round(W_U, gain, scale, right, repeated, centre
 
 
 def readout_direction__mean_over_prompts(W_U, gain, scale, right, repeated, centred):
-    """You subtract the mean over the prompts. Each prompt's direction gets mean 0 over `d_model`."""
+    """You subtract the mean over the prompts. Each prompt's direction gets mean 0 over
+    `d_model`."""
     d = (W_U[:, right] - W_U[:, repeated]).T * gain / scale[:, None]
     return d - d.mean(dim=0) if centred else d
 
@@ -314,7 +319,11 @@ def latent_shares__summed_over_latents(f, write, bias, error, direction):
 
 def latent_shares__no_bias(f, write, bias, error, direction):
     """Your bias has no share. It is always there, and without it nothing adds up."""
-    return f * (direction @ write.T), torch.zeros_like(direction[:, 0]), (error * direction).sum(dim=1)
+    return (
+        f * (direction @ write.T),
+        torch.zeros_like(direction[:, 0]),
+        (error * direction).sum(dim=1),
+    )
 
 
 def latent_shares__mean_direction(f, write, bias, error, direction):
@@ -358,7 +367,8 @@ def head_shares__absolute(z, W_O, direction):
 
 
 def head_shares__relative(z, W_O, direction):
-    """You divide by the sum over heads. Shares are in logits here, so that they add up with the others."""
+    """You divide by the sum over heads. Shares are in logits here, so that they add up with the
+    others."""
     shares = torch.einsum("phk,hkm,pm->ph", z, W_O, direction)
     return shares / shares.sum(dim=1, keepdim=True)
 
@@ -369,46 +379,9 @@ def head_shares__summed_over_prompts(z, W_O, direction):
 
 
 def head_shares__unit_direction(z, W_O, direction):
-    """You bring the direction to length 1. Its length is part of the answer: it has the scale in it."""
+    """You bring the direction to length 1. Its length is part of the answer: it has the scale
+    in it."""
     return torch.einsum("phk,hkm,pm->ph", z, W_O, direction / direction.norm(dim=1, keepdim=True))
-
-
-# ---------------------------------------------------------------------------- c4. constant_share
-
-
-def constant_share__no_unembedding_bias(norm_bias, W_U, b_U, right, repeated):
-    """You leave out the unembedding's bias."""
-    constant = norm_bias @ W_U
-    return constant[right] - constant[repeated]
-
-
-def constant_share__unembedding_bias_only(norm_bias, W_U, b_U, right, repeated):
-    """You leave out the norm's bias. It passes the unembedding like everything else."""
-    return b_U[right] - b_U[repeated]
-
-
-def constant_share__wrong_way_round(norm_bias, W_U, b_U, right, repeated):
-    """You subtract the right name from the repeated one."""
-    constant = norm_bias @ W_U + b_U
-    return constant[repeated] - constant[right]
-
-
-def constant_share__right_only(norm_bias, W_U, b_U, right, repeated):
-    """You return the right name's constant. The difference has two names."""
-    return (norm_bias @ W_U + b_U)[right]
-
-
-def constant_share__centred_bias(norm_bias, W_U, b_U, right, repeated):
-    """You subtract the mean of the norm's bias. The norm adds its bias after it has subtracted the
-    stream's mean."""
-    constant = (norm_bias - norm_bias.mean()) @ W_U + b_U
-    return constant[right] - constant[repeated]
-
-
-def constant_share__mean_over_prompts(norm_bias, W_U, b_U, right, repeated):
-    """You average over the prompts. The constants favour some names: one number per prompt."""
-    constant = norm_bias @ W_U + b_U
-    return (constant[right] - constant[repeated]).mean()
 
 
 # --------------------------------------------------------------------------- d1. without_latents
@@ -444,7 +417,8 @@ def without_latents__others_removed(x, f, W_dec, chosen, to):
 
 
 def without_latents__mean_removed(x, f, W_dec, chosen, to):
-    """You subtract the mean activation in all prompts. Each prompt has its own activation to lose."""
+    """You subtract the mean activation in all prompts. Each prompt has its own activation to
+    lose."""
     return x + (to - f[:, chosen].mean(dim=0)) @ W_dec[chosen]
 
 
@@ -479,8 +453,8 @@ def ablation_effects__alone(x, f, W_dec, metric, size):
 
 
 def ablation_effects__error_lost(x, f, W_dec, metric, size):
-    """You subtract from the reconstruction. Bias and error are lost, and every latent seems to do
-    what they did: subtract from x."""
+    """You subtract from the reconstruction. Bias and error are lost, and every latent seems to
+    do what they did: subtract from x."""
     return _effects(x, f, W_dec, metric, size, lambda p, k: f[p] @ W_dec - f[p, k, None] * W_dec[k])
 
 
@@ -495,8 +469,8 @@ def ablation_effects__added(x, f, W_dec, metric, size):
 
 
 def ablation_effects__from_the_reconstruction(x, f, W_dec, metric, size):
-    """Your clean run is one of the reconstruction, the ablated one of x. The error's effect is then
-    part of every latent's."""
+    """Your clean run is one of the reconstruction, the ablated one of x. The error's effect is
+    then part of every latent's."""
     clean = torch.cat([metric(f[i] @ W_dec, i) for i in torch.arange(len(x)).split(size)])
     effects = torch.zeros_like(f)
     for p, k in (pair.T for pair in f.nonzero().split(size)):
@@ -506,9 +480,9 @@ def ablation_effects__from_the_reconstruction(x, f, W_dec, metric, size):
 
 def ablation_effects__mean_over_prompts(x, f, W_dec, metric, size):
     """You return means over the prompts. Each prompt's own effect is wanted: silent ones have 0."""
-    return _effects(
-        x, f, W_dec, metric, size, lambda p, k: x[p] - f[p, k, None] * W_dec[k]
-    ).mean(dim=0)
+    return _effects(x, f, W_dec, metric, size, lambda p, k: x[p] - f[p, k, None] * W_dec[k]).mean(
+        dim=0
+    )
 
 
 def ablation_effects__other_prompts(x, f, W_dec, metric, size):
@@ -531,13 +505,14 @@ def _gradient(f, metric, total=lambda v: v.sum()):
 
 
 def latent_gradients__of_the_mean(f, metric):
-    """You take the gradient of the mean. It is smaller by the number of prompts: the same prompt would
-    get another gradient in a larger batch. Sum."""
+    """You take the gradient of the mean. It is smaller by the number of prompts: the same
+    prompt would get another gradient in a larger batch. Sum."""
     return _gradient(f, metric, lambda v: v.mean())
 
 
 def latent_gradients__times_the_latents(f, metric):
-    """You multiply by the latents. That is an attribution; here the gradient itself is asked for."""
+    """You multiply by the latents. That is an attribution; here the gradient itself is asked
+    for."""
     return f.detach() * _gradient(f, metric)
 
 
@@ -557,13 +532,14 @@ def latent_gradients__absolute(f, metric):
 
 
 def latent_gradients__of_squares(f, metric):
-    """You differentiate the square of the metric: your gradient is twice the metric times too large."""
+    """You differentiate the square of the metric: your gradient is twice the metric times too
+    large."""
     return _gradient(f, metric, lambda v: v.square().sum())
 
 
 def latent_gradients__where_active(f, metric):
-    """You set the gradient of silent latents to 0. Their gradient says what would happen if they came
-    on, and patching from another prompt needs it."""
+    """You set the gradient of silent latents to 0. Their gradient says what would happen if
+    they came on, and patching from another prompt needs it."""
     return _gradient(f, metric) * (f != 0)
 
 
@@ -586,8 +562,8 @@ def patch_estimate__only_to(f, to, gradient):
 
 
 def patch_estimate__only_f(f, to, gradient):
-    """This is latent times gradient: the estimate for removing it, with the sign of an effect. The
-    step here ends at `to`."""
+    """This is latent times gradient: the estimate for removing it, with the sign of an effect.
+    The step here ends at `to`."""
     return f * gradient
 
 
@@ -631,8 +607,8 @@ def rank_correlation__of_values(x, y):
 
 
 def rank_correlation__ties_by_place(x, y):
-    """`argsort().argsort()` gives equal values different ranks, by where they stand. They share the
-    mean of their ranks."""
+    """`argsort().argsort()` gives equal values different ranks, by where they stand. They share
+    the mean of their ranks."""
     return _corr(x.argsort(stable=True).argsort(), y.argsort(stable=True).argsort())
 
 
@@ -647,7 +623,8 @@ def rank_correlation__smallest_rank(x, y):
 
 
 def rank_correlation__dense(x, y):
-    """You number the different values 0, 1, 2, … A value that occurs ten times takes up ten ranks."""
+    """You number the different values 0, 1, 2, … A value that occurs ten times takes up ten
+    ranks."""
     return _corr(*(v.unique(return_inverse=True)[1] for v in (x, y)))
 
 
@@ -684,8 +661,8 @@ def _draws(n, gen):
 
 
 def bootstrap_interval__without_replacement(rows, statistic, n_draws, level, gen):
-    """You shuffle the rows: every resample has each row once, and most statistics never change. Draw
-    with replacement."""
+    """You shuffle the rows: every resample has each row once, and most statistics never change.
+    Draw with replacement."""
     orders = [torch.randperm(len(rows), generator=gen, device=gen.device) for _ in range(n_draws)]
     return _ends([float(statistic(rows[o])) for o in orders], level)
 
@@ -697,8 +674,8 @@ def bootstrap_interval__one_sided_tails(rows, statistic, n_draws, level, gen):
 
 
 def bootstrap_interval__of_single_rows(rows, statistic, n_draws, level, gen):
-    """Your resamples have one row each: that shows how rows scatter. A resample has as many rows as
-    there are."""
+    """Your resamples have one row each: that shows how rows scatter. A resample has as many
+    rows as there are."""
     draws = [_draws(len(rows), gen)[:1] for _ in range(n_draws)]
     return _ends([float(statistic(rows[d])) for d in draws], level)
 
@@ -716,8 +693,8 @@ def bootstrap_interval__always_95(rows, statistic, n_draws, level, gen):
 
 
 def bootstrap_interval__smallest_and_largest(rows, statistic, n_draws, level, gen):
-    """You return the smallest and the largest result. They move apart with every further draw: take
-    quantiles."""
+    """You return the smallest and the largest result. They move apart with every further draw:
+    take quantiles."""
     found = [float(statistic(rows[_draws(len(rows), gen)])) for _ in range(n_draws)]
     return min(found), max(found)
 
@@ -749,8 +726,8 @@ def _integrated(f, to, metric, points, weight=None):
 
 
 def integrated_gradients__left_ends(f, to, metric, n_steps):
-    """Your points are the beginnings of the steps. With one step that is the plain gradient: take the
-    middles."""
+    """Your points are the beginnings of the steps. With one step that is the plain gradient:
+    take the middles."""
     return _integrated(f, to, metric, [i / n_steps for i in range(n_steps)])
 
 
@@ -760,7 +737,8 @@ def integrated_gradients__right_ends(f, to, metric, n_steps):
 
 
 def integrated_gradients__both_ends(f, to, metric, n_steps):
-    """You take n + 1 points, both ends among them. The midpoint rule has n points, none at an end."""
+    """You take n + 1 points, both ends among them. The midpoint rule has n points, none at an
+    end."""
     return _integrated(f, to, metric, [i / n_steps for i in range(n_steps + 1)])
 
 
@@ -834,7 +812,8 @@ def completeness_gap__relative(attributions, f, to, metric):
 
 
 def completeness_gap__at_the_step(attributions, f, to, metric):
-    """You evaluate the metric at the step, to - f. The metric is not linear: evaluate it at both ends."""
+    """You evaluate the metric at the step, to - f. The metric is not linear: evaluate it at
+    both ends."""
     return attributions.sum(dim=1) - metric(to - f)
 
 
@@ -851,7 +830,8 @@ def preactivation_by_head__always_centred(z, W_enc, b_enc, b_dec, centred):
 
 
 def preactivation_by_head__never_centred(z, W_enc, b_enc, b_dec, centred):
-    """You drop b_dec W_enc. It is part of the constant where the SAE subtracts the decoder's bias."""
+    """You drop b_dec W_enc. It is part of the constant where the SAE subtracts the decoder's
+    bias."""
     return _parts(z, W_enc), b_enc
 
 
@@ -867,14 +847,15 @@ def preactivation_by_head__centred_twice(z, W_enc, b_enc, b_dec, centred):
 
 
 def preactivation_by_head__bias_in_the_parts(z, W_enc, b_enc, b_dec, centred):
-    """You subtract the decoder's bias head by head. The sum is right, but a head that puts out 0 gets
-    a part: constants belong into the constant."""
+    """You subtract the decoder's bias head by head. The sum is right, but a head that puts out
+    0 gets a part: constants belong into the constant."""
     x = (z.flatten(1) - b_dec).reshape(z.shape) if centred else z
     return _parts(x, W_enc), b_enc
 
 
 def preactivation_by_head__rows_mixed(z, W_enc, b_enc, b_dec, centred):
-    """Your heads share rows: the first `d_head` rows belong to head 0, they are not every third one."""
+    """Your heads share rows: the first `d_head` rows belong to head 0, they are not every third
+    one."""
     by_head = W_enc.reshape(z.shape[2], z.shape[1], -1).transpose(0, 1)
     parts = torch.einsum("phk,hkl->phl", z, by_head)
     return parts, b_enc - b_dec @ W_enc if centred else b_enc
@@ -895,7 +876,8 @@ def preactivation_by_head__summed(z, W_enc, b_enc, b_dec, centred):
 
 
 def preactivation_by_source__interleaved(pattern, v, read):
-    """You repeat the value heads as 0, 1, 2, 0, 1, 2. Neighbouring heads share one: 0, 0, 1, 1, 2, 2."""
+    """You repeat the value heads as 0, 1, 2, 0, 1, 2. Neighbouring heads share one: 0, 0, 1, 1,
+    2, 2."""
     heads = pattern.shape[1]
     values = v.repeat(1, 1, heads // v.shape[2], 1)
     return pattern * torch.einsum("pjhk,hk->phj", values, read.reshape(heads, -1))
@@ -991,8 +973,8 @@ def _logits(writes, gain, W_U, names):
 
 
 def copying_scores__own_only(writes, gain, W_U, names):
-    """You return the own name's logit. A head that raises all names alike would seem to copy: subtract
-    the mean of the others."""
+    """You return the own name's logit. A head that raises all names alike would seem to copy:
+    subtract the mean of the others."""
     return _logits(writes, gain, W_U, names).diagonal()
 
 
@@ -1003,8 +985,8 @@ def copying_scores__against_all(writes, gain, W_U, names):
 
 
 def copying_scores__other_writers(writes, gain, W_U, names):
-    """Your others are what other names' rows give this name. Stay in the row: what this write gives
-    the other names."""
+    """Your others are what other names' rows give this name. Stay in the row: what this write
+    gives the other names."""
     logits = _logits(writes, gain, W_U, names)
     own = logits.diagonal()
     return own - (logits.sum(dim=0) - own) / (len(names) - 1)
@@ -1016,8 +998,8 @@ def copying_scores__no_gain(writes, gain, W_U, names):
 
 
 def copying_scores__whole_vocabulary(writes, gain, W_U, names):
-    """You compare with all tokens. Names differ from other words in many ways: compare with the other
-    names of the list."""
+    """You compare with all tokens. Names differ from other words in many ways: compare with the
+    other names of the list."""
     logits = (writes * gain) @ W_U
     return logits[_rows(writes), names] - logits.mean(dim=1)
 
@@ -1063,14 +1045,14 @@ def _verdict(signs):
 
 
 def name_role__by_means(looks, writes, effect):
-    """You look at the signs of the means. A mean of three numbers can have any sign by chance: it is
-    the interval that must lie on one side."""
+    """You look at the signs of the means. A mean of three numbers can have any sign by chance:
+    it is the interval that must lie on one side."""
     return _verdict([_sign(v, 0 * v.std()) for v in (looks, writes, effect)])
 
 
 def name_role__without_the_effect(looks, writes, effect):
-    """You do not ask for the effect. Looking and writing are not enough: something must get worse
-    without the head."""
+    """You do not ask for the effect. Looking and writing are not enough: something must get
+    worse without the head."""
     return _verdict([_sign(v, _half(v)) for v in (looks, writes)] + [1])
 
 
@@ -1081,7 +1063,8 @@ def name_role__by_looks(looks, writes, effect):
 
 
 def name_role__standard_deviation(looks, writes, effect):
-    """Your interval has the standard deviation of the numbers. That of the mean is smaller: over √n."""
+    """Your interval has the standard deviation of the numbers. That of the mean is smaller:
+    over √n."""
     return _verdict([_sign(v, 1.96 * v.std()) for v in (looks, writes, effect)])
 
 
@@ -1097,8 +1080,8 @@ def name_role__correction_0(looks, writes, effect):
 
 
 def name_role__suppressor_with_a_negative_effect(looks, writes, effect):
-    """You expect a negative effect of a suppressor. Holding the wrong name back helps the right one:
-    without the head the difference falls, so its effect is positive."""
+    """You expect a negative effect of a suppressor. Holding the wrong name back helps the right
+    one: without the head the difference falls, so its effect is positive."""
     signs = tuple(_sign(v, _half(v)) for v in (looks, writes, effect))
     return {(1, 1, 1): "name mover", (-1, -1, -1): "suppressor"}.get(signs, "unclear")
 
@@ -1144,8 +1127,8 @@ def swapped_latents__wrong_sign(x, f, W_dec, chosen, partner):
 
 
 def swapped_latents__one_after_the_other(x, f, W_dec, chosen, partner):
-    """You change the prompts one after the other, so the second of a pair gets back what it gave. All
-    change at once: use the old values."""
+    """You change the prompts one after the other, so the second of a pair gets back what it
+    gave. All change at once: use the old values."""
     now, out = f.clone(), x.clone()
     for i in range(len(x)):
         theirs = now[partner[i]].clone()
@@ -1182,8 +1165,8 @@ def control_latents__unsorted_values(f, scores):
 
 
 def control_latents__sorted_only(f, scores):
-    """You sort the values and leave them there: latent 0 is then always the strongest. The scores say
-    where they go."""
+    """You sort the values and leave them there: latent 0 is then always the strongest. The
+    scores say where they go."""
     return f.sort(dim=1, descending=True).values
 
 
@@ -1194,7 +1177,104 @@ def control_latents__over_prompts(f, scores):
 
 
 def control_latents__where_the_score_is_positive(f, scores):
-    """You switch off latents with a negative score. The number of active ones must stay the same."""
+    """You switch off latents with a negative score. The number of active ones must stay the
+    same."""
     values = f.sort(dim=1, descending=True).values
     order = scores.argsort(dim=1, descending=True)
     return torch.zeros_like(f).scatter(1, order, values) * (scores > 0)
+
+
+# ------------------------------------------------------------------------------------- predictions
+
+
+def predict_through__less_than_half():
+    """An SAE with 40 active latents keeps most of what this task needs: look at the demo."""
+    return "less than half"
+
+
+def predict_through__somewhat_less():
+    """More: what is lost is not in favour of the right name, so the difference even grows."""
+    return "half to 90 %"
+
+
+def predict_listed__both():
+    """They would be, if they were rare. They are active on a sixth and a quarter of ordinary
+    text, and the weighting puts busy latents last."""
+    return "both, on most prompts"
+
+
+def predict_listed__one():
+    """Not even one: both are busy latents."""
+    return "one of them, on most prompts"
+
+
+def predict_looks__at_the_right_name():
+    """That is what a name mover would do. This head hardly looks there, and still it speaks for
+    the right name."""
+    return "at the right name"
+
+
+def predict_looks__at_the_first_place():
+    """The name is right, the place is not: it is the *second* one that says that a name came
+    again."""
+    return "at the repeated name, first place"
+
+
+def predict_gradient__poor():
+    """Only six blocks lie above, and one latent is a small step: the model is nearly linear
+    there."""
+    return "less than 0.5"
+
+
+def predict_gradient__fair():
+    """Still better. One of hundreds of latents is a small step, and small steps are nearly
+    linear."""
+    return "0.5 to 0.9"
+
+
+def predict_found__none():
+    """One is found: the estimate for 369 is three quarters of its effect."""
+    return "none"
+
+
+def predict_found__both():
+    """One is lost: the next bit of latent 212 is worth nothing, the whole of it half a logit."""
+    return "both"
+
+
+def predict_movers__much():
+    """That is what one expects of name movers. They write the right name, but the difference
+    does not need them."""
+    return "by more than a third"
+
+
+def predict_movers__some():
+    """Not even that: looking at the right name and writing it is no proof that it matters."""
+    return "by a tenth to a third"
+
+
+def predict_swap__little():
+    """More happens: this one head writes against the repeated name, and now against the other."""
+    return "more than 1"
+
+
+def predict_swap__flips():
+    """It comes to about zero: the other parts still speak for the old answer, as strongly as
+    this head now speaks against it."""
+    return "less than -1: the answer flips"
+
+
+def predict_story__mover():
+    """Its head looks at the repeated name only. It needs to know who does not get it."""
+    return "a name mover, but no suppressor"
+
+
+def predict_story__both():
+    """No head passes all three tests of a name mover."""
+    return "both"
+
+
+def predict_story__neither():
+    """One head does: 2.3 looks at the repeated name, writes against it, and everything hangs on
+    it."""
+    return "neither"

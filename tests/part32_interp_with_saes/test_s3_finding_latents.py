@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 from scipy import stats
-from torch import nn
 
 from utils.testing import assert_same, generator, require, unchanged
 
@@ -329,34 +328,6 @@ def test_head_shares__agree_with_the_worked_ones(impl, ref, seed, device, dtype)
         assert_same(mine, ref.head_shares(*args), "prompt head", 1e-4, 1e-4)
 
 
-# ---------------------------------------------------------------------------- c4. constant_share
-
-
-def test_constant_share__is_the_difference_for_a_stream_of_zeros(impl, seed, device):
-    """A LayerNorm of zeros gives its bias: the difference is the constants' alone"""
-    g = generator(seed, device)
-    norm, head = nn.LayerNorm(6, device=device), nn.Linear(6, 9, device=device)
-    for value in (*norm.parameters(), *head.parameters()):
-        value.data.copy_(normal(g, *value.shape))
-    right, repeated = names(g, 5, 9)
-    logits = head(norm(torch.zeros(6, device=device))).detach()
-    W_U, b_U = head.weight.detach().T, head.bias.detach()
-    got = impl.constant_share(norm.bias.detach(), W_U, b_U, right, repeated)
-    assert_same(got, logits[right] - logits[repeated], "prompt", 1e-4, 1e-4)
-
-
-@both()
-def test_constant_share__agrees_with_the_worked_one(impl, ref, seed, device, dtype):
-    """Other sizes; the inputs stay as they are"""
-    g = generator(seed + 1, device)
-    for n, d, vocab in ((4, 6, 9), (7, 3, 5)):
-        shapes = ((d,), (d, vocab), (vocab,))
-        args = [normal(g, *shape, dtype=dtype) for shape in shapes] + list(names(g, n, vocab))
-        with unchanged(*args):
-            mine = impl.constant_share(*args)
-        assert_same(mine, ref.constant_share(*args), "prompt", 1e-5, 1e-5)
-
-
 # --------------------------------------------------------------------------- d1. without_latents
 
 
@@ -372,7 +343,9 @@ def test_without_latents__of_all_leaves_bias_and_error(impl, seed, device):
     f, W_dec = sparse(g, 5, 7), normal(g, 7, 4)
     rest = normal(g, 4) + normal(g, 5, 4)
     everything = shuffled(g, 7)
-    got = impl.without_latents(f @ W_dec + rest, f, W_dec, everything, torch.zeros(7, device=device))
+    got = impl.without_latents(
+        f @ W_dec + rest, f, W_dec, everything, torch.zeros(7, device=device)
+    )
     assert_same(got, rest, "prompt d_in", 1e-4, 1e-4)
 
 
@@ -543,7 +516,9 @@ def test_patch_estimate__has_an_error_of_second_order(impl, seed, device):
         to = f + size * step
         guess = impl.patch_estimate(f, to, curve.slope(f)).sum(dim=1)
         gaps.append(float((guess - (curve(to) - curve(f))).norm()))
-    require(3.7 < gaps[0] / gaps[1] < 4.3, f"half the step: the error falls by {gaps[0] / gaps[1]:.2f}")
+    require(
+        3.7 < gaps[0] / gaps[1] < 4.3, f"half the step: the error falls by {gaps[0] / gaps[1]:.2f}"
+    )
 
 
 @both()
@@ -773,9 +748,7 @@ def test_preactivation_by_head__of_a_silent_head_is_zero(impl, seed, device):
 
 @both()
 @pytest.mark.parametrize("centred", [True, False])
-def test_preactivation_by_head__agrees_with_the_worked_one(
-    impl, ref, seed, device, centred, dtype
-):
+def test_preactivation_by_head__agrees_with_the_worked_one(impl, ref, seed, device, centred, dtype):
     """Other sizes; the inputs stay as they are"""
     for size in ((2, 5, 3, 4), (4, 2, 6, 3), (3, 3, 3, 3)):
         args = encoder(generator(seed + 1, device), *size, dtype=dtype)
@@ -872,7 +845,11 @@ def test_copying_scores__of_a_copier_and_its_opposite(impl, device):
 def test_copying_scores__do_not_see_what_all_names_share(impl, seed, device):
     """A direction that raises all names alike changes nothing"""
     g = generator(seed, device)
-    writes, gain, W_U = normal(g, 4, 6), 1 + torch.rand(6, generator=g, device=device), normal(g, 6, 9)
+    writes, gain, W_U = (
+        normal(g, 4, 6),
+        1 + torch.rand(6, generator=g, device=device),
+        normal(g, 6, 9),
+    )
     who = shuffled(g, 9)[:4]
     one = impl.copying_scores(writes, gain, W_U, who)
     inverse = torch.linalg.pinv(W_U[:, who].T.double()).sum(dim=1).float() / gain
@@ -915,7 +892,9 @@ def test_name_role__by_hand(impl, device, case):
     """Every kind of evidence, and every way to miss one"""
     got = impl.name_role(*(v.to(device) for v in case[:3]))
     means = [round(float(v.mean()), 1) for v in case[:3]]
-    require(got == case[3], f"for means of {means} (spread 1, n = 8) it is {got!r}, not {case[3]!r}")
+    require(
+        got == case[3], f"for means of {means} (spread 1, n = 8) it is {got!r}, not {case[3]!r}"
+    )
 
 
 @pytest.mark.parametrize("n", [3, 12, 50])
@@ -1011,3 +990,49 @@ def test_control_latents__agree_with_the_worked_ones(impl, ref, seed, device, dt
         with unchanged(f, scores):
             mine = impl.control_latents(f, scores)
         assert_same(mine, ref.control_latents(f, scores), "prompt latent")
+
+
+# ------------------------------------------------------------------------------------- predictions
+
+
+def test_predict_through__is_right(impl, ref):
+    """How much of the difference is left with the residual SAE"""
+    require(impl.predict_through == ref.predict_through, "read the third line of the demo")
+
+
+def test_predict_listed__is_right(impl, ref):
+    """Whether the two latents are among the ten with the largest weight"""
+    want = ref.predict_listed
+    require(impl.predict_listed == want, "how often are they active on ordinary text?")
+
+
+def test_predict_looks__is_right(impl, ref):
+    """Where head 23.3 looks from the end"""
+    require(impl.predict_looks == ref.predict_looks, "compare the three shares of its attention")
+
+
+def test_predict_gradient__is_right(impl, ref):
+    """How well the gradient predicts the ablations at the end"""
+    want = ref.predict_gradient
+    require(impl.predict_gradient == want, "how many blocks can bend the line in between?")
+
+
+def test_predict_found__is_right(impl, ref):
+    """For how many of the two strongest latents the estimate is half of the effect"""
+    require(impl.predict_found == ref.predict_found, "compare the first two lines of the demo")
+
+
+def test_predict_movers__is_right(impl, ref):
+    """What happens without the heads that look at the right name and write it"""
+    want = ref.predict_movers
+    require(impl.predict_movers == want, "the last line of the demo has their effect")
+
+
+def test_predict_swap__is_right(impl, ref):
+    """The difference with head 23.3 from the partner"""
+    require(impl.predict_swap == ref.predict_swap, "the first line of the demo says it")
+
+
+def test_predict_story__is_right(impl, ref):
+    """Which roles there are in the story model"""
+    require(impl.predict_story == ref.predict_story, "count the verdicts of both blocks")

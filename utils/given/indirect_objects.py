@@ -13,6 +13,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from utils.models.loaded import Loaded
+    from utils.models.sae import Sae
 
 Half = Literal["form", "test"]
 # {1}, {2}: the two names in order; {S}: the one that is repeated. All have 16 tokens with BOS.
@@ -67,11 +68,6 @@ class Prompts:
         """The last position of each."""
         return torch.full_like(self.io, self.tokens.shape[1] - 1)
 
-    @property
-    def places(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Positions of the right name, and of the repeated one's first and second place."""
-        return self.io_at, self.s1_at, self.s2_at
-
     def some(self, which: Tensor | slice) -> "Prompts":
         """Some of the prompts."""
         return Prompts(**{name: value[which] for name, value in vars(self).items()})
@@ -82,13 +78,21 @@ class Prompts:
         tokens[torch.arange(len(self)), self.s2_at] = names
         return replace(self, tokens=tokens)
 
+    def with_third_name(self, gen: torch.Generator) -> "Prompts":
+        """The same with a name that is not in the prompt: nobody is repeated."""
+        everybody = torch.cat([self.io, self.s]).unique()
+        drawn = everybody[torch.randint(len(everybody), (16, len(self)), generator=gen)]
+        free = (drawn != self.io) & (drawn != self.s)
+        return self.with_second(drawn.gather(0, free.int().argmax(dim=0, keepdim=True))[0])
+
 
 def ioi_prompts(loaded: "Loaded", half: Half, n_pairs: int, seed: int) -> Prompts:
     """`n_pairs` ordered pairs of names for each template, in both orders (ABBA and BABA)."""
     gen = torch.Generator().manual_seed(seed)
     if loaded.name.startswith("tiny_"):
         return _story_prompts(half, n_pairs, gen)
-    ids = [int(loaded.model.to_single_token(f" {name}")) for name in NAMES[half]]
+    tokenized = [loaded.tokenizer.encode(f" {n}", add_special_tokens=False) for n in NAMES[half]]
+    ids = [found[0] for found in tokenized if len(found) == 1]
     rows = []
     for number, template in enumerate(TEMPLATES[half]):
         text = template.replace("{1}", " Mary").replace("{2}", " John").replace("{S}", " Mary")
@@ -103,7 +107,9 @@ def ioi_prompts(loaded: "Loaded", half: Half, n_pairs: int, seed: int) -> Prompt
                 row[first], row[second], row[again] = one, two, s
                 places = (first, second) if abba else (second, first)
                 rows.append((row, io, s, *places, again, abba, number))
-    return _prompts(rows)
+    lengths = [len(row) for row, *_ in rows]
+    usual = max(lengths, key=lengths.count)  # another tokenizer may cut a template differently
+    return _prompts([row for row in rows if len(row[0]) == usual])
 
 
 def _story_prompts(half: Half, n_pairs: int, gen: torch.Generator) -> Prompts:
@@ -162,3 +168,24 @@ def parts_of(loaded: "Loaded", tokens: Int[Tensor, "prompt pos"], batch: int = 5
     z = torch.stack([joined.pop(f"z {i}") for i in range(n)], dim=1)
     scale, final, logits = (joined.pop(name) for name in ("scale", "final", "logits"))
     return Parts(z, joined, scale.flatten(), final, logits)
+
+
+@torch.no_grad()
+def latents_at(
+    loaded: "Loaded", sae: "Sae", tokens: Int[Tensor, "row pos"]
+) -> Float[Tensor, "row pos latent"]:
+    """The latents on rows of tokens; blocks above the SAE do not run."""
+    from utils.models.splice import latents_of
+
+    stop = sae.layer + 1
+    parts = [latents_of(loaded.model, ids, sae, stop_at_layer=stop) for ids in tokens.split(8)]
+    return torch.cat([part[sae.hook_out] for part in parts])
+
+
+def read_out_constant(loaded: "Loaded") -> Float[Tensor, " vocab"]:
+    """Logits that no component writes: the final norm's bias, and the unembedding's."""
+    model, found = loaded.model, torch.zeros(loaded.model.W_U.shape[1])
+    bias = getattr(model.ln_final, "bias", None)
+    for part in (None if bias is None else bias @ model.W_U, model.b_U):
+        found = found if part is None else found + part.detach().cpu()
+    return found

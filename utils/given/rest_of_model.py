@@ -7,6 +7,7 @@ and values before it cannot change). Other models run from the start.
 
 from collections.abc import Callable
 from copy import copy
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,10 +36,20 @@ def metric_at(
     """
     check_edits(loaded.model, [hook])
     maker = _from_here if loaded.name.startswith("SmolLM2") else _from_the_start
-    with torch.no_grad():
-        _, cache = loaded.model.run_with_cache(prompts.tokens, names_filter=[hook])
+    cache = _run(loaded, prompts, [hook], int(hook.split(".")[1]) + 1)
     clean = cache[hook].flatten(2)
     return clean[torch.arange(len(at)), at], maker(loaded, prompts, hook, at, clean)
+
+
+@torch.no_grad()
+def _run(loaded: "Loaded", prompts: Prompts, names: list[str], stop: int) -> dict[str, Tensor]:
+    """What passes at some hooks in the first `stop` blocks, batch by batch."""
+    found: dict[str, list[Tensor]] = {name: [] for name in names}
+    for tokens in prompts.tokens.split(25):
+        _, cache = loaded.model.run_with_cache(tokens, names_filter=names, stop_at_layer=stop)
+        for name in names:
+            found[name].append(cache[name])
+    return {name: torch.cat(parts) for name, parts in found.items()}
 
 
 def _put(values: Tensor, x: Tensor, at: Tensor) -> Tensor:
@@ -70,8 +81,8 @@ def _from_here(loaded: "Loaded", prompts: Prompts, hook: str, at: Tensor, clean:
         raise ValueError(f"from {site} on is not written out: take z or resid_post")
     names = [f"blocks.{i}.hook_resid_pre" for i in range(layer, loaded.n_layers)]
     blocks, n_kept = Blocks(loaded), int(at.min())
+    cache = _run(loaded, prompts, names, loaded.n_layers)
     with torch.no_grad():
-        _, cache = loaded.model.run_with_cache(prompts.tokens, names_filter=names)
         old = {
             i: blocks.keys_values(i, cache[name][:, :n_kept])
             for i, name in enumerate(names, start=layer)
@@ -112,10 +123,18 @@ class SaeAt:
         """The differences when the latents have these values; bias and error stay."""
         return self.metric(f @ self.W_dec + self.b_dec + self.error, self.everyone)
 
-    def with_dictionary(self, f: Tensor, W_dec: Tensor) -> "SaeAt":
-        """The same place with other latents; the error takes up the rest."""
+    def with_random_dictionary(
+        self, control_latents: Callable[[Tensor, Tensor], Tensor], gen: torch.Generator
+    ) -> "SaeAt":
+        """The same place with random directions of the same norms; the error takes up the rest.
+
+        `control_latents(f, scores)`, the learner's, says which are active.
+        """
+        W = torch.randn(self.W_dec.shape, generator=gen)
+        W = W * (self.W_dec.norm(dim=1) / W.norm(dim=1))[:, None]
         other = copy(self)
-        other.f, other.W_dec, other.error = f, W_dec, self.x - f @ W_dec - self.b_dec
+        other.W_dec, other.f = W, control_latents(self.f, (self.x - self.b_dec) @ W.T)
+        other.error = self.x - other.f @ W - self.b_dec
         return other
 
     @property
@@ -124,18 +143,30 @@ class SaeAt:
         W_O = self.loaded.model.blocks[self.sae.layer].attn.W_O.detach()
         return W_O.reshape(self.loaded.model.cfg.n_heads, -1, W_O.shape[-1])
 
-    @torch.no_grad()
+    @cached_property
     def pattern_and_values(self) -> tuple[Tensor, Tensor]:
         """The block's attention from the position to all, by head; the values at all positions."""
         names = [f"blocks.{self.sae.layer}.attn.hook_{name}" for name in ("pattern", "v")]
-        _, cache = self.loaded.model.run_with_cache(self.prompts.tokens, names_filter=names)
-        pattern, v = (cache[name] for name in names)
+        pattern, v = _run(self.loaded, self.prompts, names, self.sae.layer + 1).values()
         v = v if v.ndim == 4 else v.unflatten(-1, (-1, self.W_O.shape[1]))
         return pattern[self.everyone, :, self.at], v
 
+    @property
+    def looks(self) -> dict[str, Float[Tensor, "prompt head"]]:
+        """How much each head looks at the three places with a name."""
+        pattern, p = self.pattern_and_values[0], self.prompts
+        at = {"right name": p.io_at, "repeated, first": p.s1_at, "repeated, second": p.s2_at}
+        return {name: pattern[self.everyone, :, where] for name, where in at.items()}
+
+    def with_head_of(self, head: int, partner: Tensor) -> Float[Tensor, "prompt d_in"]:
+        """z, with one head's from another prompt."""
+        z = self.x.unflatten(1, (len(self.W_O), -1)).clone()
+        z[:, head] = z[partner, head]
+        return z.flatten(1)
+
     def name_writes(self, head: int) -> tuple[Float[Tensor, "item d_model"], Int[Tensor, " item"]]:
         """What a head adds when it looks at a name only (mean over the prompts); the names."""
-        p, (_, v) = self.prompts, self.pattern_and_values()
+        p, (_, v) = self.prompts, self.pattern_and_values
         values = v[:, :, head * v.shape[2] // len(self.W_O)]
         at, who = torch.cat([p.io_at, p.s1_at]), torch.cat([p.io, p.s])
         found = values[self.everyone.repeat(2), at] @ self.W_O[head]
@@ -150,6 +181,53 @@ class SaeAt:
         z = self.x.unflatten(1, (len(self.W_O), -1)).clone()
         z[:, heads] = z[:, heads].mean(dim=0)
         return self.clean - self.metric(z.flatten(1), self.everyone)
+
+
+def judge_heads(
+    spot: SaeAt, copying_scores: Callable[..., Tensor], name_role: Callable[..., str]
+) -> dict[int, tuple[Tensor, Tensor, Tensor]]:
+    """Looks, writes and effect of each head of a block; the learner's functions judge them."""
+    gain, W_U = final_read_out(spot.loaded)[:2]
+    at_io, at_s1, at_s2 = spot.looks.values()
+    evidence = {}
+    for head in range(len(spot.W_O)):
+        writes, names = spot.name_writes(head)
+        looks = (at_io - at_s1 - at_s2)[:, head]
+        found = looks, copying_scores(writes, gain, W_U, names), spot.without_heads([head])
+        numbers = ", ".join(f"{v.mean():7.2f}" for v in found)
+        print(f"   {spot.sae.layer}.{head}: looks, writes, effect {numbers}: {name_role(*found)}")
+        evidence[head] = found
+    return evidence
+
+
+def compare(
+    name: str,
+    guess: Float[Tensor, "prompt latent"],
+    truth: Float[Tensor, "prompt latent"],
+    bootstrap_interval: Callable[..., tuple[float, float]],
+    rank_correlation: Callable[[Tensor, Tensor], float],
+    gen: torch.Generator,
+) -> tuple[float, float, float]:
+    """Print how well a guess goes with measured effects; the two functions are the learner's.
+
+    Over all (prompt, latent) where one of them is not 0: Pearson's r, with a 95 % interval over
+    prompts, and the rank correlation. Over latents: r of the means over prompts. Returns these.
+    """
+
+    def kept(both: Tensor) -> Tensor:
+        return both.transpose(1, 2)[(both != 0).any(dim=1)].T
+
+    def pearson(both: Tensor) -> float:
+        return float(torch.corrcoef(kept(both))[0, 1])
+
+    both = torch.stack([guess, truth], dim=1)
+    low, high = bootstrap_interval(both, pearson, 200, 0.95, gen)
+    ranks, r = rank_correlation(*kept(both)), pearson(both)
+    means = float(torch.corrcoef(both.mean(dim=0)[:, (both != 0).any(dim=(0, 1))])[0, 1])
+    print(
+        f"{name}: r = {r:.2f} ({low:.2f} to {high:.2f}), ranks {ranks:.2f}; means r = {means:.2f}"
+    )
+    return r, ranks, means
 
 
 class Blocks:

@@ -86,7 +86,8 @@ def sources(parts: Float[Tensor, "head pos"], words: Sequence[str], title: str =
     far = float(parts.abs().max()) or 1.0
     shown = [f"{i} {html.escape(word.replace(' ', '·'))}" for i, word in enumerate(words)]
     fig.add_heatmap(
-        z=rounded(array(parts)), x=shown, y=[str(h) for h in range(len(parts))], zmin=-far, zmax=far,
+        z=rounded(array(parts)), x=shown, y=[str(h) for h in range(len(parts))],
+        zmin=-far, zmax=far,
         colorscale=[list(stop) for stop in DIVERGING], colorbar=color_bar("part"),
         hovertemplate="head %{y}, from %{x}<br>%{z:.2f}<extra></extra>",
     )  # fmt: skip
@@ -94,7 +95,7 @@ def sources(parts: Float[Tensor, "head pos"], words: Sequence[str], title: str =
 
 
 def evidence(
-    table: Mapping[str, tuple[Tensor, Tensor, Tensor]],
+    table: Mapping[int, tuple[Tensor, Tensor, Tensor]],
     titles: Sequence[str] = (
         *("looks: right minus repeated", "writes: own name against others"),
         "effect of its ablation",
@@ -106,7 +107,8 @@ def evidence(
         values = [row[i] for row in table.values()]
         half = [float(1.96 * v.std() / len(v) ** 0.5) for v in values]
         fig.add_scatter(
-            x=list(table), y=[round(float(v.mean()), 3) for v in values], mode="markers",
+            x=[str(head) for head in table], y=[round(float(v.mean()), 3) for v in values],
+            mode="markers",
             marker={"color": OKABE_ITO[0], "size": 8}, showlegend=False, row=1, col=i + 1,
             error_y={"type": "data", "array": [round(h, 3) for h in half], "color": OKABE_ITO[0]},
             hovertemplate="head %{x}<br>%{y:.2f}<extra></extra>",
