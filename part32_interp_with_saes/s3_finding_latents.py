@@ -24,7 +24,7 @@
 # | --- | --- |
 # | right name | the indirect object: named once (Mary) |
 # | repeated name | the subject: named twice (John); S2 is its second place |
-# | end | the last token, "to", where the answer is predicted |
+# | end | the last token, "to" |
 # | difference | the logit of the right name minus that of the repeated one |
 # | effect | how much the difference *falls* when something is taken away |
 # | head 23.3 | head 3 of block 23 (both counted from 0) |
@@ -61,9 +61,8 @@ if __name__ == "__main__":
     print(describe(loaded, [attention, residual]))
     form, test = (ioi_prompts(loaded, half, n, seed=0) for half, n in (("form", 6), ("test", 10)))
     print(f"{len(form)} prompts to form hypotheses, {len(test)} to test them")
-    for prompts in (form, test):
-        for i in (0, 1):
-            print("   " + tokenizer.decode(prompts.tokens[i, 1:].tolist()))
+    for row in (*form.tokens[:2], *test.tokens[:2]):
+        print("   " + tokenizer.decode(row[1:].tolist()))
 
 # %% [markdown]
 # The two prompts of a pair differ in one word: who is named again. In the first kind the right
@@ -88,15 +87,13 @@ def name_difference(
 
 
 # %% [markdown] tags=["hint"]
-# `logits[:, right]` is a matrix: every prompt with every prompt's name. You want one number per
-# row.
+# `logits[:, right]` is a matrix: every prompt with every prompt's name. One number per row!
 
 # %% [markdown] tags=["hint"]
 # `logits[rows, right]` with `rows = torch.arange(len(logits))`, or `gather`.
 
 # %% [markdown]
-# A share of successes needs an interval. With $k$ of $n$ successes, $p = k/n$, Wilson's interval
-# is
+# A share of successes needs an interval. With $p = k/n$ successes, Wilson's interval is
 #
 # $$\frac{p + \frac{z^2}{2n} \pm z \sqrt{\frac{p(1-p)}{n} + \frac{z^2}{4n^2}}}{1 + \frac{z^2}{n}}.$$
 #
@@ -149,9 +146,9 @@ if __name__ == "__main__":
         print(f"ahead in {right} of {len(test)} ({low:.0%} to {high:.0%})")
 
 # %% [markdown]
-# So the task survives in what the SAEs keep, and it makes sense to look for it among their
-# latents. (A larger difference is no better model: an SAE that drops what speaks for the wrong
-# name raises it.)
+# So the task survives in what the SAEs keep, and it makes sense to look for it in their latents.
+# (A larger difference is no better model: an SAE that drops what speaks for the wrong name raises
+# it.)
 #
 # ## 2 · By a prompt
 #
@@ -180,10 +177,9 @@ def strongest_latents(
 # %% [markdown] tags=["hint"]
 # `sort(descending=True, stable=True)` keeps the order of equal ones; `topk` does not promise that.
 
-# %% [markdown]
-# Or compare two prompts that differ in one thing.
-
 # %% [markdown] tags=["task"]
+# Or compare two prompts that differ in one thing.
+#
 # Return for each latent its largest activation in `f` minus its largest activation in `other`,
 # position 0 left out in both. The prompts may have different lengths.
 
@@ -197,17 +193,15 @@ def stronger_in(
 
 
 # %% [markdown] tags=["hint"]
-# The maxima first, then the difference: position 5 of one prompt need not match position 5 of the
-# other.
+# The maxima first, then the difference: position 5 of one prompt need not match that of the other.
 
 # %% [markdown] tags=["hint"]
 # `f[1:].amax(dim=0)` is one number per latent.
 
-# %% [markdown]
+# %% [markdown] tags=["task"]
 # Or borrow from search engines. A word says much about a page if it is frequent there and rare
 # elsewhere: term frequency times inverse document frequency, *TF-IDF*.
-
-# %% [markdown] tags=["task"]
+#
 # In a reference text of `n_tokens` tokens, latent $l$ was active on `times[l]`. Return for each
 # latent its largest activation in the prompt (position 0 left out) times $\log \frac{1 + N}{1 +
 # n_l}$ (natural logarithm), with $N$ = `n_tokens` and $n_l$ = `times[l]`.
@@ -294,17 +288,15 @@ def readout_direction(
 
 
 # %% [markdown] tags=["hint"]
-# `W_U[:, right]` has a column for each prompt. The gain belongs to `d_model`, the scale to the
-# prompt.
+# `W_U[:, right]` has a column for each prompt. The gain is one of `d_model`, the scale of the prompt.
 
 # %% [markdown] tags=["hint"]
 # $\sum_i d_i (x_i - \bar x) = \sum_i (d_i - \bar d)\, x_i$: the mean is subtracted after the gain.
 
-# %% [markdown]
+# %% [markdown] tags=["task"]
 # An SAE splits what one place writes: latents times their rows, a bias that is always there, and
 # the error term. All three belong to the sum. Leave out the bias, and nothing adds up any more.
-
-# %% [markdown] tags=["task"]
+#
 # `write` has what one unit of each latent adds to the residual stream, `bias` what the SAE's bias
 # adds, `error` the error term. Return the attributions: of each latent, of the bias, of the error.
 
@@ -327,10 +319,9 @@ def latent_shares(
 # %% [markdown] tags=["hint"]
 # The error belongs to its own prompt: multiply elementwise, then sum over `d_model`.
 
-# %% [markdown]
-# A layer of attention can be split by head: what it adds is $\sum_h z_h W_{O,h}$, and a bias.
-
 # %% [markdown] tags=["task"]
+# A layer of attention can be split by head: what it adds is $\sum_h z_h W_{O,h}$, and a bias.
+#
 # Return the attribution of every head.
 
 
@@ -345,8 +336,7 @@ def head_shares(
 
 
 # %% [markdown] tags=["hint"]
-# `head` stays, `d_head` and `d_model` are summed over, and the prompt is the same in `z` and
-# `direction`.
+# `head` stays, `d_head` and `d_model` are summed over, the prompt is the same in both.
 
 # %% [markdown] tags=["hint"]
 # `torch.einsum("phk,hkm,pm->ph", …)`. Or: what each head writes, times the direction, summed.
@@ -421,14 +411,13 @@ def without_latents(
 # %% [markdown] tags=["hint"]
 # Add `(to - f[:, chosen]) @ W_dec[chosen]`.
 
-# %% [markdown]
+# %% [markdown] tags=["task"]
 # **One at a time.** To rank latents we remove each by itself. A latent that is silent in a prompt
 # has no effect there, and most are silent. So make a list of the *active* pairs (prompt, latent),
 # and run them in batches. `metric(x, prompt)` is the rest of the model: it takes rows of
 # activations, and for each row the number of the prompt that it belongs to, and returns their
 # differences.
-
-# %% [markdown] tags=["task"]
+#
 # Return the effect of each latent in each prompt: the clean difference minus the difference with
 # this latent at 0. Where a latent is silent (0), the effect is 0 and the model is not run. Give
 # `metric` at most `size` rows at a time.
@@ -452,8 +441,7 @@ def ablation_effects(
 
 
 # %% [markdown] tags=["hint"]
-# `f.nonzero()` lists the pairs; `.split(size)` cuts the list. For each part build all edited rows
-# at once.
+# `f.nonzero()` lists the pairs; `.split(size)` cuts the list. Build a part's rows at once.
 
 # %% [markdown] tags=["hint"]
 # `x[prompt]` repeats a prompt's row for each of its latents. `f[prompt, latent, None] *
@@ -474,11 +462,10 @@ if __name__ == "__main__":
             return spot.metric(spot.x, spot.everyone) - spot.metric(cut, spot.everyone)
 
     effects_end = effects_of(end)
-    live = (end.f > 0).any(dim=0)
-    order = effects_end.mean(dim=0).argsort(descending=True)
-    print(f"end, block {attention.layer}: {int(live.sum())} latents are active somewhere,")
+    live, means = (end.f > 0).any(dim=0), effects_end.mean(dim=0)
+    print(f"block {attention.layer}: {int(live.sum())} latents are active at the end,", end=" ")
     print(f"{(end.f > 0).sum(1).float().mean():.0f} in a prompt; the strongest effects:")
-    print("   " + ", ".join(f"{i}: {effects_end[:, i].mean():.2f}" for i in order[:6].tolist()))
+    print("   " + ", ".join(f"{i}: {means[i]:.2f}" for i in means.topk(6).indices.tolist()))
     print(f"all at once: {together(end, live.nonzero()[:, 0]).mean():.2f}")
 
 # %% [markdown]
@@ -534,14 +521,12 @@ def patch_estimate(
 # Slope times step. Which way does the step go?
 
 # %% [markdown] tags=["hint"]
-# For an ablation `to` is 0, and the *effect* (how much the difference falls) is minus this
-# estimate.
-
-# %% [markdown]
-# How good is it? Pearson's correlation lives from the few largest points. The rank correlation
-# (Spearman's) asks only for the order: it is Pearson's correlation of the ranks.
+# For an ablation `to` is 0; the *effect* (how much the difference falls) is minus the estimate.
 
 # %% [markdown] tags=["task"]
+# How good is it? Pearson's correlation lives from the few largest points. The rank correlation
+# (Spearman's) asks only for the order: it is Pearson's correlation of the ranks.
+#
 # Return the rank correlation. Equal values share the mean of their ranks. If one of the two is
 # constant, return 0. Compute in float64.
 
@@ -564,16 +549,14 @@ def rank_correlation(x: Float[Tensor, " item"], y: Float[Tensor, " item"]) -> fl
 # `count` times and ends at rank `last`, its mean rank is `last - (count - 1) / 2`.
 
 # %% [markdown] tags=["hint"]
-# Many effects are equal (silent latents are exactly 0). `argsort().argsort()` would give equal
-# values different ranks.
+# Many effects are equal (0). `argsort().argsort()` would give equal values different ranks.
 
-# %% [markdown]
+# %% [markdown] tags=["task"]
 # **The bootstrap.** How far would a number move with other prompts? Draw as many prompts as there
 # are, *with* replacement, from those we have; compute the number again; repeat. The middle 95 % of
 # the results are the interval (Efron 1979). What is drawn again must be what was drawn in the
 # first place: the prompts. Latents of one prompt are not independent.
-
-# %% [markdown] tags=["task"]
+#
 # Return that interval of `statistic(rows)`: its quantiles $(1 - \text{level})/2$ and $(1 +
 # \text{level})/2$ over `n_draws` resamples of the rows (`torch.quantile` in float64). Random
 # numbers come from `gen`. `statistic` takes a tensor like `rows` and returns a number.
@@ -626,15 +609,14 @@ if __name__ == "__main__":
     compare("end, shuffled latents (control)", guess_end.roll(1, 1), effects_end, *tools)
     display(plots.against(guess_end.mean(0), effects_end.mean(0), "gradient", "ablation"))
 
-# %% [markdown]
+# %% [markdown] tags=["task"]
 # Near the output a gradient is nearly as good as an ablation, and it costs one run. The direct
 # attribution is a worse guess: it does not know what the blocks above do with a latent. Now
 # further down.
 #
 # The repetition can be noticed at S2. So look there, at the residual SAE after block 10. Nineteen
 # blocks lie above it.
-
-# %% [markdown] tags=["task"]
+#
 # There are two latents whose ablation at S2 hurts far more than any other's. For how many of them
 # is the gradient's estimate at least half of the effect?
 
@@ -650,7 +632,6 @@ if __name__ == "__main__":
     for i in strongest.tolist():
         print(f"{i}: effect {effects_s2[:, i].mean():.2f}, estimate {guess_s2[:, i].mean():.2f}")
     compare("S2, gradient", guess_s2, effects_s2, *tools)
-    display(plots.against(guess_s2.mean(0), effects_s2.mean(0), "gradient", "ablation"))
 
 # %% [markdown]
 # Latents 369 and 212 again, the two that differ most between a repeated and a third name. By the
@@ -670,8 +651,7 @@ if __name__ == "__main__":
 # m(f)$. That is called **completeness**, and no single gradient has it.
 
 # %% [markdown] tags=["task"]
-# Return $a$. All latents move together. `metric` is as in e1, and so is what is asked of the
-# result.
+# Return $a$. All latents move together. `metric` and what is asked of the result are as in e1.
 
 
 # %% tags=["exercise"] exercise="3.2.3.f1" title="Integrated gradients" difficulty=3 importance=5 minutes=12 skill="the midpoint rule"
@@ -691,8 +671,7 @@ def integrated_gradients(
 
 
 # %% [markdown] tags=["hint"]
-# A loop over steps, a gradient at each point (you have written that), a mean, and one product at
-# the end.
+# A loop over steps, a gradient at each point (you have written that), a mean, a product.
 
 # %% [markdown] tags=["hint"]
 # For two steps the points are at one quarter and three quarters of the way.
@@ -776,12 +755,11 @@ def preactivation_by_head(
 # %% [markdown] tags=["hint"]
 # The bias of the decoder is one vector for all heads together: its part goes into the constant.
 
-# %% [markdown]
+# %% [markdown] tags=["task"]
 # And each head's $z$ is itself a sum, over the positions that it looks at: $z_h = \sum_j A_{h,j}\,
 # v_j$. In SmolLM2 three heads share one set of values: heads 0 to 2 read value head 0, heads 3 to
 # 5 value head 1, and so on.
-
-# %% [markdown] tags=["task"]
+#
 # Split a latent's pre-activation by head *and* by source position. `pattern` is the attention from
 # one position to all; `v` has `k` value heads, each shared by the same number of neighbouring
 # heads; `read` is the latent's column of `W_enc`, with the heads in order.
@@ -801,17 +779,15 @@ def preactivation_by_source(
 
 
 # %% [markdown] tags=["hint"]
-# First give every head its values: with 9 heads and 3 value heads each is needed three times in a
-# row.
+# First give every head its values: 9 heads and 3 value heads: each is needed 3 times in a row.
 
 # %% [markdown] tags=["hint"]
 # `repeat_interleave` gives 0, 0, 0, 1, 1, 1; `repeat` would give 0, 1, 0, 1.
 
-# %% [markdown]
+# %% [markdown] tags=["task"]
 # From the other side: a latent *writes* through all heads' rows of $W_O$. Which heads' parts of
 # its decoder row are large?
-
-# %% [markdown] tags=["task"]
+#
 # Return for each latent the share of each head in the squared norm of its decoder row. Shares sum
 # to 1; no row is 0.
 
@@ -903,10 +879,9 @@ def copying_scores(
 # %% tags=["predict"] exercise="3.2.3.P6" title="Without the movers" difficulty=3 importance=5 minutes=2 skill="attention is not effect" choices=["by more than a third", "by a tenth to a third", "by less than a tenth, or it rises"]
 predict_movers = "by less than a tenth, or it rises"
 
-# %% [markdown]
-# A verdict should be made by a rule, fixed before the data of the test half are seen.
-
 # %% [markdown] tags=["task"]
+# A verdict should be made by a rule, fixed before the data of the test half are seen.
+#
 # For one head we have `looks` (per prompt: attention to the right name minus attention to both
 # places of the repeated one), `writes` (per name: its copying score) and `effect` (per prompt: of
 # its ablation). For each take the interval $\bar v \pm 1.96\, s / \sqrt n$ ($s$: standard
@@ -997,13 +972,12 @@ def swapped_latents(
 # %% tags=["predict"] exercise="3.2.3.P7" title="One head from the partner" difficulty=3 importance=4 minutes=2 skill="necessary and sufficient" choices=["more than 1", "between -1 and 1", "less than -1: the answer flips"]
 predict_swap = "between -1 and 1"
 
-# %% [markdown]
+# %% [markdown] tags=["task"]
 # One control is still missing. *Any* dictionary has latents, and one finds some with a large
 # attribution. So make a random one that is as like ours as can be: random directions with the
 # norms of our decoder rows, and in each prompt as many active latents, with the *same values*, on
 # the random latents that fit best.
-
-# %% [markdown] tags=["task"]
+#
 # `f` has our latents, `scores` says how well each latent of the control fits each prompt. Return
 # the control's activations: in each prompt the largest value of `f` goes to the latent with the
 # largest score, the second largest to the second, and so on. Scores are all different. `f` is
@@ -1067,7 +1041,14 @@ if __name__ == "__main__":
     display(plots.effects_with_intervals(results))
 
 # %% [markdown]
-# TEXT_CONTROL2
+# With its $z$ from the partner, head 23.3 alone takes the answer back to a draw; all latents
+# together turn it round in three prompts of four. And the two latents at S2? We found them in one
+# half. In the other, with other names, their removal costs more than half of the difference, more
+# than the two single effects together: they stand in for each other, which is what a gradient
+# cannot see. None of the controls comes near. Where nobody is named twice, they are silent. So:
+# *212 and 369 say that this name came before, and the model holds back what came before.* That is
+# a statement about these prompts: both are busy latents in other text, and must say other things
+# there.
 #
 # ## 10 · A model whose grammar we know
 #
@@ -1091,10 +1072,9 @@ if __name__ == "__main__":
         told = SaeAt(story, asked, sae, asked.end_at)
         print(f"block {layer}; mean difference {told.clean.mean():.2f}")
         judge_heads(told, copying_scores, name_role)
-    named = SaeAt(story, asked, residual_sae(0, profile="tiny"), asked.s2_at)
-    effects_story = effects_of(named)
-    best = effects_story.mean(dim=0).topk(2).indices
-    print(f"S2, block 0, latents {best.tolist()}: {together(named, best).mean():.2f}")
+        with torch.no_grad():
+            swapped = told.metric(told.with_head_of(3, told.everyone ^ 1), told.everyone)
+        print(f"   head {layer}.3 from the partner: difference {swapped.mean():.2f}")
 
 # %% [markdown]
 # The story model has the same answer in a purer form. Head 2.3 looks at nothing but the repeated
