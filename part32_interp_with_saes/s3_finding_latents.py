@@ -622,9 +622,9 @@ if __name__ == "__main__":
 
 
 # %% tags=["predict"] exercise="3.2.3.P5" title="Further down" difficulty=3 importance=5 minutes=2 skill="saturation" choices=["none", "one", "both"]
-predict_found = "one"
+predict_estimates = "one"
 
-# %% tags=["demo"] reveals=["predict_found"]
+# %% tags=["demo"] reveals=["predict_estimates"]
 if __name__ == "__main__":
     second = SaeAt(loaded, form, residual, form.s2_at)
     effects_s2, guess_s2 = effects_of(second), estimate_of(second)

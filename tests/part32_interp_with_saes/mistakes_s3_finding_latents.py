@@ -1232,12 +1232,12 @@ def predict_gradient__fair():
     return "0.5 to 0.9"
 
 
-def predict_found__none():
+def predict_estimates__none():
     """One is found: the estimate for 369 is three quarters of its effect."""
     return "none"
 
 
-def predict_found__both():
+def predict_estimates__both():
     """One is lost: the next bit of latent 212 is worth nothing, the whole of it half a logit."""
     return "both"
 

@@ -1017,9 +1017,11 @@ def test_predict_gradient__is_right(impl, ref):
     require(impl.predict_gradient == want, "how many blocks can bend the line in between?")
 
 
-def test_predict_found__is_right(impl, ref):
+def test_predict_estimates__is_right(impl, ref):
     """For how many of the two strongest latents the estimate is half of the effect"""
-    require(impl.predict_found == ref.predict_found, "compare the first two lines of the demo")
+    require(
+        impl.predict_estimates == ref.predict_estimates, "compare the first two lines of the demo"
+    )
 
 
 def test_predict_movers__is_right(impl, ref):

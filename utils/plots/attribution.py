@@ -74,7 +74,8 @@ def against(
         hovertemplate="%{text}<br>estimate %{x:.3f}, effect %{y:.3f}<extra></extra>",
     )  # fmt: skip
     for i in abs(b).argsort()[::-1][:3].tolist():
-        fig.add_annotation(x=round(float(a[i]), 3), y=round(float(b[i]), 3), text=f"{int(live[i])}")
+        at = {"x": round(float(a[i]), 3), "y": round(float(b[i]), 3), "ax": -25, "ay": -20}
+        fig.add_annotation(text=f"{int(live[i])}", arrowcolor=FAINT, arrowhead=0, **at)
     fig.add_hline(y=0, line={"color": FAINT, "width": 1})
     fig.add_vline(x=0, line={"color": FAINT, "width": 1})
     return fig.update_layout(showlegend=False)
@@ -91,7 +92,8 @@ def sources(parts: Float[Tensor, "head pos"], words: Sequence[str], title: str =
         colorscale=[list(stop) for stop in DIVERGING], colorbar=color_bar("part"),
         hovertemplate="head %{y}, from %{x}<br>%{z:.2f}<extra></extra>",
     )  # fmt: skip
-    return fig.update_xaxes(tickangle=-45).update_yaxes(type="category")
+    fig.update_xaxes(tickangle=-45, automargin=True, title_standoff=25)
+    return fig.update_yaxes(type="category")
 
 
 def evidence(
