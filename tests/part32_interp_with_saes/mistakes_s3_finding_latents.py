@@ -478,13 +478,6 @@ def ablation_effects__from_the_reconstruction(x, f, W_dec, metric, size):
     return effects
 
 
-def ablation_effects__mean_over_prompts(x, f, W_dec, metric, size):
-    """You return means over the prompts. Each prompt's own effect is wanted: silent ones have 0."""
-    return _effects(x, f, W_dec, metric, size, lambda p, k: x[p] - f[p, k, None] * W_dec[k]).mean(
-        dim=0
-    )
-
-
 def ablation_effects__other_prompts(x, f, W_dec, metric, size):
     """You give `metric` the numbers 0, 1, 2, … instead of the prompts that the rows belong to."""
     clean = torch.cat([metric(x[i], i) for i in torch.arange(len(x)).split(size)])
@@ -526,11 +519,6 @@ def latent_gradients__at_zero(f, metric):
     return _gradient(torch.zeros_like(f), metric)
 
 
-def latent_gradients__absolute(f, metric):
-    """You take absolute values. The sign says whether a latent helps."""
-    return _gradient(f, metric).abs()
-
-
 def latent_gradients__of_squares(f, metric):
     """You differentiate the square of the metric: your gradient is twice the metric times too
     large."""
@@ -541,11 +529,6 @@ def latent_gradients__where_active(f, metric):
     """You set the gradient of silent latents to 0. Their gradient says what would happen if
     they came on, and patching from another prompt needs it."""
     return _gradient(f, metric) * (f != 0)
-
-
-def latent_gradients__summed_over_prompts(f, metric):
-    """You sum the gradients over the prompts. Each prompt keeps its own row."""
-    return _gradient(f, metric).sum(dim=0)
 
 
 # ---------------------------------------------------------------------------- e2. patch_estimate
@@ -687,7 +670,7 @@ def bootstrap_interval__half_of_the_rows(rows, statistic, n_draws, level, gen):
 
 
 def bootstrap_interval__always_95(rows, statistic, n_draws, level, gen):
-    """You ignore `level`."""
+    """You ignore `level`: your interval always has 95 %."""
     found = [float(statistic(rows[_draws(len(rows), gen)])) for _ in range(n_draws)]
     return _ends(found, 0.95)
 
@@ -697,12 +680,6 @@ def bootstrap_interval__smallest_and_largest(rows, statistic, n_draws, level, ge
     take quantiles."""
     found = [float(statistic(rows[_draws(len(rows), gen)])) for _ in range(n_draws)]
     return min(found), max(found)
-
-
-def bootstrap_interval__of_the_whole(rows, statistic, n_draws, level, gen):
-    """You compute the statistic of the same rows each time. Draw anew for every resample."""
-    found = float(statistic(rows))
-    return found, found
 
 
 def bootstrap_interval__columns_apart(rows, statistic, n_draws, level, gen):
@@ -743,16 +720,11 @@ def integrated_gradients__both_ends(f, to, metric, n_steps):
 
 
 def integrated_gradients__from_zero(f, to, metric, n_steps):
-    """Your way starts at 0. It starts at `f`."""
+    """Your way starts at 0, whatever the latents are. It starts at `f`."""
     return _integrated(
         torch.zeros_like(f), to, metric, [(i + 0.5) / n_steps for i in range(n_steps)],
         (to - f).detach(),
     )  # fmt: skip
-
-
-def integrated_gradients__wrong_way(f, to, metric, n_steps):
-    """Your attributions have the sign of the way back: the step is to - f."""
-    return -_integrated(f, to, metric, [(i + 0.5) / n_steps for i in range(n_steps)])
 
 
 def integrated_gradients__not_averaged(f, to, metric, n_steps):
@@ -785,24 +757,25 @@ def completeness_gap__wrong_change(attributions, f, to, metric):
     return attributions.sum(dim=1) - (metric(f) - metric(to))
 
 
-def completeness_gap__wrong_sign(attributions, f, to, metric):
-    """You subtract the attributions from the change. The gap is attributions minus change."""
-    return (metric(to) - metric(f)) - attributions.sum(dim=1)
-
-
-def completeness_gap__absolute(attributions, f, to, metric):
-    """You take the absolute value. The sign says whether too much or too little was attributed."""
-    return (attributions.sum(dim=1) - (metric(to) - metric(f))).abs()
-
-
-def completeness_gap__summed(attributions, f, to, metric):
-    """You sum over the prompts: gaps of opposite signs cancel. One gap per prompt."""
-    return attributions.sum() - (metric(to) - metric(f)).sum()
-
-
 def completeness_gap__no_start(attributions, f, to, metric):
     """You compare with the metric at the end. The attributions add up to the *change*."""
     return attributions.sum(dim=1) - metric(to)
+
+
+def completeness_gap__first_latent_left_out(attributions, f, to, metric):
+    """You leave out the first latent. All latents' attributions add up to the change."""
+    return attributions[:, 1:].sum(dim=1) - (metric(to) - metric(f))
+
+
+def completeness_gap__change_in_every_latent(attributions, f, to, metric):
+    """You subtract the change from every latent's attribution, and then sum: it counts as often as
+    there are latents. Sum first, subtract once."""
+    return (attributions - (metric(to) - metric(f))[:, None]).sum(dim=1)
+
+
+def completeness_gap__no_end(attributions, f, to, metric):
+    """You compare with the metric at the start. The attributions add up to the *change*."""
+    return attributions.sum(dim=1) + metric(f)
 
 
 def completeness_gap__relative(attributions, f, to, metric):
@@ -993,7 +966,7 @@ def copying_scores__other_writers(writes, gain, W_U, names):
 
 
 def copying_scores__no_gain(writes, gain, W_U, names):
-    """You leave out the norm's gain."""
+    """You leave out the norm's gain: it multiplies each dimension before the unembedding."""
     return _copying(writes, torch.ones_like(gain), W_U, names)
 
 
@@ -1204,7 +1177,8 @@ def predict_listed__both():
 
 
 def predict_listed__one():
-    """Not even one: both are busy latents."""
+    """Not even one: both are busy on ordinary text, and a weighting for rare latents puts them
+    last."""
     return "one of them, on most prompts"
 
 

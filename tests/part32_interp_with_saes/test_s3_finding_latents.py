@@ -557,6 +557,13 @@ def test_rank_correlation__sees_the_order_only(impl, seed, device):
     assert_same(float(impl.rank_correlation(x, x.pow(3))), 1.0)
 
 
+def test_rank_correlation__of_two_points(impl, device):
+    """The least that has an order: the same, or turned"""
+    x = torch.tensor([0.1, 0.2], device=device)
+    assert_same(float(impl.rank_correlation(x, 5 * x)), 1.0)
+    assert_same(float(impl.rank_correlation(x, x.flip(0))), -1.0)
+
+
 def test_rank_correlation__of_a_constant_is_zero(impl, device):
     """No order to compare with"""
     x, flat = torch.tensor([3.0, 1.0, 2.0], device=device), torch.full((3,), 5.0, device=device)
@@ -597,6 +604,17 @@ def test_bootstrap_interval__of_a_mean_has_the_known_width(impl, seed, device, l
     half = float(stats.norm.ppf((1 + level) / 2) * rows.std(correction=0) / 60**0.5)
     off = max(abs(low - (mean(rows) - half)), abs(high - (mean(rows) + half))) / half
     require(off < 0.4, f"({low:.3f}, {high:.3f}) is not near {mean(rows):.3f} ± {half:.3f}")
+
+
+def test_bootstrap_interval__draws_from_gen(impl, seed, device):
+    """The same generator gives the same interval, another one another"""
+    rows = normal(generator(seed, device), 30, 2)
+    runs = [
+        [float(v) for v in impl.bootstrap_interval(rows, mean, 40, 0.9, generator(s, device))]
+        for s in (seed + 1, seed + 1, seed + 2)
+    ]
+    require(runs[0] == runs[1], "twice the same generator, two intervals: draw from `gen`")
+    require(runs[0] != runs[2], "two generators, the same interval: draw from `gen`")
 
 
 def test_bootstrap_interval__draws_whole_rows(impl, seed, device):
@@ -899,9 +917,10 @@ def test_name_role__by_hand(impl, device, case):
 
 @pytest.mark.parametrize("n", [3, 12, 50])
 @pytest.mark.parametrize("factor", [0.95, 1.05])
-def test_name_role__at_the_edge_of_an_interval(impl, device, n, factor):
+@pytest.mark.parametrize("spread", [1.0, 0.2, 3.0])
+def test_name_role__at_the_edge_of_an_interval(impl, device, n, factor, spread):
     """Means a little inside and a little outside of 1.96 standard errors"""
-    edge = around(factor * 1.96 / n**0.5, n).to(device)
+    edge = around(factor * 1.96 * spread / n**0.5, n, spread).to(device)
     strong = around(9.0, n).to(device)
     want = "name mover" if factor > 1 else "unclear"
     for case in ((edge, strong, strong), (strong, edge, strong), (strong, strong, edge)):
