@@ -253,7 +253,7 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # Two latents, 369 and 212, are far stronger when a name is *repeated*. But they are busy latents,
-# active on a fifth and a quarter of ordinary text, so a weighting for rare ones puts them last. A
+# active on a quarter and a sixth of ordinary text, so a weighting for rare ones puts them last. A
 # list of strong latents tells what a prompt is about. It does not tell what the model *uses*.
 #
 # ## 3 · What is written: everything adds up
@@ -376,8 +376,8 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # That is not what "carrying the right name forward" would look like. The head that speaks most for
-# the right name looks at the *repeated* one. Three others look mostly at the right name. Remember
-# both; we come back to them with better tools.
+# the right name looks at the *repeated* one. Others look mostly at the right name, and write little
+# that helps. Remember both; we come back to them with better tools.
 #
 # ## 4 · What happens without it
 #
@@ -735,7 +735,7 @@ if __name__ == "__main__":
 # $b_\text{dec}$ is subtracted.
 
 
-# %% tags=["exercise"] exercise="3.2.3.g1" title="By head" difficulty=2 importance=4 minutes=8 skill="heads side by side"
+# %% tags=["exercise"] exercise="3.2.3.g1" title="What a latent reads" difficulty=2 importance=4 minutes=8 skill="heads side by side"
 def preactivation_by_head(
     z: Float[Tensor, "prompt head d_head"],
     W_enc: Float[Tensor, "d_in latent"],
@@ -765,7 +765,7 @@ def preactivation_by_head(
 # heads; `read` is the latent's column of `W_enc`, with the heads in order.
 
 
-# %% tags=["exercise"] exercise="3.2.3.g2" title="By source position" difficulty=3 importance=4 minutes=12 skill="shared values"
+# %% tags=["exercise"] exercise="3.2.3.g2" title="From where it reads" difficulty=3 importance=4 minutes=12 skill="shared values"
 def preactivation_by_source(
     pattern: Float[Tensor, "prompt head pos"],
     v: Float[Tensor, "prompt pos k d_head"],
@@ -925,14 +925,14 @@ if __name__ == "__main__":
 # %% [markdown]
 # So SmolLM2 has heads that look like name movers: they look at the right name, and write it. And
 # without them the difference does not fall. (They write the *repeated* name, too, wherever they
-# look at it.) One head passes all three tests, the other way round: 23.3 looks at the repeated
-# name, writes against it, and without it 45 % of the difference is gone. The wrong name is held
-# back. We did not go in with that hypothesis; the rule decided on sentences and names that had no
-# part in forming it.
+# look at it. `writes` is in logits before the norm divides, by about 40 here.) One head passes all
+# three tests, the other way round: 23.3 looks at the repeated name, writes against it, and without
+# it 45 % of the difference is gone. The wrong name is held back. The rule decided that on
+# sentences and names that had no part in forming the hypothesis.
 #
-# What this does *not* show: that no name mover exists in other blocks, or that blocks above 23
-# would not take over if one were removed. And 55 % of the difference stays without 23.3. Part 3
-# said where some of that is written; most of it we did not explain.
+# What this does *not* show: that there is no name mover in other blocks, or that blocks above 23
+# would not take over if one were removed. And 55 % of the difference stays without 23.3; most of
+# that we did not explain.
 #
 # ## 9 · Swap and control
 #
@@ -1043,12 +1043,12 @@ if __name__ == "__main__":
 # %% [markdown]
 # With its $z$ from the partner, head 23.3 alone takes the answer back to a draw; all latents
 # together turn it round in three prompts of four. And the two latents at S2? We found them in one
-# half. In the other, with other names, their removal costs more than half of the difference, more
-# than the two single effects together: they stand in for each other, which is what a gradient
-# cannot see. None of the controls comes near. Where nobody is named twice, they are silent. So:
-# *212 and 369 say that this name came before, and the model holds back what came before.* That is
-# a statement about these prompts: both are busy latents in other text, and must say other things
-# there.
+# half. In the other, with other names, their removal costs more than half of the difference, and
+# more than their single effects add up to (1.4): each stands in for the other, which is what a
+# gradient cannot see. None of the controls comes near. With a third name at S2 they are nearly
+# silent. So *212 and 369 say that this name came before, and the model holds back what came
+# before.* That is a statement about these prompts: both are busy in other text, and may say other
+# things there.
 #
 # ## 10 · A model whose grammar we know
 #
@@ -1078,10 +1078,10 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # The story model has the same answer in a purer form. Head 2.3 looks at nothing but the repeated
-# name (−1.00), writes against it, and without it the difference is gone. Its other heads copy what
-# they look at. In this language nobody has to know *who gets it*: it is enough to know who
-# doesn't. Two models, one trained by others on the world's text, one by us on a grammar, found the
-# same trick; GPT-2 small, the first to be studied, uses name movers (Wang et al. 2022).
+# name (−1.00), writes against it, and without it the difference is gone; with the partner's $z$ in
+# this head the answer flips. In this language nobody has to know *who gets it*: it is enough to
+# know who doesn't. In GPT-2 small it is another story: name movers write the right name, and other
+# heads keep them from looking at the repeated one (Wang et al. 2022).
 #
 # ## What you should be able to do now
 #

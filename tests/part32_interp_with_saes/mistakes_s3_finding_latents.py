@@ -128,6 +128,13 @@ def strongest_latents__silent_too(f, n):
     return numbers[:n], values[:n]
 
 
+def strongest_latents__plain_topk(f, n):
+    """`topk` over all positions: position 0, the attention sink, wins, and silent latents fill the
+    rest of the list. Leave out both."""
+    values, numbers = f.amax(dim=0).topk(min(n, f.shape[1]))
+    return numbers, values
+
+
 def strongest_latents__by_sum(f, n):
     """You sum over the positions. A latent that is weak everywhere then beats one that is
     strong at one word."""
@@ -1021,6 +1028,13 @@ def name_role__by_means(looks, writes, effect):
     """You look at the signs of the means. A mean of three numbers can have any sign by chance:
     it is the interval that must lie on one side."""
     return _verdict([_sign(v, 0 * v.std()) for v in (looks, writes, effect)])
+
+
+def name_role__two_means(looks, writes, effect):
+    """You look at two means: no intervals, and no effect. Then every head has a role. Evidence that
+    could have been chance, or that makes no difference, is none."""
+    signs = {bool(looks.mean() > 0), bool(writes.mean() > 0)}
+    return "unclear" if len(signs) == 2 else "name mover" if True in signs else "suppressor"
 
 
 def name_role__without_the_effect(looks, writes, effect):
