@@ -1,0 +1,724 @@
+# %% [markdown]
+# # 3.2.4 Understanding latents
+#
+# A dashboard gives you a guess about a latent. Here are seven ways to go on from a guess: push the
+# latent and watch the model; write an explanation and score it; look at the latent's family in
+# larger SAEs; look for its holes; take it apart; ask which words it writes; ask the model itself.
+# Each can fool us, so each comes with a control, and some of them fail on this model.
+#
+# ## Questions
+#
+# 1. Does pushing a latent change what the model says, more than pushing in a random direction?
+# 2. Do the latents that read a word also write it?
+# 3. How good is an explanation, and how good would a wrong one look?
+# 4. What happens to a latent in an SAE that is four times as wide, or that starts from another seed?
+# 5. Where is a latent silent although its feature is there?
+#
+# ## Words
+#
+# | word | meaning here |
+# | --- | --- |
+# | steering | changing a latent's activation, or adding a direction, while the model runs |
+# | dose | the length of what is added, as a share of the residual stream's typical length |
+# | reads, writes | the tokens on which a latent is active; the tokens that it makes more likely |
+# | detection score | how well an explanation tells where the latent is active: balanced accuracy |
+# | absorbed | a word whose feature is there, but only in another latent's activation |
+#
+# Numbers in the text are for the default profile: SmolLM2-135M, the residual stream after block 10,
+# and the course's SAE with 4,608 latents. The story model is the course's own, and the grammar of its
+# stories says what every word is.
+
+# %% tags=["setup"]
+import math
+import re
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from utils.given import families, first_letters, steering
+from utils.given.in_model import sample_rows
+from utils.given.latent_data import final_read_out, latent_data
+from utils.models import language_model, residual_sae
+from utils.models.profiles import describe
+from utils.plots import understanding as plots
+
+# %% [markdown]
+# ## 1 · Steering
+#
+# Change a latent from $f$ to $f'$ and keep everything else, the SAE's error included. Then the
+# residual stream changes by exactly $(f' - f)\, w$, where $w$ is the latent's decoder row. There are
+# three usual choices of $f'$: **add** a number to $f$, **scale** it by a factor, or **clamp** it to a
+# value whatever it was.
+
+# %% [markdown] tags=["task"]
+# Return the residual stream after one latent was changed at the tokens where `where` is true. `how` is
+# `"add"`, `"scale"` or `"clamp"`, and `by` the number, factor or value; anything else raises a
+# `ValueError` that names it. Negative results are allowed: a latent may be pushed below 0.
+
+
+# %% tags=["exercise"] exercise="3.2.4.a1" title="Three ways to push" difficulty=2 importance=5 minutes=8 skill="an edit of one latent"
+def steer(
+    resid: Float[Tensor, "row pos d_model"],
+    f: Float[Tensor, "row pos"],
+    w: Float[Tensor, " d_model"],
+    where: Bool[Tensor, "row pos"],
+    how: str,
+    by: float,
+) -> Float[Tensor, "row pos d_model"]:
+    """resid + (f' - f) w at the tokens in `where`; f' is f + by, f · by, or by."""
+    new = {"add": f + by, "scale": f * by, "clamp": torch.full_like(f, by)}
+    if how not in new:
+        raise ValueError(f"how is add, scale or clamp, not {how!r}")
+    change = torch.where(where, new[how] - f, 0.0)
+    return resid + change[..., None] * w
+
+
+# %% [markdown] tags=["hint"]
+# What is $f' - f$ for each of the three? For one of them it does not depend on $f$.
+
+# %% [markdown] tags=["hint"]
+# `torch.where(where, change, 0.0)` keeps the change at the chosen tokens; `change[..., None] * w` has
+# the shape of `resid`.
+
+# %% [markdown]
+# **The control.** Any vector of that length disturbs the model. A direction drawn at random must have
+# no preferred axis: numbers from a *normal* distribution, scaled to the right length, do that.
+
+# %% [markdown] tags=["task"]
+# Return `n` random directions, all equally likely, each exactly as long as `w`. Random numbers come
+# from `gen`, on the device and in the dtype of `w`.
+
+
+# %% tags=["exercise"] exercise="3.2.4.a2" title="As long, but random" difficulty=1 importance=4 minutes=5 skill="a control"
+def random_like(
+    w: Float[Tensor, " d_model"], n: int, gen: torch.Generator
+) -> Float[Tensor, "n d_model"]:
+    """n isotropic random directions with the norm of w."""
+    drawn = torch.randn(n, len(w), generator=gen, device=w.device, dtype=w.dtype)
+    return drawn / drawn.norm(dim=1, keepdim=True) * w.norm()
+
+
+# %% [markdown] tags=["hint"]
+# Uniform numbers would prefer the corners of a cube. Which distribution looks the same from all sides?
+
+# %% [markdown] tags=["hint"]
+# Divide each row by its own norm (`dim=1, keepdim=True`), then multiply by the norm of `w`.
+
+# %% [markdown]
+# **The cost.** A steered model may say the word we want, and nothing else. So let it write, and then
+# ask the *clean* model how surprising the text is: the perplexity of the continuation,
+# $\exp$ of the mean loss of its tokens.
+
+# %% [markdown] tags=["task"]
+# `logits` are the clean model's on the texts `ids`; a token is predicted by the logits one position
+# before it. Return each row's perplexity of the tokens from position `start` on (`start` ≥ 1).
+
+
+# %% tags=["exercise"] exercise="3.2.4.a3" title="What it costs" difficulty=2 importance=4 minutes=8 skill="shifted predictions"
+def continuation_perplexity(
+    logits: Float[Tensor, "row pos vocab"], ids: Int[Tensor, "row pos"], start: int
+) -> Float[Tensor, " row"]:
+    """exp of the mean loss of ids[:, start:], per row, under logits one position earlier."""
+    before = logits[:, start - 1 : -1].transpose(1, 2)
+    loss = cross_entropy(before, ids[:, start:], reduction="none")
+    return loss.mean(dim=1).exp()
+
+
+# %% [markdown] tags=["hint"]
+# The first token that counts is `ids[:, start]`. Which logits predict it? And which logits predict
+# nothing in the text?
+
+# %% [markdown] tags=["hint"]
+# `cross_entropy(x, y, reduction="none")` wants the vocabulary as axis 1. Mean first, `exp` last.
+
+# %% [markdown]
+# More dose, more effect, and more cost. To compare two directions one must hold one of them fixed: the
+# largest effect *among the doses that cost at most so much*.
+
+# %% [markdown] tags=["task"]
+# Return the index of the largest effect among the doses whose cost is at most `limit` (equal is
+# allowed). Of equal effects the first; −1 if every dose costs too much.
+
+
+# %% tags=["exercise"] exercise="3.2.4.a4" title="At equal cost" difficulty=1 importance=4 minutes=6 skill="a fair comparison"
+def best_within(effect: Float[Tensor, " item"], cost: Float[Tensor, " item"], limit: float) -> int:
+    """Index of the largest effect with cost <= limit; the first of equals, -1 if there is none."""
+    allowed = (cost <= limit).nonzero()[:, 0].tolist()
+    return max(allowed, key=lambda i: float(effect[i])) if allowed else -1
+
+
+# %% [markdown] tags=["hint"]
+# First the indices that are allowed, then the best of those. Effects may all be negative.
+
+# %% [markdown] tags=["hint"]
+# Python's `max(list, key=…)` returns the first of equals; `argmax` of torch need not.
+#A5
+# %% [markdown]
+# **Reading and writing.** Arad et al. (2025) separate what a latent *reads* from what it *writes*, and
+# report that high scores for both rarely go together. Two simple scores in that spirit. For reading: do
+# the tokens on which the latent is strongest stand among those that its decoder row would push up
+# (its logit weights, 3.2.2)?
+
+# %% [markdown] tags=["task"]
+# `tokens` are the token ids of a latent's strongest examples (one may occur several times), `weights`
+# its logit weights. Return the share of `tokens` that is among the `n` tokens with the largest weight.
+
+
+# %% tags=["exercise"] exercise="3.2.4.a5" title="Does it read what it would write?" difficulty=1 importance=3 minutes=5 skill="membership"
+def input_score(tokens: Int[Tensor, " item"], weights: Float[Tensor, " vocab"], n: int) -> float:
+    """Share of `tokens` among the n tokens of largest weight."""
+    top = weights.topk(n).indices
+    return float(torch.isin(tokens, top).double().mean())
+
+
+# %% [markdown] tags=["hint"]
+# Each example counts, also when its token came before.
+
+# %% [markdown] tags=["hint"]
+# `weights.topk(n).indices`, `torch.isin`, and a mean.
+
+# %% [markdown]
+# For writing, run the model: by how much does the probability of a *set* of tokens grow?
+
+# %% [markdown] tags=["task"]
+# Return for each row $\log P(T)$ with steering minus $\log P(T)$ without, where $P(T)$ is the
+# probability that the next token is one of `tokens` (different ids). Probabilities can be as small as
+# $10^{-80}$, so never leave the logarithm.
+
+
+# %% tags=["exercise"] exercise="3.2.4.a6" title="How much more likely?" difficulty=2 importance=4 minutes=8 skill="logsumexp"
+def output_score(
+    clean: Float[Tensor, "row vocab"],
+    steered: Float[Tensor, "row vocab"],
+    tokens: Int[Tensor, " chosen"],
+) -> Float[Tensor, " row"]:
+    """log P(one of tokens) under the steered logits minus that under the clean ones."""
+    before, after = (
+        x.log_softmax(dim=-1)[:, tokens].logsumexp(dim=-1) for x in (clean, steered)
+    )
+    return after - before
+
+
+# %% [markdown] tags=["hint"]
+# $\log P(T) = \log \sum_{t \in T} p_t$. The sum is of probabilities, not of logarithms.
+
+# %% [markdown] tags=["hint"]
+# `log_softmax` over the whole vocabulary first, then `logsumexp` over the chosen tokens.
+#A7
+# %% [markdown]
+# ## 2 · Explanations and their scores
+#
+# An explanation is a claim about text: *active on words of comparison*. Bills et al. (2023) had one
+# language model write such explanations and another one use them; Paulo et al. (2024) asked simpler
+# questions of the second model. Whoever explains, person, program or model, the score needs the same
+# pieces: examples where the latent is active, examples where it is not, and a fair count.
+
+# %% [markdown] tags=["task"]
+# **Positives** from all of the range (3.2.2, part 3). `strength` has each row's largest activation.
+# Order the rows with `strength` > 0 from weak to strong (equal ones in the rows' order), cut them
+# into `n_strata` parts as equal as possible (if it does not come out even the *first* parts have one more), and draw at
+# most `n_each` of each part without replacement, with `gen`. Return one vector of rows per part.
+
+
+# %% tags=["exercise"] exercise="3.2.4.b1" title="Weak ones, too" difficulty=2 importance=4 minutes=9 skill="stratified sampling"
+def stratified_rows(
+    strength: Float[Tensor, " row"], n_strata: int, n_each: int, gen: torch.Generator
+) -> list[Int[Tensor, " chosen"]]:
+    """For each of n_strata parts of the active rows, weak to strong, up to n_each random rows."""
+    order = strength.sort(stable=True).indices
+    active = order[strength[order] > 0]
+    drawn = []
+    for part in active.tensor_split(n_strata):
+        shuffle = torch.randperm(len(part), generator=gen, device=gen.device)
+        drawn.append(part[shuffle[:n_each]])
+    return drawn
+
+
+# %% [markdown] tags=["hint"]
+# Cut the *list of rows*, not the range of values: then each part has equally many.
+
+# %% [markdown] tags=["hint"]
+# `torch.tensor_split` makes parts as equal as possible, longer ones first. `randperm(len(part))` draws.
+
+# %% [markdown]
+# **Negatives** must be measured. A row that merely was not chosen as a positive may be full of
+# activations, and a judge who says so would be marked wrong.
+
+# %% [markdown] tags=["task"]
+# Return `n` different rows, drawn at random with `gen`, in which the latent is 0 at every token of the mask.
+# (What it does outside the mask does not matter.) A row without a token in the mask is no example.
+# If there are fewer than `n` such rows, raise a `ValueError` that names `n` and how many there are.
+
+
+# %% tags=["exercise"] exercise="3.2.4.b2" title="Really silent" difficulty=2 importance=4 minutes=7 skill="measured negatives"
+def silent_rows(
+    acts: Float[Tensor, "row pos"], mask: Bool[Tensor, "row pos"], n: int, gen: torch.Generator
+) -> Int[Tensor, " chosen"]:
+    """n random rows that have tokens in the mask, and no activation there."""
+    silent = ((acts == 0) | ~mask).all(dim=1) & mask.any(dim=1)
+    rows = silent.nonzero()[:, 0]
+    if len(rows) < n:
+        raise ValueError(f"{n} silent rows are wanted, there are {len(rows)}")
+    return rows[torch.randperm(len(rows), generator=gen, device=gen.device)[:n]]
+
+
+# %% [markdown] tags=["hint"]
+# At every position: silent, or not in the mask. What does `all` say of a row with an empty mask?
+
+# %% [markdown] tags=["hint"]
+# `((acts == 0) | ~mask).all(dim=1) & mask.any(dim=1)`.
+
+# %% [markdown]
+# **What the explainer sees.** A text in which the active tokens are marked, and their strengths as
+# whole numbers from 1 to 10.
+
+# %% [markdown] tags=["task"]
+# Return two lines. First the tokens joined, with every *run* of neighbouring active tokens between `<<`
+# and `>>`. Then, for each active token, the token and its strength $\lceil 10\, a / a_\text{top} \rceil$.
+# For the tokens `["Much", " more", " so", ".", " Less"]`, activations 0, 2, 1, 0, 4 and `top` 4:
+#
+#     Much<< more so>>.<< Less>>
+#     Activations: " more" 5, " so" 3, " Less" 10
+#
+# With no active token the second line is `Activations: none`.
+
+
+# %% tags=["exercise"] exercise="3.2.4.b3" title="Marked text" difficulty=2 importance=3 minutes=9 skill="runs"
+def marked_text(tokens: Sequence[str], acts: Float[Tensor, " pos"], top: float) -> str:
+    """The text with <<runs of active tokens>>, then their strengths from 1 to 10."""
+    on = [False, *(acts > 0).tolist(), False]
+    text = ""
+    for i, token in enumerate(tokens):
+        opens, closes = on[i + 1] and not on[i], on[i + 1] and not on[i + 2]
+        text += "<<" * opens + token + ">>" * closes
+    pairs = zip(tokens, acts.tolist(), strict=True)
+    listed = [f'"{token}" {math.ceil(10 * a / top)}' for token, a in pairs if a > 0]
+    return f"{text}\nActivations: {', '.join(listed) or 'none'}"
+
+
+# %% [markdown] tags=["hint"]
+# A run opens where a token is active and the one before is not; it closes where the one after is not.
+
+# %% [markdown] tags=["hint"]
+# Put a `False` in front of and behind the list of what is active: then the ends need no care.
+
+# %% [markdown]
+# **What the judge answers.** A language model is asked to end its reply with one number per text:
+# `[1, 0, 1]`. It will not always do so. A reply that cannot be read must be an error: a silent 0 would
+# count as an answer.
+
+# %% [markdown] tags=["task"]
+# Return the verdicts as booleans. The *last* pair of square brackets in `reply` counts; in it are `n`
+# entries, each `0` or `1`, between commas, with any spaces or line breaks around them. Otherwise raise a
+# `ValueError`: if there are no brackets; if the number of entries is wrong, naming it and `n`; if an
+# entry is something else, naming the entry.
+
+
+# %% tags=["exercise"] exercise="3.2.4.b4" title="An answer that can be read" difficulty=2 importance=4 minutes=9 skill="parsing with errors"
+def parse_verdicts(reply: str, n: int) -> Bool[Tensor, " item"]:
+    """The n verdicts of the last [ … ] in the reply; ValueError where it cannot be read."""
+    lists = re.findall(r"\[([^\[\]]*)\]", reply)
+    if not lists:
+        raise ValueError("the reply has no list in square brackets")
+    entries = [entry.strip() for entry in lists[-1].split(",")]
+    if len(entries) != n:
+        raise ValueError(f"the reply has {len(entries)} verdicts for {n} texts")
+    wrong = [entry for entry in entries if entry not in ("0", "1")]
+    if wrong:
+        raise ValueError(f"a verdict is 0 or 1, not {wrong[0]!r}")
+    return torch.tensor([entry == "1" for entry in entries])
+
+
+# %% [markdown] tags=["hint"]
+# `re.findall(r"\[([^\[\]]*)\]", reply)` gives what is between brackets, for every pair of them.
+
+# %% [markdown] tags=["hint"]
+# `split(",")` and `strip()`. `int("7")` and `bool("0")` would let wrong answers pass: compare strings.
+
+# %% [markdown]
+# **The score.** Most text is not under the latent. "Never active" would be right on 99 % of it. So
+# count both kinds for themselves, and take the mean of the two shares: the **balanced accuracy**.
+
+# %% [markdown] tags=["task"]
+# Return the balanced accuracy of each explanation: the mean of (share of the true items where `says` is
+# true) and (share of the false items where `says` is false), in float64. Both kinds must occur in
+# `truth`, else raise a `ValueError`.
+
+
+# %% tags=["exercise"] exercise="3.2.4.b5" title="One answer for all scores one half" difficulty=1 importance=5 minutes=6 skill="balanced accuracy"
+def balanced_accuracy(
+    says: Bool[Tensor, "*batch item"], truth: Bool[Tensor, " item"]
+) -> Float[Tensor, "*batch"]:
+    """(share of trues found + share of falses left alone) / 2, per explanation, in float64."""
+    if truth.all() or not truth.any():
+        raise ValueError("there must be true and false items")
+    found, left = says[..., truth], ~says[..., ~truth]
+    return (found.double().mean(dim=-1) + left.double().mean(dim=-1)) / 2
+
+
+# %% [markdown] tags=["hint"]
+# Two means, each over items of one kind. The number of items of a kind must not matter.
+
+# %% [markdown] tags=["hint"]
+# `says[..., truth]` selects on the last axis, whatever comes before it.
+
+# %% [markdown]
+# **Its interval.** With 40 examples a score of 0.75 could be luck. The bootstrap draws new examples
+# from those that we have. We drew so many positives and so many negatives *on purpose*: each draw must
+# keep these numbers.
+
+# %% [markdown] tags=["task"]
+# Return the interval that has the middle `level` (for example 0.95) of `n_draws` bootstrap scores. Each
+# draw takes as many true items as there are, with replacement, from the true ones, and likewise the false
+# ones; its score is the balanced accuracy. Use `torch.quantile` at $(1 - \text{level})/2$ and
+# $(1 + \text{level})/2$, and `gen`. Both kinds occur.
+
+
+# %% tags=["exercise"] exercise="3.2.4.b6" title="How sure is a score?" difficulty=3 importance=4 minutes=11 skill="stratified bootstrap"
+def bootstrap_interval(
+    says: Bool[Tensor, " item"],
+    truth: Bool[Tensor, " item"],
+    n_draws: int,
+    level: float,
+    gen: torch.Generator,
+) -> tuple[float, float]:
+    """Quantiles of the balanced accuracy over draws within the true and within the false items."""
+    scores = torch.zeros(n_draws, dtype=torch.float64, device=gen.device)
+    for right in (says[truth], ~says[~truth]):
+        n = len(right)
+        drawn = torch.randint(n, (n_draws, n), generator=gen, device=gen.device)
+        scores += right[drawn].double().mean(dim=1) / 2
+    low, high = (float(scores.quantile((1 + sign * level) / 2)) for sign in (-1, 1))
+    return low, high
+
+
+# %% [markdown] tags=["hint"]
+# For the true items: a matrix of random indices, one row per draw; the mean of each row is one draw's
+# share. The same for the false ones.
+
+# %% [markdown] tags=["hint"]
+# `torch.randint(n, (n_draws, n), generator=gen)` indexes `says[truth]`. Add half of each share.
+
+# %% [markdown]
+# **Fuzzing** (Paulo et al. 2024). Detection asks *whether* a text activates the latent. Fuzzing asks
+# *where*: some texts have the active tokens marked, others have as many wrong ones marked. Which
+# marks are right?
+
+# %% [markdown] tags=["task"]
+# Return wrong marks: in each row as many as there are active tokens, at random places (with `gen`) in the
+# mask that are *not* active. If there are fewer such places, all of them. All `active` tokens are in the mask.
+
+
+# %% tags=["exercise"] exercise="3.2.4.b7" title="Marks in the wrong places" difficulty=3 importance=3 minutes=10 skill="a choice in every row"
+def wrong_marks(
+    active: Bool[Tensor, "row pos"], mask: Bool[Tensor, "row pos"], gen: torch.Generator
+) -> Bool[Tensor, "row pos"]:
+    """In each row, as many random silent tokens of the mask as there are active ones."""
+    free = mask & ~active
+    score = torch.rand(active.shape, generator=gen, device=gen.device).masked_fill(~free, -1)
+    rank = score.argsort(dim=1, descending=True).argsort(dim=1)
+    return free & (rank < active.sum(dim=1, keepdim=True))
+
+
+# %% [markdown] tags=["hint"]
+# Give each place a random number and take the largest ones: how many differs from row to row.
+
+# %% [markdown] tags=["hint"]
+# `x.argsort(descending=True).argsort()` is each entry's rank, from 0. Compare it with the row's count.
+
+# %% [markdown]
+# **Simulation** (Bills et al. 2023). The explanation is used to *predict* the activations, and the
+# score is the correlation of prediction and truth over all tokens.
+
+# %% [markdown] tags=["task"]
+# Return the correlation of `simulated` and `actual` over all tokens of the mask together (not row by
+# row), computed in float64; 0 if one of the two is constant there.
+
+
+# %% tags=["exercise"] exercise="3.2.4.b8" title="A score for predictions" difficulty=2 importance=3 minutes=7 skill="correlation"
+def simulation_score(
+    simulated: Float[Tensor, "row pos"],
+    actual: Float[Tensor, "row pos"],
+    mask: Bool[Tensor, "row pos"],
+) -> float:
+    """Pearson correlation over the tokens of the mask; 0 where one is constant."""
+    x, y = (v[mask].double() for v in (simulated, actual))
+    if (x == x[0]).all() or (y == y[0]).all():
+        return 0.0
+    x, y = x - x.mean(), y - y.mean()
+    return float((x @ y) / (x.norm() * y.norm()))
+
+
+# %% [markdown] tags=["hint"]
+# Select with the mask first: means over padding would be wrong.
+
+# %% [markdown] tags=["hint"]
+# Centre both; then it is a cosine. When is its denominator 0?
+
+# %% [markdown]
+# **An explainer that needs no network.** Write a list of *predicates*, statements that are true or false
+# of a token: *is " more"*, *begins with a capital*, *comes after "the"*. The explanation of a latent is
+# the predicate with the best score. But the best of 2,000 is partly luck. So choose on one
+# part of the text, and score on the other.
+
+# %% [markdown] tags=["task"]
+# `holds` says which predicate holds at which token. Choose the predicate with the best balanced accuracy
+# on the tokens of `fit` (the first of equals); return its index and its balanced accuracy on the
+# *other* tokens. Both parts have active and silent tokens.
+
+
+# %% tags=["exercise"] exercise="3.2.4.b9" title="The best of many, honestly" difficulty=2 importance=5 minutes=9 skill="held-out scores"
+def best_predicate(
+    active: Bool[Tensor, " token"], holds: Bool[Tensor, "item token"], fit: Bool[Tensor, " token"]
+) -> tuple[int, float]:
+    """(index of the best predicate on `fit`, its balanced accuracy on the rest)."""
+    scores = balanced_accuracy(holds[:, fit], active[fit]).tolist()
+    best = scores.index(max(scores))
+    return best, float(balanced_accuracy(holds[best, ~fit], active[~fit]))
+
+
+# %% [markdown] tags=["hint"]
+# Two calls of `balanced_accuracy`: all predicates on one part, one predicate on the other.
+
+# %% [markdown] tags=["hint"]
+# `scores.index(max(scores))` on a list gives the first of equals.
+#B10
+# %% [markdown]
+# ## 3 · Families
+#
+# In a wider SAE a latent may come back, split, or vanish. And in one of the same width that started
+# from another seed? A decoder row that does not come back alone may still lie in the *span* of a
+# few rows of the other SAE: then the subspace came back, with other axes.
+
+# %% [markdown] tags=["task"]
+# For each row of `W`, take the `k` rows of `others` with the largest *absolute* cosine, and return the
+# share of the row's squared length that lies in their span. The `k` rows are linearly independent, none
+# is 0. With `k = 1` that is the squared cosine.
+
+
+# %% tags=["exercise"] exercise="3.2.4.c1" title="Alone, or as a subspace" difficulty=3 importance=4 minutes=11 skill="projection"
+def share_in_span(
+    W: Float[Tensor, "latent d_model"], others: Float[Tensor, "hidden d_model"], k: int
+) -> Float[Tensor, " latent"]:
+    """Squared length, as a share, of each row's projection on its k nearest rows' span."""
+    unit = W / W.norm(dim=1, keepdim=True)
+    directions = others / others.norm(dim=1, keepdim=True)
+    nearest = (unit @ directions.T).abs().topk(k, dim=1).indices
+    Q = torch.linalg.qr(directions[nearest].mT).Q
+    return (unit[:, None] @ Q).square().sum(dim=(1, 2))
+
+
+# %% [markdown] tags=["hint"]
+# The squares of the cosines may only be added up if the directions are orthogonal. They are not.
+
+# %% [markdown] tags=["hint"]
+# `torch.linalg.qr(A).Q` has an orthonormal basis of the span of the *columns* of A, for a whole batch.
+
+# %% [markdown]
+# Directions say who is similar. **Splitting** is about activations: a parent's tokens are shared out among
+# children, and a child is active (nearly) only where its parent would be.
+
+# %% [markdown] tags=["task"]
+# `parent` says where a latent of the small SAE is active, `children` where those of the wide one are.
+# Return the numbers of its children: active at least once, and of their tokens at least the share
+# `least` is under the parent. And the **coverage**: the share of the parent's tokens on which at
+# least one of these is active (0 without children). The parent is active at least once.
+
+
+# %% tags=["exercise"] exercise="3.2.4.c2" title="Who are its children?" difficulty=2 importance=4 minutes=10 skill="conditional shares"
+def split_into(
+    parent: Bool[Tensor, " token"], children: Bool[Tensor, "token latent"], least: float
+) -> tuple[Int[Tensor, " chosen"], float]:
+    """(latents with P(parent | child) >= least, share of the parent's tokens that they cover)."""
+    times, inside = children.sum(dim=0), children[parent].sum(dim=0)
+    share = inside.double() / times.clamp(min=1)
+    chosen = ((times > 0) & (share >= least)).nonzero()[:, 0]
+    return chosen, float(children[parent][:, chosen].any(dim=1).double().mean())
+
+
+# %% [markdown] tags=["hint"]
+# Which of the two conditional shares is it: of the child's tokens, or of the parent's?
+
+# %% [markdown] tags=["hint"]
+# `children[parent]` has the parent's tokens only. `any(dim=1)` over no columns is false.
+
+# %% [markdown]
+# **A map** of all decoder rows in two dimensions (UMAP, McInnes et al. 2018) is easy to look at and hard
+# to trust: 96 dimensions do not fit. A number that does not need the picture: of each point's nearest
+# neighbours, how many are still its neighbours on the map?
+
+# %% [markdown] tags=["task"]
+# Return the mean, over all points, of the share of a point's `k` nearest points in `high` (Euclidean
+# distance, without the point itself) that are among its `k` nearest in `low`, too.
+
+
+# %% tags=["exercise"] exercise="3.2.4.c3" title="What a map keeps" difficulty=2 importance=3 minutes=9 skill="neighbours"
+def neighbours_kept(
+    high: Float[Tensor, "point d"], low: Float[Tensor, "point d_out"], k: int
+) -> float:
+    """Mean share of each point's k nearest others in `high` that are among those in `low`."""
+    near = []
+    for x in (high, low):
+        distance = torch.cdist(x, x).fill_diagonal_(torch.inf)
+        nearest = distance.topk(k, dim=1, largest=False).indices
+        near.append(torch.zeros_like(distance, dtype=torch.bool).scatter(1, nearest, True))
+    return float((near[0] & near[1]).sum(dim=1).double().mean() / k)
+
+
+# %% [markdown] tags=["hint"]
+# A matrix of distances for each of the two. Who is always nearest to a point?
+
+# %% [markdown] tags=["hint"]
+# Infinity on the diagonal; `topk(largest=False)`; a matrix of booleans for "is among the k nearest".
+#C4
+# %% [markdown]
+# ## 4 · Holes: absorption
+#
+# Chanin et al. (2024) asked for the *first letter* of words. The model knows it, a probe finds it, and
+# some latents look like "begins with S". But on a few such words they are silent, and another latent,
+# one for that very word, carries the letter's direction as well. It *absorbed* the letter.
+#
+# First: which latents are a letter's? Treat each latent as a detector. **Precision** is the share of its
+# words that have the letter, **recall** the share of the letter's words on which it is active, and
+#
+# $$F_1 = \frac{2\, \text{precision} \cdot \text{recall}}{\text{precision} + \text{recall}}.$$
+
+# %% [markdown] tags=["task"]
+# Return each latent's $F_1$ in float64; 0 for a latent that is never active where `has` is true. At least
+# one word has the letter.
+
+
+# %% tags=["exercise"] exercise="3.2.4.d1" title="Latents as detectors" difficulty=1 importance=4 minutes=6 skill="precision and recall"
+def f1_scores(
+    fires: Bool[Tensor, "item latent"], has: Bool[Tensor, " item"]
+) -> Float[Tensor, " latent"]:
+    """2 · both / (words where it fires + words that have it), per latent, in float64."""
+    both = fires[has].sum(dim=0).double()
+    return 2 * both / (fires.sum(dim=0) + has.sum())
+
+
+# %% [markdown] tags=["hint"]
+# Write both shares with the same numerator and simplify: no division by 0 is left.
+
+# %% [markdown] tags=["hint"]
+# $F_1 = 2 \cdot \text{both} / (\text{active} + \text{having})$.
+
+# %% [markdown]
+# A word is **absorbed** if all of the letter's main latents are silent on it, although a probe sees the letter,
+# and another latent writes a good part of the probe's direction.
+
+# %% [markdown] tags=["task"]
+# All these words have the letter, and the probe agrees: $x \cdot p > 0$. Latent $l$ adds $f_l\, w_l \cdot p$
+# to that number. Return for which words no latent of `main` is active (all are exactly 0), and the largest
+# contribution of the other latents is at least `least` times $x \cdot p$. (SAEBench has a score of this
+# kind.) The probe's length must not matter.
+
+
+# %% tags=["exercise"] exercise="3.2.4.d2" title="Absorbed" difficulty=3 importance=5 minutes=11 skill="false negatives with a cause"
+def absorbed(
+    x: Float[Tensor, "item d_model"],
+    f: Float[Tensor, "item latent"],
+    main: Int[Tensor, " chosen"],
+    W_dec: Float[Tensor, "latent d_model"],
+    probe: Float[Tensor, " d_model"],
+    least: float,
+) -> Bool[Tensor, " item"]:
+    """Main latents silent, and one other's f_l (w_l · p) >= least · (x · p)."""
+    silent = (f[:, main] == 0).all(dim=1)
+    largest = (f * (W_dec @ probe)).amax(dim=1)
+    return silent & (largest >= least * (x @ probe))
+
+
+# %% [markdown] tags=["hint"]
+# Where the main latents are silent they contribute 0, and a positive limit is never reached by 0: so they
+# need not be taken out.
+
+# %% [markdown] tags=["hint"]
+# `W_dec @ probe` is one number per latent; times `f`, that is each latent's contribution.
+#D3
+# %% [markdown]
+# **Hedging.** Absorption needs two latents. With *too few* latents something else happens: one latent must
+# serve correlated features, and its decoder row becomes a mixture (Chanin et al. 2025).
+
+# %% [markdown] tags=["task"]
+# One latent has the activations `f` on the data `x`. Return the decoder row that minimises
+# $\sum_t \lVert x_t - f_t\, w \rVert^2$. Not all of `f` is 0.
+
+
+# %% tags=["exercise"] exercise="3.2.4.d3" title="What one latent must write" difficulty=2 importance=3 minutes=6 skill="least squares"
+def best_row(
+    x: Float[Tensor, "item d_model"], f: Float[Tensor, " item"]
+) -> Float[Tensor, " d_model"]:
+    """The minimiser of the summed squared error of f w."""
+    return f @ x / (f @ f)
+
+
+# %% [markdown] tags=["hint"]
+# Set the derivative with respect to $w$ to zero. Each dimension of $w$ is its own problem.
+
+# %% [markdown] tags=["hint"]
+# $w = \sum_t f_t x_t \big/ \sum_t f_t^2$.
+#D4
+# %% [markdown]
+# ## 6 · Which sets of words does it write?
+#
+# A list of eight top tokens invites stories (3.2.2). Bloom and Lin (2024) turned the question round: take a *set*
+# of tokens that was fixed before, for example all that begin with a capital, and ask whether the set
+# is shifted in the order of the logit weights. Walk down the order. At a member go up by one over the number
+# of members; at any other token go down by one over the number of others. The walk ends at 0. Its
+# farthest point from 0 is the **enrichment score**.
+
+# %% [markdown] tags=["task"]
+# Return that score: of all points of the walk the one with the largest distance from 0, with its sign
+# (if both signs reach the same distance, the positive one). Largest weight first; of equal weights the lower
+# token id first. Use float64. There are members and others.
+
+
+# %% tags=["exercise"] exercise="3.2.4.f1" title="A walk down the vocabulary" difficulty=2 importance=3 minutes=10 skill="running sums"
+def enrichment_score(weights: Float[Tensor, " vocab"], members: Bool[Tensor, " vocab"]) -> float:
+    """Farthest point from 0 of the running sum +1/n_members, -1/n_others, largest weight first."""
+    order = weights.sort(descending=True, stable=True).indices
+    inside = members[order].double()
+    walk = (inside / inside.sum() - (1 - inside) / (1 - inside).sum()).cumsum(dim=0)
+    high, low = float(walk.max()), float(walk.min())
+    return high if high >= -low - 1e-12 else low
+
+
+# %% [markdown] tags=["hint"]
+# A vector of steps in the order of the weights, and its cumulative sum.
+
+# %% [markdown] tags=["hint"]
+# Sort descending and `stable=True`. Compare the maximum with minus the minimum.
+#F2
+# %% [markdown]
+# ## 7 · Asking the model itself
+#
+# Put the latent's direction where the model has a placeholder, and ask what the word means. (SelfIE, Chen
+# et al. 2024; for SAE latents Kharlapenko et al. 2024, who found that the scale matters much.)
+
+# %% [markdown] tags=["task"]
+# Return the residual stream in which each token of `where` is *replaced* by the direction of `w`, with
+# `scale` times the norm of what was there. Everything else stays.
+
+
+# %% tags=["exercise"] exercise="3.2.4.g1" title="In place of a word" difficulty=1 importance=3 minutes=6 skill="replacing"
+def put_in(
+    resid: Float[Tensor, "row pos d_model"],
+    w: Float[Tensor, " d_model"],
+    where: Bool[Tensor, "row pos"],
+    scale: float,
+) -> Float[Tensor, "row pos d_model"]:
+    """resid with scale · |resid| · w / |w| at the tokens of `where`."""
+    new = scale * resid.norm(dim=-1, keepdim=True) * w / w.norm()
+    return torch.where(where[..., None], new, resid)
+
+
+# %% [markdown] tags=["hint"]
+# Each token has its own norm. Nothing of the old vector is left but that.
+
+# %% [markdown] tags=["hint"]
+# `torch.where(where[..., None], new, resid)`.
+#G2
