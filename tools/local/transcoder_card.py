@@ -56,7 +56,7 @@ class Sizes:
 def scores(shop: Shop, saes: list[Sae], rows: Rows) -> list[Reconstruction]:
     """What each transcoder does on clean activations, from one run of the model."""
     found = [Reconstruction() for _ in saes]
-    hooks = [hook for sae in saes for hook in (sae.hook_in, sae.hook_out)]
+    hooks = list(dict.fromkeys(hook for sae in saes for hook in (sae.hook_in, sae.hook_out)))
     for i in range(0, len(rows), 8):
         part = rows[i : i + 8]
         keep = counted(part.mask)
