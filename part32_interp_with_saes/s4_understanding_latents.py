@@ -32,18 +32,41 @@
 import math
 import re
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from utils.given import families, first_letters, steering
+from utils.autointerp import Text, family
+from utils.course import ARTIFACTS
+from utils.data.stories import lexicon
+from utils.given import explaining, families, first_letters, steering
 from utils.given.in_model import sample_rows
 from utils.given.latent_data import final_read_out, latent_data
 from utils.models import language_model, residual_sae
 from utils.models.profiles import describe
+from utils.models.sae import load_sae
 from utils.plots import understanding as plots
+from utils.saes.config import SAEConfig
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    from IPython.display import display
+
+    gen = torch.Generator().manual_seed(0)
+    loaded, sae = language_model(), residual_sae()
+    tokenizer, W_dec = loaded.tokenizer, sae.sae.W_dec.detach()
+    rows = sample_rows(loaded, n=256, seed=0)
+    data = latent_data(loaded, sae, rows)
+    ids, mask = rows.ids[:128], data.mask[:128]  # of these we keep the residual stream, too
+    resid = steering.residuals(loaded, sae.hook_in, ids)
+    times = torch.bincount(data.number, minlength=sae.n_latents)
+    length = float(resid[mask].norm(dim=-1).mean())
+    print(describe(loaded, [sae]))
+    print(f"typical length of the residual stream {length:.0f}, of a decoder row", end=" ")
+    print(f"{W_dec.norm(dim=1).mean():.1f}, of an activation {data.value.mean():.1f}")
 
 # %% [markdown]
 # ## 1 · Steering
@@ -155,33 +178,10 @@ def best_within(effect: Float[Tensor, " item"], cost: Float[Tensor, " item"], li
 
 # %% [markdown] tags=["hint"]
 # Python's `max(list, key=…)` returns the first of equals; `argmax` of torch need not.
-#A5
 # %% [markdown]
-# **Reading and writing.** Arad et al. (2025) separate what a latent *reads* from what it *writes*, and
-# report that high scores for both rarely go together. Two simple scores in that spirit. For reading: do
-# the tokens on which the latent is strongest stand among those that its decoder row would push up
-# (its logit weights, 3.2.2)?
-
-# %% [markdown] tags=["task"]
-# `tokens` are the token ids of a latent's strongest examples (one may occur several times), `weights`
-# its logit weights. Return the share of `tokens` that is among the `n` tokens with the largest weight.
-
-
-# %% tags=["exercise"] exercise="3.2.4.a5" title="Does it read what it would write?" difficulty=1 importance=3 minutes=5 skill="membership"
-def input_score(tokens: Int[Tensor, " item"], weights: Float[Tensor, " vocab"], n: int) -> float:
-    """Share of `tokens` among the n tokens of largest weight."""
-    top = weights.topk(n).indices
-    return float(torch.isin(tokens, top).double().mean())
-
-
-# %% [markdown] tags=["hint"]
-# Each example counts, also when its token came before.
-
-# %% [markdown] tags=["hint"]
-# `weights.topk(n).indices`, `torch.isin`, and a mean.
-
-# %% [markdown]
-# For writing, run the model: by how much does the probability of a *set* of tokens grow?
+# **Effects.** Arad et al. (2025) separate what a latent *reads* from what it *writes*, and report that
+# high scores for both rarely go together. So run the model, and ask: by how much does the probability of
+# a *set* of tokens grow?
 
 # %% [markdown] tags=["task"]
 # Return for each row $\log P(T)$ with steering minus $\log P(T)$ without, where $P(T)$ is the
@@ -189,16 +189,14 @@ def input_score(tokens: Int[Tensor, " item"], weights: Float[Tensor, " vocab"], 
 # $10^{-80}$, so never leave the logarithm.
 
 
-# %% tags=["exercise"] exercise="3.2.4.a6" title="How much more likely?" difficulty=2 importance=4 minutes=8 skill="logsumexp"
+# %% tags=["exercise"] exercise="3.2.4.a5" title="How much more likely?" difficulty=2 importance=4 minutes=8 skill="logsumexp"
 def output_score(
     clean: Float[Tensor, "row vocab"],
     steered: Float[Tensor, "row vocab"],
     tokens: Int[Tensor, " chosen"],
 ) -> Float[Tensor, " row"]:
     """log P(one of tokens) under the steered logits minus that under the clean ones."""
-    before, after = (
-        x.log_softmax(dim=-1)[:, tokens].logsumexp(dim=-1) for x in (clean, steered)
-    )
+    before, after = (x.log_softmax(dim=-1)[:, tokens].logsumexp(dim=-1) for x in (clean, steered))
     return after - before
 
 
@@ -207,7 +205,95 @@ def output_score(
 
 # %% [markdown] tags=["hint"]
 # `log_softmax` over the whole vocabulary first, then `logsumexp` over the chosen tokens.
-#A7
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    big = loaded.name.startswith("SmolLM2")
+    latent = 602 if big else int((times - 200).abs().argmin())
+    reads = steering.read_tokens(data, latent)
+    print(f"latent {latent} reads {[tokenizer.decode([i]) for i in reads[:8].tolist()]}")
+    openings, on = ids[:12, :10], data.latent(latent)[:128] > 0
+    pushes = {
+        "decoder row": W_dec[latent],
+        "difference of means": steering.mean_difference(resid, on, mask),
+        "random direction": random_like(W_dec[latent], 1, gen)[0],
+    }
+
+    def pushed(d: Tensor, dose: float) -> steering.Push:
+        """Add `d`, made `dose` typical lengths long, at the tokens that may be changed."""
+        step = d / d.norm() * dose * length
+        return lambda v, where: steer(v, torch.zeros(v.shape[:2]), step, where, "add", 1.0)
+
+    def written(push: steering.Push | None) -> tuple[Tensor, float]:
+        """12 texts with 8 new tokens, and their median perplexity under the clean model."""
+        text = steering.write(loaded, sae.hook_out, openings, 8, 0, push)
+        logits = steering.all_logits(loaded, text)
+        return text, float(continuation_perplexity(logits, text, 10).median())
+
+    clean, doses = steering.next_logits(loaded, sae.hook_out, openings), (0.15, 0.3, 0.6)
+    text, clean_cost = written(None)
+    limit, curves = 3 * clean_cost, {}
+    for name, d in pushes.items():
+        effects, costs = [], []
+        for dose in doses:
+            logits = steering.next_logits(loaded, sae.hook_out, openings, pushed(d, dose))
+            effects.append(float(output_score(clean, logits, reads.unique()).mean()))
+            text, cost = written(pushed(d, dose))
+            costs.append(cost)
+        curves[name] = (doses, effects, costs)
+        best = best_within(torch.tensor(effects), torch.tensor(costs), limit)
+        print(
+            f"{name:20} with a perplexity of at most {limit:.0f} (clean {clean_cost:.0f}):", end=" "
+        )
+        print(f"{effects[best]:+.2f} nats at dose {doses[best]}" if best >= 0 else "no dose")
+        print(f"   dose {dose} writes {[tokenizer.decode(t[10:]) for t in text[:3]]}")
+    display(plots.dose_response(curves, clean_cost, limit))
+
+# %% [markdown]
+# @T1@
+
+# %% [markdown] tags=["task"]
+# Now 20 latents, drawn at random among those with 60 to 600 activations; 16 openings; every token but the
+# first is pushed, by *half* a typical length. Which of the three directions raises the probability of the
+# tokens that the latent reads most, on average?
+
+
+# %% tags=["predict"] exercise="3.2.4.P1" title="Three directions, one length" difficulty=2 importance=4 minutes=2 skill="a baseline" choices=["the decoder row", "the difference of means", "the random direction"]
+predict_strongest = "the difference of means"
+
+# %% tags=["demo"] reveals=["predict_strongest"]
+if __name__ == "__main__":
+    gain, W_U, _, centred = final_read_out(loaded)
+    W_write = W_dec - W_dec.mean(dim=1, keepdim=True) if centred else W_dec
+    busy = ((times >= 60) & (times <= 600)).nonzero().flatten()
+    drawn = busy[torch.randperm(len(busy), generator=gen)[:20]].tolist()
+    openings, doses, weights = ids[:16, :10], (0.25, 0.5, 1.0), (W_write[drawn] * gain) @ W_U
+    effect, writing, cost = steering.push_latents(
+        loaded, sae.hook_out, data, resid, W_dec, drawn, openings, doses,
+        random_like(W_dec[0], 20, gen), output_score,
+        writes=lambda number: weights[drawn.index(number)].topk(20).indices,
+    )  # fmt: skip
+    cheap = torch.zeros(3, 20)
+    for j, i in torch.cartesian_prod(torch.arange(3), torch.arange(20)).tolist():
+        k = best_within(effect[j, i], cost[j, i], 1.5)
+        cheap[j, i] = effect[j, i, k] if k >= 0 else 0.0
+    named = ("decoder row", "difference of means", "random direction")
+    for j, name in enumerate(named):
+        print(f"{name:20} {steering.told(effect[j, :, 1], gen)} nats at dose 0.5", end=", ")
+        print(f"which costs {steering.told(cost[j, :, 1], gen)};", end=" ")
+        print(f"{steering.told(cheap[j], gen)} at a cost of at most 1.5")
+    print(f"at that cost: row minus random {steering.told(cheap[0] - cheap[2], gen)}", end=", ")
+    print(f"row minus difference of means {steering.told(cheap[0] - cheap[1], gen)}")
+    reads = [steering.read_tokens(data, number) for number in drawn]
+    scores = [steering.input_score(*pair) for pair in zip(reads, weights, strict=True)]
+    print(f"input score above 0: {sum(score > 0 for score in scores)} of 20; its own top", end=" ")
+    print(f"tokens: row {steering.told(writing[0, :, 1], gen)},", end=" ")
+    print(f"random direction {steering.told(writing[2, :, 1], gen)} nats")
+    display(plots.groups(dict(zip(named, effect[:, :, 1], strict=True)), "nats, dose 0.5", 0.0))
+
+# %% [markdown]
+# @T2@
+#
 # %% [markdown]
 # ## 2 · Explanations and their scores
 #
@@ -485,7 +571,78 @@ def best_predicate(
 
 # %% [markdown] tags=["hint"]
 # `scores.index(max(scores))` on a list gives the first of equals.
-#B10
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    pieces = [[tokenizer.decode([int(i)]) for i in row] for row in ids]
+    said = family(Text(pieces, mask), least=10)
+    n_rows, acts = len(ids), data.latent(latent)[:128] * mask
+    fit = (torch.arange(n_rows) % 2 == 0)[:, None].expand_as(mask)
+    index, score = best_predicate((acts > 0)[mask], said.holds, fit[mask])
+    print(f"{len(said.predicates)} predicates; latent {latent}:", end=" ")
+    print(f"{said.predicates[index]} ({score:.2f})")
+    holds = torch.zeros_like(mask).masked_scatter(mask, said.holds[index])
+    found = [holds & (acts > 0), holds, acts > 0]
+    both, holding, active = (int((v & ~fit).sum()) for v in found)
+    print(
+        f"precision {both / max(holding, 1):.2f}, recall {both / active:.2f} on the held-out rows"
+    )
+    held = torch.arange(1, n_rows, 2)
+    strong = stratified_rows(acts[held].amax(dim=1), 4, 6, gen)
+    silent = silent_rows(acts[held], mask[held], min(sum(map(len, strong)), 12), gen)
+    chosen = held[torch.cat([*strong, silent])]
+    row = int(held[strong[-1][0]])
+    at = int(acts[row].argmax())
+    part = slice(max(at - 9, 0), at + 4)
+    print(marked_text(pieces[row][part], acts[row][part], float(acts.max())))
+    truth = acts[chosen].amax(dim=1) > 0
+    reply = f"My verdicts: {holds[chosen].any(dim=1).long().tolist()}"  # a judge who knows the rule
+    right = (acts > 0)[chosen[truth]]
+    marks = torch.cat([right, wrong_marks(right, mask[chosen[truth]], gen)])
+    fits = (holds[chosen[truth]].repeat(2, 1) & marks).sum(dim=1) * 2 >= marks.sum(dim=1)
+    checks = {"detection": (parse_verdicts(reply, len(chosen)), truth)}
+    checks["fuzzing"] = (fits, torch.arange(len(fits)) < len(right))
+    for name, pair in checks.items():
+        low, high = bootstrap_interval(*pair, 2000, 0.95, gen)
+        print(f"{name} {float(balanced_accuracy(*pair)):.2f} [{low:.2f}, {high:.2f}]", end="; ")
+    print(f"simulation {simulation_score(holds.float(), acts, mask & ~fit):.2f}")
+
+# %% [markdown]
+# @T3@
+
+# %% [markdown] tags=["task"]
+# We explain 100 latents, and 100 **random directions**: a direction counts as active on the tokens with the
+# largest projections, as many as the latent has. What is the median held-out score of the random directions?
+
+
+# %% tags=["predict"] exercise="3.2.4.P2" title="Explaining a random direction" difficulty=3 importance=5 minutes=2 skill="a control" choices=["below 0.53: chance is 0.5", "0.53 to 0.62", "above 0.62"]
+predict_random_score = "0.53 to 0.62"
+
+# %% tags=["demo"] reveals=["predict_random_score"]
+if __name__ == "__main__":
+    active = torch.zeros(n_rows * ids.shape[1], sae.n_latents, dtype=torch.bool)
+    early = data.place < len(active)
+    active[data.place[early], data.number[early]] = True
+    mine = (gen, best_predicate, balanced_accuracy, random_like)
+    compared = explaining.score_many(
+        active[mask.flatten()], resid[mask], said, fit[mask], 100, *mine
+    )
+    compared.show(gen)
+    display(plots.groups(compared.scores, "held-out score", 0.5))
+
+# %% [markdown]
+# @T4@
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    story = explaining.told_stories(300, seed=0)
+    n_found, n_labels = explaining.labels_found(story, gen, best_predicate)
+    print(f"{len(story.said.predicates)} predicates; {n_found} of {n_labels} labels are found")
+    args = story.active[384], story.x, story.said, story.fit, 100
+    explaining.score_many(*args, *mine).show(gen)
+
+# %% [markdown]
+# @T5@
 # %% [markdown]
 # ## 3 · Families
 #
@@ -573,7 +730,76 @@ def neighbours_kept(
 
 # %% [markdown] tags=["hint"]
 # Infinity on the diagonal; `topk(largest=False)`; a matrix of booleans for "is among the k nearest".
-#C4
+
+# %% [markdown] tags=["task"]
+# Two SAEs of 384 latents learn from the same activations of the story model; only the seed differs. How many
+# latents of the first come back *alone* in the second (a squared cosine of at least 0.81)?
+
+
+# %% tags=["predict"] exercise="3.2.4.P3" title="Another seed" difficulty=2 importance=4 minutes=2 skill="stability" choices=["less than 30 %", "30 % to 70 %", "more than 70 %"]
+predict_back = "less than 30 %"
+
+# %% tags=["demo"] reveals=["predict_back"]
+if __name__ == "__main__":
+    cfg = SAEConfig(96, 384, "topk", k=12)
+    runs = [families.short_sae(story.x, cfg, seed) for seed in (0, 1)]
+    first, second = (run.params["W_dec"].detach() for run in runs)
+    print(f"variance explained: {[round(families.explained(run, story.x), 3) for run in runs]}")
+    others = {"other seed": second, "its covariance": families.normal_like(second, gen)}
+    W_story = {width: one.sae.W_dec.detach() for width, one in story.saes.items()}
+    for k in (1, 2, 4):
+        shares = {name: share_in_span(first, rows, k) for name, rows in others.items()}
+        for name, v in shares.items():
+            print(
+                f"in the span of {k} rows of {name}: {(v >= 0.81).double().mean():.0%} back", end=""
+            )
+            print(f" (median share {v.median():.2f})")
+    parents, wide = [p for p in story.active[384].T if p.any()], story.active[1536]
+    parts = [split_into(p, wide, 0.8) for p in parents]
+    n_children = torch.tensor([float(len(c)) for c, _ in parts])
+    coverage = torch.tensor([cover for _, cover in parts])
+    several = (n_children >= 2) & (coverage >= 0.8)
+    print(f"{several.double().mean():.0%} of the latents split: two or more children cover 80 %")
+    elsewhere = [split_into(p.roll(997), wide, 0.8) for p in parents]
+    print(
+        f"parents moved by 997 tokens (control): {sum(len(c) > 0 for c, _ in elsewhere)} have a child"
+    )
+    display(plots.splitting(n_children, coverage, [f"latent {i}" for i in range(len(parts))]))
+
+# %% [markdown]
+# @T6@
+
+# %% [markdown] tags=["task"]
+# We draw a map of all 2,688 decoder rows (UMAP with 15 neighbours) and let HDBSCAN find clusters of at least
+# five points *on the map*. Then we do the same with as many **random directions**. How many clusters have these?
+
+
+# %% tags=["predict"] exercise="3.2.4.P4" title="Clusters of nothing" difficulty=3 importance=4 minutes=2 skill="maps" choices=["fewer than 10", "10 to 50", "more than 50"]
+predict_clusters = "more than 50"
+
+# %% tags=["demo"] reveals=["predict_clusters"]
+if __name__ == "__main__":
+    every = torch.cat([rows / rows.norm(dim=1, keepdim=True) for rows in W_story.values()])
+    width_of = torch.cat([torch.full((len(rows),), i) for i, rows in enumerate(W_story.values())])
+    nothing, drawings = random_like(every[0], len(every), gen), {}
+    for title, rows, near, spread in (
+        ("5 neighbours", every, 5, 0.0),
+        ("50 neighbours", every, 50, 0.5),
+        ("15 neighbours", every, 15, 0.1),
+        ("random, 15 neighbours", nothing, 15, 0.1),
+    ):
+        points = families.layout(rows, near, spread)
+        counts = [int(families.clusters(points, least).max()) + 1 for least in (5, 15, 50)]
+        print(
+            f"{title:22} keeps {neighbours_kept(rows, points, 10):.0%} of 10 neighbours;", end=" "
+        )
+        print(f"clusters of at least 5, 15, 50 points: {counts}")
+        drawings[title] = points
+    drawings.pop("50 neighbours")
+    display(plots.maps(drawings, width_of, [f"{width} latents" for width in W_story]))
+
+# %% [markdown]
+# @T7@
 # %% [markdown]
 # ## 4 · Holes: absorption
 #
@@ -638,7 +864,45 @@ def absorbed(
 
 # %% [markdown] tags=["hint"]
 # `W_dec @ probe` is one number per latent; times `f`, that is each latent's contribution.
-#D3
+
+# %% [markdown] tags=["task"]
+# 4,000 words, half of them for training. In the other half, on what share of the words that the probe gets right
+# are *all* main latents of the letter silent?
+
+
+# %% tags=["predict"] exercise="3.2.4.P5" title="How many holes?" difficulty=2 importance=4 minutes=2 skill="measuring" choices=["less than 8 %", "8 % to 25 %", "more than 25 %"]
+predict_holes = "less than 8 %"
+
+# %% tags=["demo"] reveals=["predict_holes"]
+if __name__ == "__main__":
+    words = first_letters.letter_words(loaded, sae.hook_in, 4000, gen)
+    probes = first_letters.letter_probes(words, least=60 if big else 12)
+    print(f"{len(words.text)} words; held-out accuracy of the probes {probes.accuracy:.0%}")
+    for title, one in first_letters.saes_to_try(sae).items():
+        found = first_letters.find_holes(words, probes, one, f1_scores, absorbed)
+        print(
+            f"{title}: {len(found.silent)} words held out; all main latents are silent on", end=" "
+        )
+        print(f"{steering.told(100 * found.silent, gen)} %, absorbed", end=" ")
+        print(f"{steering.told(100 * found.taken, gen)} %; mean F1", end=" ")
+        print(f"{sum(found.f1) / len(found.f1):.2f}, cosine", end=" ")
+        print(f"{sum(found.cosine) / len(found.cosine):.2f}")
+        if one is sae:
+            display(plots.letters(found.names, found.cosine, found.f1, found.silent_of))
+
+# %% [markdown]
+# @T8@
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    for name, nested in (("plain", False), ("Matryoshka", True)):
+        runs = [families.tree_absorption(nested, seed, f1_scores, absorbed) for seed in range(4)]
+        print(
+            f"{name:10} absorbed {steering.told(100 * torch.cat(runs), gen)} % (4 runs, 16 parents)"
+        )
+
+# %% [markdown]
+# @T9@
 # %% [markdown]
 # **Hedging.** Absorption needs two latents. With *too few* latents something else happens: one latent must
 # serve correlated features, and its decoder row becomes a mixture (Chanin et al. 2025).
@@ -661,8 +925,53 @@ def best_row(
 
 # %% [markdown] tags=["hint"]
 # $w = \sum_t f_t x_t \big/ \sum_t f_t^2$.
-#D4
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    z, x_tree, W_tree = families.tree(20_000, 0)
+    coder = families.tree_sae(x_tree, nested=False, seed=0, latent=4)
+    trained = coder.params["W_dec"].detach() @ W_tree.T
+    trained = trained / trained.norm(dim=1, keepdim=True)
+    best = int(trained[:, 0].argmax())
+    ideal = best_row(x_tree, z[:, 0]) @ W_tree.T
+    print("cosines with a parent and its three children, with 4 latents for 16 features:")
+    for name, row in (("trained", trained[best]), ("least squares", ideal / ideal.norm())):
+        print(f"   {name:14} {[round(float(row[i]), 2) for i in (0, 4, 5, 6)]}")
+
 # %% [markdown]
+# @T10@
+#
+# ## 5 · Taking latents apart
+#
+# Bussmann et al. (2024) trained a **meta-SAE**: an SAE whose data are the *decoder rows* of another SAE. Rows that
+# are sums of a few common directions (a scientist, German, famous) can then be taken apart. But any set of vectors can be
+# compressed a little. The controls: as many random directions, and normal vectors with the rows' covariance.
+
+# %% [markdown] tags=["task"]
+# Half as many meta-latents as dimensions, four of them active per row. Compare the variance that a meta-SAE
+# explains for decoder rows with that for normal vectors of the *same covariance*, in training.
+
+
+# %% tags=["predict"] exercise="3.2.4.P6" title="Is there anything to take apart?" difficulty=3 importance=4 minutes=2 skill="the right control" choices=["at least twice as much", "1.2 to 2 times as much", "less than 1.2 times as much"]
+predict_meta = "less than 1.2 times as much"
+
+# %% tags=["demo"] reveals=["predict_meta"]
+if __name__ == "__main__":
+    controls = {
+        "decoder rows": W_dec,
+        "random directions": random_like(W_dec[0], len(W_dec), gen),
+        "the rows' covariance": families.normal_like(W_dec, gen),
+    }
+    for name, vectors in controls.items():
+        order = torch.randperm(len(vectors), generator=gen)
+        inside, outside = families.meta_variance(vectors[order], int(0.8 * len(vectors)))
+        print(
+            f"{name:20} variance explained: {inside:.3f} in training, {outside:.3f} on other rows"
+        )
+
+# %% [markdown]
+# @T11@
+## %% [markdown]
 # ## 6 · Which sets of words does it write?
 #
 # A list of eight top tokens invites stories (3.2.2). Bloom and Lin (2024) turned the question round: take a *set*
@@ -692,8 +1001,48 @@ def enrichment_score(weights: Float[Tensor, " vocab"], members: Bool[Tensor, " v
 
 # %% [markdown] tags=["hint"]
 # Sort descending and `stable=True`. Compare the maximum with minus the minimum.
-#F2
+
+# %% [markdown] tags=["task"]
+# At block 10, take the median size of the enrichment score of words that end in *ing*, over 100 latents. For
+# *random sets* of as many tokens it is about 0.02. And for the same set, with 100 **random directions** in place of the latents?
+
+
+# %% tags=["predict"] exercise="3.2.4.P7" title="Which control?" difficulty=3 importance=5 minutes=2 skill="two controls" choices=["near that of random sets", "in between", "near that of the latents"]
+predict_which_control = "near that of the latents"
+
+# %% tags=["demo"] reveals=["predict_which_control"]
+if __name__ == "__main__":
+    texts = [tokenizer.decode([i]) for i in range(W_U.shape[1])]
+
+    def sizes(vectors: Tensor, members: Tensor) -> Tensor:
+        """Sizes of the enrichment scores, one per direction."""
+        return explaining.enrichment_sizes(vectors, members, gain, W_U, enrichment_score)
+
+    drawn = torch.randperm(sae.n_latents, generator=gen)[:100]
+    vectors, random = W_write[drawn], random_like(W_write[0], 100, gen)
+    endings = ("ing", "ed", "ly") if big else ("s", "ed", "y")
+    for ending in endings:
+        members = torch.tensor([text.strip().endswith(ending) for text in texts])
+        other = members[torch.randperm(len(members), generator=gen)]
+        trio = ((vectors, members), (vectors, other), (random, members))
+        told = [float(sizes(*pair).median()) for pair in trio]
+        print(f"{int(members.sum())} tokens end in {ending!r}: median size {told[0]:.3f};", end=" ")
+        print(f"random sets {told[1]:.3f}, random directions {told[2]:.3f}")
+    late = load_sae(ARTIFACTS / "tiny_story_4l" / "residual_3_384").sae.W_dec.detach()
+    gain, W_U, _, _ = final_read_out(story.model)
+    late = late - late.mean(dim=1, keepdim=True)
+    random = random_like(late[0], len(late), gen)
+    print("the story model, after its last block: latents beyond all random directions")
+    sets = {"names": lexicon.NAMES, "places": lexicon.ALL_PLACES, "things": lexicon.ALL_THINGS}
+    for name, chosen in sets.items():
+        members = torch.tensor([word in chosen for word in lexicon.VOCABULARY])
+        most = sizes(random, members).max()
+        above = sizes(late, members) > most
+        print(f"   {name}: {int(above.sum())} of {len(late)} (by chance about 1)")
+
 # %% [markdown]
+# @T12@
+## %% [markdown]
 # ## 7 · Asking the model itself
 #
 # Put the latent's direction where the model has a placeholder, and ask what the word means. (SelfIE, Chen
@@ -721,4 +1070,42 @@ def put_in(
 
 # %% [markdown] tags=["hint"]
 # `torch.where(where[..., None], new, resid)`.
-#G2
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    prompt, spot = steering.question(loaded, ids[:1, :12])
+
+    def asked(w: Tensor, scale: float) -> steering.Push:
+        """Put the direction of w in place of every X; later tokens stay."""
+        return lambda v, where: put_in(v, w, spot, scale) if v.shape[1] > 1 else v
+
+    scales = (0.5, 1.0, 2.0, 4.0)
+    drawn = busy[torch.randperm(len(busy), generator=gen)[:30]]
+    both = torch.stack([W_dec[drawn], random_like(W_dec[0], len(drawn), gen)])
+    pushes = [partial(asked, scale=scale) for scale in scales]
+    gained = steering.ask_latents(
+        loaded, sae.hook_out, data, prompt, both, drawn.tolist(), pushes, output_score
+    )
+    for scale, (latents, random) in zip(scales, gained, strict=True):
+        print(f"scale {scale}: latents {steering.told(latents, gen)} nats,", end=" ")
+        print(f"random directions {steering.told(random, gen)}")
+    for name, w in {f"latent {latent}": W_dec[latent], "random": both[1, 0]}.items():
+        answer = steering.write(loaded, sae.hook_out, prompt, 10, None, asked(w, 2.0))
+        print(f"{name}, scale 2: {tokenizer.decode(answer[0, prompt.shape[1] :])!r}")
+
+# %% [markdown]
+# @T13@
+#
+# ## What you should be able to do now
+#
+# - Push a latent three ways, and compare with a random direction and a difference of means at equal cost.
+# - Score an explanation so that one answer for all gets 0.5, with an interval and held-out text.
+# - Say what a control is a control for, and choose the harder one.
+# - Follow a latent to other widths and seeds, and measure what a map keeps.
+# - Tell absorption from a latent that is merely bad, and hedging from both.
+#
+# ## Open questions
+#
+# 1. Would a difference of means still win if it had to be found without the latent's own activations?
+# 2. Random directions can be explained, too. Which score would tell an SAE that found features from one that did not?
+# 3. The letters have hardly a hole here. At which width do they get them?

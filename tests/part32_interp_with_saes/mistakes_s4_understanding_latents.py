@@ -2,6 +2,7 @@
 
 import math
 import re
+from itertools import pairwise
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -174,7 +175,8 @@ def continuation_perplexity__one_number(logits, ids, start):
 
 
 def best_within__ignores_the_limit(effect, cost, limit):
-    """You take the largest effect, whatever it costs. At a large enough dose every model is broken."""
+    """You take the largest effect, whatever it costs. At a large enough dose every model is
+    broken."""
     return int(effect.argmax())
 
 
@@ -206,13 +208,15 @@ def best_within__last_of_equals(effect, cost, limit):
 
 
 def best_within__largest_dose(effect, cost, limit):
-    """You take the last dose that is allowed. More is not always better: take the largest effect."""
+    """You take the last dose that is allowed. More is not always better: take the largest
+    effect."""
     allowed = (cost <= limit).nonzero()[:, 0].tolist()
     return allowed[-1] if allowed else -1
 
 
 def best_within__effect_per_cost(effect, cost, limit):
-    """You take the best ratio of effect and cost. Asked for is the largest effect among the allowed."""
+    """You take the best ratio of effect and cost. Asked for is the largest effect among the
+    allowed."""
     allowed = (cost <= limit).nonzero()[:, 0].tolist()
     return max(allowed, key=lambda i: float(effect[i] / (cost[i] + 1e-9))) if allowed else -1
 
@@ -223,46 +227,7 @@ def best_within__zero_if_none(effect, cost, limit):
     return max(allowed, key=lambda i: float(effect[i])) if allowed else 0
 
 
-# -------------------------------------------------------------------------------- a5. input_score
-
-
-def input_score__different_tokens_only(tokens, weights, n):
-    """You count each token once. Every example counts, also when its token came before."""
-    return float(torch.isin(tokens.unique(), weights.topk(n).indices).double().mean())
-
-
-def input_score__share_of_the_top(tokens, weights, n):
-    """That is the share of the top tokens that occur among the examples. Asked for is the share of
-    the examples."""
-    return float(torch.isin(weights.topk(n).indices, tokens).double().mean())
-
-
-def input_score__by_size(tokens, weights, n):
-    """You rank by absolute value: tokens that the latent pushes *down* count as written."""
-    return float(torch.isin(tokens, weights.abs().topk(n).indices).double().mean())
-
-
-def input_score__lowest(tokens, weights, n):
-    """You take the smallest weights. The latent pushes those tokens down."""
-    return float(torch.isin(tokens, weights.topk(n, largest=False).indices).double().mean())
-
-
-def input_score__count(tokens, weights, n):
-    """You return a number of examples. Divide by how many there are."""
-    return float(torch.isin(tokens, weights.topk(n).indices).sum())
-
-
-def input_score__any(tokens, weights, n):
-    """You ask whether any example is among the top tokens. Asked for is the share."""
-    return float(torch.isin(tokens, weights.topk(n).indices).any())
-
-
-def input_score__over_n(tokens, weights, n):
-    """You divide by n, the number of top tokens. Divide by the number of examples."""
-    return float(torch.isin(tokens, weights.topk(n).indices).sum() / n)
-
-
-# ------------------------------------------------------------------------------- a6. output_score
+# ------------------------------------------------------------------------------- a5. output_score
 
 
 def output_score__sum_of_logs(clean, steered, tokens):
@@ -285,8 +250,8 @@ def output_score__leaves_the_logarithm(clean, steered, tokens):
 
 
 def output_score__of_the_logits(clean, steered, tokens):
-    """You take the logits themselves. A push that raises all logits by 1 makes no token more likely:
-    normalise over the vocabulary."""
+    """You take the logits themselves. A push that raises all logits by 1 makes no token more
+    likely: normalise over the vocabulary."""
     return steered[:, tokens].logsumexp(dim=-1) - clean[:, tokens].logsumexp(dim=-1)
 
 
@@ -362,11 +327,12 @@ def stratified_rows__not_sorted(strength, n_strata, n_each, gen):
 
 
 def stratified_rows__last_parts_longer(strength, n_strata, n_each, gen):
-    """If it does not come out even, your last parts are the longer ones. The first have one more."""
+    """If it does not come out even, your last parts are the longer ones. The first have one
+    more."""
     order = strength.sort(stable=True).indices
     active = order[strength[order] > 0]
     ends = [len(active) * i // n_strata for i in range(n_strata + 1)]
-    return _draw([active[a:b] for a, b in zip(ends, ends[1:], strict=False)], n_each, gen)
+    return _draw([active[a:b] for a, b in pairwise(ends)], n_each, gen)
 
 
 def stratified_rows__not_random(strength, n_strata, n_each, gen):
@@ -386,7 +352,8 @@ def _some(silent, n, gen):
 
 
 def silent_rows__any_rows(acts, mask, n, gen):
-    """You draw from all rows. Many have activations: a judge who sees them would be marked wrong."""
+    """You draw from all rows. Many have activations: a judge who sees them would be marked
+    wrong."""
     return _some(mask.any(dim=1), n, gen)
 
 
@@ -458,7 +425,8 @@ def marked_text__each_token(tokens, acts, top):
 
 
 def marked_text__rounded(tokens, acts, top):
-    """You round to the nearest number, so weak activations become 0. Round up: active is at least 1."""
+    """You round to the nearest number, so weak activations become 0. Round up: active is at
+    least 1."""
     text = _in_runs(tokens, (acts > 0).tolist())
     return f"{text}\nActivations: {_listed(tokens, acts, lambda a: round(10 * a / top))}"
 
@@ -541,8 +509,8 @@ def parse_verdicts__any_number(reply, n):
 
 
 def parse_verdicts__cut_to_length(reply, n):
-    """You take the first n entries of a longer list. Nobody knows which texts they belong to: raise a
-    ValueError."""
+    """You take the first n entries of a longer list. Nobody knows which texts they belong to:
+    raise a ValueError."""
     entries = _entries(reply)
     if len(entries) < n:
         raise ValueError(f"the reply has {len(entries)} verdicts for {n} texts")
@@ -553,7 +521,8 @@ def parse_verdicts__cut_to_length(reply, n):
 
 
 def parse_verdicts__filled_up(reply, n):
-    """You fill a short list up with zeros. These would be counted as answers: raise a ValueError."""
+    """You fill a short list up with zeros. These would be counted as answers: raise a
+    ValueError."""
     entries = _entries(reply)
     if len(entries) > n:
         raise ValueError(f"the reply has {len(entries)} verdicts for {n} texts")
@@ -564,7 +533,8 @@ def parse_verdicts__filled_up(reply, n):
 
 
 def parse_verdicts__no_list_is_no(reply, n):
-    """Without a list you answer "no" to everything. A reply that cannot be read must be an error."""
+    """Without a list you answer "no" to everything. A reply that cannot be read must be an
+    error."""
     try:
         return torch.tensor([e == "1" for e in _counted(_entries(reply), n)])
     except ValueError:
@@ -705,7 +675,8 @@ def bootstrap_interval__without_replacement(says, truth, n_draws, level, gen):
 
 
 def bootstrap_interval__lowest_and_highest(says, truth, n_draws, level, gen):
-    """You return the smallest and the largest score. They move out with every draw: take quantiles."""
+    """You return the smallest and the largest score. They move out with every draw: take
+    quantiles."""
     scores = (_boot(says[truth], n_draws, gen) + _boot(~says[~truth], n_draws, gen)) / 2
     return float(scores.min()), float(scores.max())
 
@@ -789,7 +760,8 @@ def _cosine(x, y):
 
 
 def simulation_score__not_centred(simulated, actual, mask):
-    """That is a cosine. A correlation takes the means off first: predicting a constant has no skill."""
+    """That is a cosine. A correlation takes the means off first: predicting a constant has no
+    skill."""
     return _cosine(*(v[mask].double() for v in (simulated, actual)))
 
 
@@ -879,8 +851,8 @@ def best_predicate__score_on_everything(active, holds, fit):
 
 
 def best_predicate__by_accuracy(active, holds, fit):
-    """You choose by plain accuracy. Where most tokens are silent, a predicate that hardly ever holds
-    wins."""
+    """You choose by plain accuracy. Where most tokens are silent, a predicate that hardly ever
+    holds wins."""
     scores = (holds[:, fit] == active[fit]).double().mean(dim=1).tolist()
     best = scores.index(max(scores))
     return best, float(_score(holds[best, ~fit], active[~fit]))
@@ -921,8 +893,8 @@ def share_in_span__best_one_only(W, others, k):
 
 
 def share_in_span__signed(W, others, k):
-    """You take the largest cosines. A row in the opposite direction spans the same line: the largest
-    *absolute* ones."""
+    """You take the largest cosines. A row in the opposite direction spans the same line: the
+    largest *absolute* ones."""
     directions = _unit(others)
     nearest = (_unit(W) @ directions.T).topk(k, dim=1).indices
     Q = torch.linalg.qr(directions[nearest].mT).Q
@@ -938,7 +910,8 @@ def share_in_span__length_not_square(W, others, k):
 
 
 def share_in_span__longest_products(W, others, k):
-    """You choose by the dot product, so long rows win. Nearest in direction was asked for: cosines."""
+    """You choose by the dot product, so long rows win. Nearest in direction was asked for:
+    cosines."""
     nearest = (_unit(W) @ others.T).abs().topk(k, dim=1).indices
     Q = torch.linalg.qr(_unit(others)[nearest].mT).Q
     return (_unit(W)[:, None] @ Q).square().sum(dim=(1, 2))
@@ -961,7 +934,8 @@ def share_in_span__what_is_left(W, others, k):
 
 
 def share_in_span__same_rows_for_all(W, others, k):
-    """You take the first k rows of `others` for every latent. Each latent has its own nearest ones."""
+    """You take the first k rows of `others` for every latent. Each latent has its own nearest
+    ones."""
     Q = torch.linalg.qr(_unit(others)[:k].mT).Q
     return (_unit(W) @ Q).square().sum(dim=1)
 
@@ -1010,7 +984,8 @@ def split_into__covers_all_tokens(parent, children, least):
 
 
 def split_into__covered_by_anyone(parent, children, least):
-    """Your coverage counts every latent. Only the children count: some latent is active everywhere."""
+    """Your coverage counts every latent. Only the children count: some latent is active
+    everywhere."""
     times, inside = children.sum(dim=0), children[parent].sum(dim=0)
     chosen = ((times > 0) & (inside.double() / times.clamp(min=1) >= least)).nonzero()[:, 0]
     return chosen, float(children[parent].any(dim=1).double().mean())
@@ -1047,7 +1022,8 @@ def _share(a, b, k):
 
 
 def neighbours_kept__with_itself(high, low, k):
-    """Each point is its own nearest neighbour in yours, and that one is always kept. Leave it out."""
+    """Each point is its own nearest neighbour in yours, and that one is always kept. Leave it
+    out."""
     return _share(_near(high, k, True), _near(low, k, True), k)
 
 
@@ -1059,7 +1035,9 @@ def neighbours_kept__farthest(high, low, k):
 def neighbours_kept__in_order(high, low, k):
     """You compare the lists place by place. It does not matter which of them is nearer: compare the
     sets."""
-    lists = [torch.cdist(x, x).fill_diagonal_(torch.inf).topk(k, 1, False).indices for x in (high, low)]
+    lists = [
+        torch.cdist(x, x).fill_diagonal_(torch.inf).topk(k, 1, False).indices for x in (high, low)
+    ]
     return float((lists[0] == lists[1]).double().mean())
 
 
@@ -1122,7 +1100,8 @@ def f1_scores__half(fires, has):
 
 
 def f1_scores__union(fires, has):
-    """You divide by the number of words in either (Jaccard). F1 is 2 · both / (sum of both sizes)."""
+    """You divide by the number of words in either (Jaccard). F1 is 2 · both / (sum of both
+    sizes)."""
     both = fires[has].sum(dim=0).double()
     return both / (fires.sum(dim=0) + has.sum() - both)
 
@@ -1149,7 +1128,8 @@ def absorbed__false_negatives(x, f, main, W_dec, probe, least):
 
 
 def absorbed__main_may_be_active(x, f, main, W_dec, probe, least):
-    """You do not ask whether the main latents are silent. With one of them active nothing is missing."""
+    """You do not ask whether the main latents are silent. With one of them active nothing is
+    missing."""
     return (f * (W_dec @ probe)).amax(dim=1) >= least * (x @ probe)
 
 
@@ -1217,7 +1197,8 @@ def best_row__divides_by_f(x, f):
 
 
 def best_row__divides_by_the_number(x, f):
-    """You divide by the number of items. The derivative of the squared error leaves the sum of f²."""
+    """You divide by the number of items. The derivative of the squared error leaves the sum of
+    f²."""
     return f @ x / len(f)
 
 
