@@ -1,10 +1,9 @@
 # %% [markdown]
 # # 3.2.4 Understanding latents
 #
-# A dashboard gives you a guess about a latent. Here are seven ways to go on from a guess: push the
-# latent and watch the model; write an explanation and score it; look at the latent's family in
-# larger SAEs; look for its holes; take it apart; ask which words it writes; ask the model itself.
-# Each can fool us, so each comes with a control, and some of them fail on this model.
+# A dashboard gives you a guess about a latent. Here are seven ways to go on from there: push it; score
+# an explanation; look at its family in other SAEs; look for holes; take it apart; ask which words it
+# writes; ask the model itself. Each can fool us, so each has a control, and some fail on this model.
 #
 # ## Questions
 #
@@ -18,11 +17,9 @@
 #
 # | word | meaning here |
 # | --- | --- |
-# | steering | changing a latent's activation, or adding a direction, while the model runs |
 # | dose | the length of what is added, as a share of the residual stream's typical length |
 # | reads, writes | the tokens on which a latent is active; the tokens that it makes more likely |
-# | detection score | how well an explanation tells where the latent is active: balanced accuracy |
-# | absorbed | a word whose feature is there, but only in another latent's activation |
+# | score of an explanation | how well it tells where the latent is active: balanced accuracy |
 #
 # Numbers in the text are for the default profile: SmolLM2-135M, the residual stream after block 10,
 # and the course's SAE with 4,608 latents. The story model is the course's own, and the grammar of its
@@ -44,7 +41,7 @@ from utils.course import ARTIFACTS
 from utils.data.stories import lexicon
 from utils.given import explaining, families, first_letters, steering
 from utils.given.in_model import sample_rows
-from utils.given.latent_data import final_read_out, latent_data
+from utils.given.latent_data import final_read_out
 from utils.models import language_model, residual_sae
 from utils.models.profiles import describe
 from utils.models.sae import load_sae
@@ -58,10 +55,8 @@ if __name__ == "__main__":
     gen = torch.Generator().manual_seed(0)
     loaded, sae = language_model(), residual_sae()
     tokenizer, W_dec = loaded.tokenizer, sae.sae.W_dec.detach()
-    rows = sample_rows(loaded, n=256, seed=0)
-    data = latent_data(loaded, sae, rows)
-    ids, mask = rows.ids[:128], data.mask[:128]  # of these we keep the residual stream, too
-    resid = steering.residuals(loaded, sae.hook_in, ids)
+    data, resid = steering.latents_and_stream(loaded, sae, sample_rows(loaded, n=128, seed=0))
+    ids, mask = data.ids, data.mask
     times = torch.bincount(data.number, minlength=sae.n_latents)
     length = float(resid[mask].norm(dim=-1).mean())
     print(describe(loaded, [sae]))
@@ -103,12 +98,10 @@ def steer(
 # What is $f' - f$ for each of the three? For one of them it does not depend on $f$.
 
 # %% [markdown] tags=["hint"]
-# `torch.where(where, change, 0.0)` keeps the change at the chosen tokens; `change[..., None] * w` has
-# the shape of `resid`.
+# `torch.where(where, change, 0.0)[..., None] * w` has the shape of `resid`.
 
 # %% [markdown]
-# **The control.** Any vector of that length disturbs the model. A direction drawn at random must have
-# no preferred axis: numbers from a *normal* distribution, scaled to the right length, do that.
+# **The control.** Any vector of that length disturbs the model, so we compare with random ones.
 
 # %% [markdown] tags=["task"]
 # Return `n` random directions, all equally likely, each exactly as long as `w`. Random numbers come
@@ -151,8 +144,7 @@ def continuation_perplexity(
 
 
 # %% [markdown] tags=["hint"]
-# The first token that counts is `ids[:, start]`. Which logits predict it? And which logits predict
-# nothing in the text?
+# The first token that counts is `ids[:, start]`. Which logits predict it? Which predict nothing?
 
 # %% [markdown] tags=["hint"]
 # `cross_entropy(x, y, reduction="none")` wants the vocabulary as axis 1. Mean first, `exp` last.
@@ -212,7 +204,7 @@ if __name__ == "__main__":
     latent = 602 if big else int((times - 200).abs().argmin())
     reads = steering.read_tokens(data, latent)
     print(f"latent {latent} reads {[tokenizer.decode([i]) for i in reads[:8].tolist()]}")
-    openings, on = ids[:12, :10], data.latent(latent)[:128] > 0
+    openings, on = ids[:12, :10], data.latent(latent) > 0
     pushes = {
         "decoder row": W_dec[latent],
         "difference of means": steering.mean_difference(resid, on, mask),
@@ -224,36 +216,31 @@ if __name__ == "__main__":
         step = d / d.norm() * dose * length
         return lambda v, where: steer(v, torch.zeros(v.shape[:2]), step, where, "add", 1.0)
 
-    def written(push: steering.Push | None) -> tuple[Tensor, float]:
-        """12 texts with 8 new tokens, and their median perplexity under the clean model."""
-        text = steering.write(loaded, sae.hook_out, openings, 8, 0, push)
-        logits = steering.all_logits(loaded, text)
-        return text, float(continuation_perplexity(logits, text, 10).median())
-
-    clean, doses = steering.next_logits(loaded, sae.hook_out, openings), (0.15, 0.3, 0.6)
-    text, clean_cost = written(None)
+    doses = (0.15, 0.3, 0.6)
+    several = [pushed(d, dose) for d in pushes.values() for dose in doses]
+    clean, *after = steering.next_logits(loaded, sae.hook_out, openings, several)
+    effects = [float(output_score(clean, logits, reads.unique()).mean()) for logits in after]
+    texts = steering.write(loaded, sae.hook_out, openings, 8, seed=0, pushes=several)
+    clean_cost, *costs = (
+        float(continuation_perplexity(steering.all_logits(loaded, text), text, 10).median())
+        for text in texts
+    )
     limit, curves = 3 * clean_cost, {}
-    for name, d in pushes.items():
-        effects, costs = [], []
-        for dose in doses:
-            logits = steering.next_logits(loaded, sae.hook_out, openings, pushed(d, dose))
-            effects.append(float(output_score(clean, logits, reads.unique()).mean()))
-            text, cost = written(pushed(d, dose))
-            costs.append(cost)
-        curves[name] = (doses, effects, costs)
-        best = best_within(torch.tensor(effects), torch.tensor(costs), limit)
+    for i, name in zip((0, 3, 6), pushes, strict=True):
+        curves[name] = (doses, effects[i : i + 3], costs[i : i + 3])
+        best = best_within(*map(torch.tensor, curves[name][1:]), limit)
         print(
             f"{name:20} with a perplexity of at most {limit:.0f} (clean {clean_cost:.0f}):", end=" "
         )
-        print(f"{effects[best]:+.2f} nats at dose {doses[best]}" if best >= 0 else "no dose")
-        print(f"   dose {dose} writes {[tokenizer.decode(t[10:]) for t in text[:3]]}")
+        print(f"{effects[i + best]:+.2f} nats at dose {doses[best]}" if best >= 0 else "no dose")
+        print(f"   dose 0.3 writes {[tokenizer.decode(t[10:]) for t in texts[i + 2, :3]]}")
     display(plots.dose_response(curves, clean_cost, limit))
 
 # %% [markdown]
 # @T1@
 
 # %% [markdown] tags=["task"]
-# Now 20 latents, drawn at random among those with 60 to 600 activations; 16 openings; every token but the
+# Now 20 latents, drawn at random among those with 40 to 400 activations; 12 openings; every token but the
 # first is pushed, by *half* a typical length. Which of the three directions raises the probability of the
 # tokens that the latent reads most, on average?
 
@@ -265,9 +252,9 @@ predict_strongest = "the difference of means"
 if __name__ == "__main__":
     gain, W_U, _, centred = final_read_out(loaded)
     W_write = W_dec - W_dec.mean(dim=1, keepdim=True) if centred else W_dec
-    busy = ((times >= 60) & (times <= 600)).nonzero().flatten()
+    busy = ((times >= 40) & (times <= 400)).nonzero().flatten()
     drawn = busy[torch.randperm(len(busy), generator=gen)[:20]].tolist()
-    openings, doses, weights = ids[:16, :10], (0.25, 0.5, 1.0), (W_write[drawn] * gain) @ W_U
+    openings, doses, weights = ids[:8, :8], (0.25, 0.5, 1.0), (W_write[drawn] * gain) @ W_U
     effect, writing, cost = steering.push_latents(
         loaded, sae.hook_out, data, resid, W_dec, drawn, openings, doses,
         random_like(W_dec[0], 20, gen), output_score,
@@ -355,7 +342,7 @@ def silent_rows(
 # At every position: silent, or not in the mask. What does `all` say of a row with an empty mask?
 
 # %% [markdown] tags=["hint"]
-# `((acts == 0) | ~mask).all(dim=1) & mask.any(dim=1)`.
+# `((acts == 0) | ~mask).all(dim=1) & mask.any(dim=1)`, then `randperm`.
 
 # %% [markdown]
 # **What the explainer sees.** A text in which the active tokens are marked, and their strengths as
@@ -482,8 +469,7 @@ def bootstrap_interval(
 
 
 # %% [markdown] tags=["hint"]
-# For the true items: a matrix of random indices, one row per draw; the mean of each row is one draw's
-# share. The same for the false ones.
+# A matrix of random indices, one row per draw; the mean of each row is one draw's share.
 
 # %% [markdown] tags=["hint"]
 # `torch.randint(n, (n_draws, n), generator=gen)` indexes `says[truth]`. Add half of each share.
@@ -575,8 +561,8 @@ def best_predicate(
 # %% tags=["demo"]
 if __name__ == "__main__":
     pieces = [[tokenizer.decode([int(i)]) for i in row] for row in ids]
-    said = family(Text(pieces, mask), least=10)
-    n_rows, acts = len(ids), data.latent(latent)[:128] * mask
+    said = family(Text(pieces, mask), least=20)
+    n_rows, acts = len(ids), data.latent(latent) * mask
     fit = (torch.arange(n_rows) % 2 == 0)[:, None].expand_as(mask)
     index, score = best_predicate((acts > 0)[mask], said.holds, fit[mask])
     print(f"{len(said.predicates)} predicates; latent {latent}:", end=" ")
@@ -611,7 +597,7 @@ if __name__ == "__main__":
 # @T3@
 
 # %% [markdown] tags=["task"]
-# We explain 100 latents, and 100 **random directions**: a direction counts as active on the tokens with the
+# We explain 60 latents, and 60 **random directions**: a direction counts as active on the tokens with the
 # largest projections, as many as the latent has. What is the median held-out score of the random directions?
 
 
@@ -620,12 +606,11 @@ predict_random_score = "0.53 to 0.62"
 
 # %% tags=["demo"] reveals=["predict_random_score"]
 if __name__ == "__main__":
-    active = torch.zeros(n_rows * ids.shape[1], sae.n_latents, dtype=torch.bool)
-    early = data.place < len(active)
-    active[data.place[early], data.number[early]] = True
+    active = torch.zeros(ids.numel(), sae.n_latents, dtype=torch.bool)
+    active[data.place, data.number] = True
     mine = (gen, best_predicate, balanced_accuracy, random_like)
     compared = explaining.score_many(
-        active[mask.flatten()], resid[mask], said, fit[mask], 100, *mine
+        active[mask.flatten()], resid[mask], said, fit[mask], 60, *mine
     )
     compared.show(gen)
     display(plots.groups(compared.scores, "held-out score", 0.5))
@@ -635,10 +620,10 @@ if __name__ == "__main__":
 
 # %% tags=["demo"]
 if __name__ == "__main__":
-    story = explaining.told_stories(300, seed=0)
+    story = explaining.told_stories(200, seed=0)
     n_found, n_labels = explaining.labels_found(story, gen, best_predicate)
     print(f"{len(story.said.predicates)} predicates; {n_found} of {n_labels} labels are found")
-    args = story.active[384], story.x, story.said, story.fit, 100
+    args = story.active[384], story.x, story.said, story.fit, 60
     explaining.score_many(*args, *mine).show(gen)
 
 # %% [markdown]
@@ -784,7 +769,6 @@ if __name__ == "__main__":
     nothing, drawings = random_like(every[0], len(every), gen), {}
     for title, rows, near, spread in (
         ("5 neighbours", every, 5, 0.0),
-        ("50 neighbours", every, 50, 0.5),
         ("15 neighbours", every, 15, 0.1),
         ("random, 15 neighbours", nothing, 15, 0.1),
     ):
@@ -795,7 +779,6 @@ if __name__ == "__main__":
         )
         print(f"clusters of at least 5, 15, 50 points: {counts}")
         drawings[title] = points
-    drawings.pop("50 neighbours")
     display(plots.maps(drawings, width_of, [f"{width} latents" for width in W_story]))
 
 # %% [markdown]
@@ -827,7 +810,7 @@ def f1_scores(
 
 
 # %% [markdown] tags=["hint"]
-# Write both shares with the same numerator and simplify: no division by 0 is left.
+# Insert both shares and simplify: no division by 0 is left.
 
 # %% [markdown] tags=["hint"]
 # $F_1 = 2 \cdot \text{both} / (\text{active} + \text{having})$.
@@ -859,14 +842,13 @@ def absorbed(
 
 
 # %% [markdown] tags=["hint"]
-# Where the main latents are silent they contribute 0, and a positive limit is never reached by 0: so they
-# need not be taken out.
+# Where the main latents are silent they contribute 0, so they need not be taken out.
 
 # %% [markdown] tags=["hint"]
 # `W_dec @ probe` is one number per latent; times `f`, that is each latent's contribution.
 
 # %% [markdown] tags=["task"]
-# 4,000 words, half of them for training. In the other half, on what share of the words that the probe gets right
+# 3,000 words, half of them for training. In the other half, on what share of the words that the probe gets right
 # are *all* main latents of the letter silent?
 
 
@@ -875,7 +857,7 @@ predict_holes = "less than 8 %"
 
 # %% tags=["demo"] reveals=["predict_holes"]
 if __name__ == "__main__":
-    words = first_letters.letter_words(loaded, sae.hook_in, 4000, gen)
+    words = first_letters.letter_words(loaded, sae.hook_in, 3000, gen)
     probes = first_letters.letter_probes(words, least=60 if big else 12)
     print(f"{len(words.text)} words; held-out accuracy of the probes {probes.accuracy:.0%}")
     for title, one in first_letters.saes_to_try(sae).items():
@@ -1003,8 +985,8 @@ def enrichment_score(weights: Float[Tensor, " vocab"], members: Bool[Tensor, " v
 # Sort descending and `stable=True`. Compare the maximum with minus the minimum.
 
 # %% [markdown] tags=["task"]
-# At block 10, take the median size of the enrichment score of words that end in *ing*, over 100 latents. For
-# *random sets* of as many tokens it is about 0.02. And for the same set, with 100 **random directions** in place of the latents?
+# At block 10, take the median size of the enrichment score of words that end in *ing*, over 60 latents. For
+# *random sets* of as many tokens it is about 0.02. And for the same set, with 60 **random directions** in place of the latents?
 
 
 # %% tags=["predict"] exercise="3.2.4.P7" title="Which control?" difficulty=3 importance=5 minutes=2 skill="two controls" choices=["near that of random sets", "in between", "near that of the latents"]
@@ -1018,9 +1000,9 @@ if __name__ == "__main__":
         """Sizes of the enrichment scores, one per direction."""
         return explaining.enrichment_sizes(vectors, members, gain, W_U, enrichment_score)
 
-    drawn = torch.randperm(sae.n_latents, generator=gen)[:100]
-    vectors, random = W_write[drawn], random_like(W_write[0], 100, gen)
-    endings = ("ing", "ed", "ly") if big else ("s", "ed", "y")
+    drawn = torch.randperm(sae.n_latents, generator=gen)[:60]
+    vectors, random = W_write[drawn], random_like(W_write[0], 60, gen)
+    endings = ("ing", "ed") if big else ("s", "ed")
     for ending in endings:
         members = torch.tensor([text.strip().endswith(ending) for text in texts])
         other = members[torch.randperm(len(members), generator=gen)]
@@ -1090,8 +1072,8 @@ if __name__ == "__main__":
         print(f"scale {scale}: latents {steering.told(latents, gen)} nats,", end=" ")
         print(f"random directions {steering.told(random, gen)}")
     for name, w in {f"latent {latent}": W_dec[latent], "random": both[1, 0]}.items():
-        answer = steering.write(loaded, sae.hook_out, prompt, 10, None, asked(w, 2.0))
-        print(f"{name}, scale 2: {tokenizer.decode(answer[0, prompt.shape[1] :])!r}")
+        answer = steering.write(loaded, sae.hook_out, prompt, 10, None, [asked(w, 2.0)])[1, 0]
+        print(f"{name}, scale 2: {tokenizer.decode(answer[prompt.shape[1] :])!r}")
 
 # %% [markdown]
 # @T13@

@@ -1326,3 +1326,84 @@ def put_in__projected(resid, w, where, scale):
     unit = w / w.norm()
     new = scale * (resid @ unit)[..., None] * unit
     return torch.where(where[..., None], new, resid)
+
+
+# ------------------------------------------------------------------------------------- predictions
+
+
+def predict_strongest__the_row():
+    """It does more than a random direction. But the difference of means was made from the tokens
+    themselves, and at equal length it does most (and costs most)."""
+    return "the decoder row"
+
+
+def predict_strongest__chance():
+    """Any push raises rare words a little, that is true. The other two raise these far more."""
+    return "the random direction"
+
+
+def predict_random_score__chance():
+    """0.5 is the score of an explanation that has nothing to do with the direction. But tokens that
+    lie far out in *any* direction have something in common."""
+    return "below 0.53: chance is 0.5"
+
+
+def predict_random_score__as_good():
+    """That is where the latents are. Random directions are explained worse than that here (on the
+    story model they are not)."""
+    return "above 0.62"
+
+
+def predict_back__most():
+    """Both explain equally much, and yet they are different dictionaries: few rows agree."""
+    return "more than 70 %"
+
+
+def predict_back__half():
+    """Fewer: about one in eight. Equal reconstruction does not mean equal latents."""
+    return "30 % to 70 %"
+
+
+def predict_clusters__none():
+    """On the map there are more than a hundred. UMAP keeps each point near its nearest neighbours,
+    and random points have nearest neighbours, too."""
+    return "fewer than 10"
+
+
+def predict_clusters__some():
+    """Still more: more than a hundred, nearly as many as for the decoder rows."""
+    return "10 to 50"
+
+
+def predict_holes__some():
+    """Larger SAEs are said to have that. Here the letter's latent is active on nearly all of its
+    words, and on many others besides."""
+    return "8 % to 25 %"
+
+
+def predict_holes__many():
+    """Far fewer. With 4,608 latents there is no latent for most single words, so nobody could take
+    the letter over."""
+    return "more than 25 %"
+
+
+def predict_meta__twice():
+    """That holds against random directions at most. The rows' covariance alone makes them
+    compressible, and that is no family of latents."""
+    return "at least twice as much"
+
+
+def predict_meta__somewhat():
+    """Even that is too much: 0.24 against 0.23. Sparse parts are not needed to explain it."""
+    return "1.2 to 2 times as much"
+
+
+def predict_which_control__random_sets():
+    """Random sets mix everything, so their weights average out. Words in -ing are near each other
+    in the unembedding, and every direction prefers or avoids them together."""
+    return "near that of random sets"
+
+
+def predict_which_control__between():
+    """There is no difference left: a random direction has as large a score as a latent."""
+    return "in between"

@@ -202,7 +202,8 @@ def test_continuation_perplexity__agrees_with_the_worked_one(impl, ref, seed, de
     ("effect", "cost", "limit", "want"),
     [
         ([1, 5, 9], [1, 2, 3], 2.0, 1), ([1, 5, 9], [1, 2, 3], 9.0, 2), ([4, 3], [2, 1], 1.0, 1),
-        ([-3, -1, -2], [1, 1, 1], 1.0, 1), ([2, 7, 7, 1], [0, 5, 5, 5], 5.0, 1), ([1], [2], 1.5, -1),
+        ([-3, -1, -2], [1, 1, 1], 1.0, 1), ([2, 7, 7, 1], [0, 5, 5, 5], 5.0, 1),
+        ([1], [2], 1.5, -1),
         ([0, 6, 8], [9, 9, 9], 1.0, -1), ([-5, 9], [0, 1], 0.5, 0),
     ],
 )  # fmt: skip
@@ -527,7 +528,7 @@ def test_bootstrap_interval__of_what_cannot_vary_is_a_point(impl, seed, device):
 
 
 def test_bootstrap_interval__has_the_width_of_theory(impl, ref, seed, device):
-    """Close to score ± z · standard error for 400 trues and 100 falses, and the other way round"""
+    """Close to score ± z · standard error for 400 trues and 100 falses, and swapped"""
     g = generator(seed + 1, device)
     number = torch.arange(500, device=device)
     for n, level, z in ((400, 0.5, 0.6745), (100, 0.8, 1.2816), (400, 0.95, 1.96)):
@@ -1033,3 +1034,46 @@ def test_put_in__agrees_with_the_worked_one(impl, ref, seed, device, dtype):
         mine = impl.put_in(resid, w, where, 1.7)
     assert_same(mine[~where], resid[~where], "token d_model", hint="tokens outside `where`")
     assert_same(mine, ref.put_in(resid, w, where, 1.7), "row pos d_model", 1e-5, 1e-5)
+
+
+# ------------------------------------------------------------------------------------- predictions
+
+
+def test_predict_strongest__is_right(impl, ref):
+    """Look at the first number of the three lines"""
+    want = ref.predict_strongest
+    require(impl.predict_strongest == want, "compare the effects at dose 0.5, whatever they cost")
+
+
+def test_predict_random_score__is_right(impl, ref):
+    """The line of the random directions"""
+    want = ref.predict_random_score
+    require(impl.predict_random_score == want, "text has structure, and every direction sees some")
+
+
+def test_predict_back__is_right(impl, ref):
+    """Found again alone, in one row of the other SAE"""
+    require(impl.predict_back == ref.predict_back, "look at the first line: one row, other seed")
+
+
+def test_predict_clusters__is_right(impl, ref):
+    """The last line of the demo"""
+    want = ref.predict_clusters
+    require(impl.predict_clusters == want, "the map makes clusters, also of what has none")
+
+
+def test_predict_holes__is_right(impl, ref):
+    """All words of all letters"""
+    want = ref.predict_holes
+    require(impl.predict_holes == want, "the letters' latents are hardly ever silent here")
+
+
+def test_predict_meta__is_right(impl, ref):
+    """The first and the third line, in training"""
+    require(impl.predict_meta == ref.predict_meta, "divide the first number by the third")
+
+
+def test_predict_which_control__is_right(impl, ref):
+    """Random sets of tokens, or random directions"""
+    want = ref.predict_which_control
+    require(impl.predict_which_control == want, "the set's weights go together in any direction")

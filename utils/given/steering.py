@@ -1,13 +1,16 @@
 """Push the residual stream while a model runs: its next-token logits, and what it writes."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from utils.data.corpus import Rows, counted
 from utils.given.latent_data import LatentData
+from utils.models.sae import Sae
 from utils.progress import track
 
 if TYPE_CHECKING:
@@ -58,13 +61,26 @@ def _hook(push: Push) -> Callable[..., Tensor]:
     return run
 
 
+def together(pushes: Sequence[Push], n_rows: int) -> Push:
+    """Several pushes in one batch: the first `n_rows` rows get the first one, and so on."""
+
+    def push(value: Tensor, where: Tensor) -> Tensor:
+        parts = zip(pushes, value.split(n_rows), where.split(n_rows), strict=True)
+        return torch.cat([each(v, w) for each, v, w in parts])
+
+    return push
+
+
 @torch.no_grad()
 def next_logits(
-    loaded: "Loaded", hook: str, ids: Int[Tensor, "row pos"], push: Push | None = None
-) -> Float[Tensor, "row vocab"]:
-    """The logits after the last token, clean or while every token but the first is pushed."""
-    hooks: Any = [(hook, _hook(push))] if push else []
-    return loaded.model.run_with_hooks(ids, fwd_hooks=hooks)[:, -1].float().cpu()
+    loaded: "Loaded", hook: str, ids: Int[Tensor, "row pos"], pushes: Sequence[Push] = ()
+) -> Float[Tensor, "k row vocab"]:
+    """The logits after the last token: clean, then for every push of all tokens but the first."""
+    n = len(pushes) + 1
+    push = together([lambda v, where: v, *pushes], len(ids))
+    many: Any = ids.repeat(n, 1)
+    logits = loaded.model.run_with_hooks(many, fwd_hooks=[(hook, _hook(push))])[:, -1]
+    return logits.float().cpu().reshape(n, len(ids), -1)
 
 
 @torch.no_grad()
@@ -74,20 +90,22 @@ def write(
     ids: Int[Tensor, "row pos"],
     n_new: int,
     seed: int | None,
-    push: Push | None = None,
-) -> Int[Tensor, "row pos"]:
-    """The openings with `n_new` more tokens, all rows at once; the likeliest ones if seed is None.
-
-    The caller's random numbers stay as they are.
+    pushes: Sequence[Push] = (),
+) -> Int[Tensor, "k row pos"]:
+    """The openings with `n_new` more tokens, clean and pushed, all at once; the likeliest ones if
+    seed is None. The caller's random numbers stay as they are.
     """
-    hooks: Any = [(hook, _hook(push))] if push else []
+    n = len(pushes) + 1
+    push = together([lambda v, where: v, *pushes], len(ids))
+    hooks: Any = [(hook, _hook(push))]
     with torch.random.fork_rng(devices=[]), loaded.model.hooks(fwd_hooks=hooks):
         if seed is not None:
             torch.manual_seed(seed)
-        return loaded.model.generate(
-            ids, max_new_tokens=n_new, do_sample=seed is not None, verbose=False,
+        found: Any = loaded.model.generate(
+            ids.repeat(n, 1), max_new_tokens=n_new, do_sample=seed is not None, verbose=False,
             stop_at_eos=False, use_past_kv_cache=True,
-        )  # type: ignore[return-value]  # fmt: skip
+        )  # fmt: skip
+    return found.reshape(n, len(ids), -1)
 
 
 @torch.no_grad()
@@ -151,23 +169,27 @@ def push_latents(
     """
     mask = data.mask[: len(resid)]
     length = resid[mask].norm(dim=-1).mean()
-    clean = next_logits(loaded, hook, openings)
     found = torch.zeros(3, 3, len(numbers), len(doses))
     for i, number in enumerate(track(numbers, "latents")):
         reads, active = read_tokens(data, number).unique(), data.latent(number)[: len(resid)] > 0
         means = mean_difference(resid, active, mask)
-        for j, direction in enumerate((W_dec[number], means, random[i])):
-            for k, dose in enumerate(doses):
-                step = direction / direction.norm() * dose * length
-
-                def push(v: Tensor, where: Tensor, step: Tensor = step) -> Tensor:
-                    return v + where[..., None] * step
-
-                after = next_logits(loaded, hook, openings, push)
-                found[0, j, i, k] = output_score(clean, after, reads).mean()
-                found[1, j, i, k] = output_score(clean, after, writes(number)).mean()
-                found[2, j, i, k] = divergence(clean, after).mean()
+        steps = [
+            direction / direction.norm() * dose * length
+            for direction in (W_dec[number], means, random[i])
+            for dose in doses
+        ]
+        pushes: list[Push] = [partial(_added, step=step) for step in steps]
+        clean, *after = next_logits(loaded, hook, openings, pushes)
+        for n, pushed in enumerate(after):
+            j, k = divmod(n, len(doses))
+            found[0, j, i, k] = output_score(clean, pushed, reads).mean()
+            found[1, j, i, k] = output_score(clean, pushed, writes(number)).mean()
+            found[2, j, i, k] = divergence(clean, pushed).mean()
     return found
+
+
+def _added(value: Tensor, where: Tensor, step: Tensor) -> Tensor:
+    return value + where[..., None] * step
 
 
 def input_score(
@@ -188,12 +210,29 @@ def ask_latents(
     output_score: Callable[..., Tensor],
 ) -> Float[Tensor, "k direction item"]:
     """log P of what each latent reads after the prompt, less the clean one, for every push."""
-    clean = next_logits(loaded, hook, prompt)
     found = torch.zeros(len(pushes), len(directions), len(numbers))
     for i, number in enumerate(track(numbers, "latents")):
         reads = read_tokens(data, number).unique()
-        for k, push in enumerate(pushes):
-            for j, rows in enumerate(directions):
-                after = next_logits(loaded, hook, prompt, push(rows[i]))
-                found[k, j, i] = output_score(clean, after, reads).mean()
+        each = [push(rows[i]) for push in pushes for rows in directions]
+        clean, *after = next_logits(loaded, hook, prompt, each)
+        for n, pushed in enumerate(after):
+            k, j = divmod(n, len(directions))
+            found[k, j, i] = output_score(clean, pushed, reads).mean()
     return found
+
+
+def latents_and_stream(
+    loaded: "Loaded", sae: Sae, rows: Rows
+) -> tuple[LatentData, Float[Tensor, "row pos d_model"]]:
+    """All latents on these rows and the residual stream that they were read from: one pass."""
+    resid, keep = residuals(loaded, sae.hook_in, rows.ids), counted(rows.mask)
+    where, value = [], []
+    for i, part in enumerate(resid):
+        f = sae.encode(part).cpu() * keep[i, :, None]
+        at = f.nonzero()
+        where.append(at + torch.tensor([i * len(part), 0]))
+        value.append(f[at[:, 0], at[:, 1]])
+    place, number = torch.cat(where).T
+    nobody = torch.zeros(*keep.shape, 0, dtype=torch.float16)
+    data = LatentData(rows.ids, keep, nobody, place, number, torch.cat(value), sae.n_latents)
+    return data, resid
