@@ -830,47 +830,6 @@ def test_split_into__agrees_with_the_worked_one(impl, ref, seed, device, size):
         assert_same(mine[1], theirs[1])
 
 
-# ---------------------------------------------------------------------------- c3. neighbours_kept
-
-
-def test_neighbours_kept__by_hand(impl, device):
-    """Four points on a line and three maps of them"""
-    high = torch.tensor([[0.0], [1.0], [3.0], [7.0]], device=device)
-    for low, k, want in (
-        ([[0.0], [2.0], [6.0], [99.0]], 1, 1.0), ([[0.0], [2.0], [-1.5], [1.4]], 1, 0.0),
-        ([[0.0], [2.0], [-1.5], [1.4]], 2, 1 / 2), ([[7.0], [3.0], [1.0], [0.0]], 3, 1.0),
-    ):  # fmt: skip
-        got = impl.neighbours_kept(high, torch.tensor(low, device=device), k)
-        assert_same(got, want, rtol=1e-6, hint=f"k = {k} and the map {low}")
-
-
-def test_neighbours_kept__by_a_rotation_is_one(impl, seed, device):
-    """A rotated, moved, scaled copy keeps all neighbours"""
-    g = generator(seed, device)
-    high = normal(g, 30, 5)
-    Q = torch.linalg.qr(normal(g, 5, 5)).Q
-    assert_same(impl.neighbours_kept(high, 3 * high @ Q + 2, 4), 1.0)
-
-
-def test_neighbours_kept__by_chance(impl, seed, device):
-    """A random map of 200 points keeps near k / 199"""
-    g = generator(seed + 1, device)
-    got = impl.neighbours_kept(normal(g, 200, 6), normal(g, 200, 2), 10)
-    require(0.02 < got < 0.09, f"a random map keeps about 5 %, not {got:.1%}")
-
-
-@BOTH
-@pytest.mark.parametrize("k", [1, 4])
-def test_neighbours_kept__agrees_with_the_worked_one(impl, ref, seed, device, k, dtype):
-    """Other points; the inputs stay as they are"""
-    g = generator(seed + 2, device)
-    high = normal(g, 25, 7, dtype=dtype)
-    low = high[:, :2] + 0.3 * normal(g, 25, 2, dtype=dtype)
-    with unchanged(high, low):
-        mine = impl.neighbours_kept(high, low, k)
-    assert_same(mine, ref.neighbours_kept(high, low, k))
-
-
 # ---------------------------------------------------------------------------------- d1. f1_scores
 
 

@@ -84,6 +84,18 @@ def layout(
     return torch.tensor(drawn)
 
 
+def neighbours_kept(
+    high: Float[Tensor, "point d"], low: Float[Tensor, "point d_out"], k: int
+) -> float:
+    """Mean share of each point's k nearest others in `high` that are among those in `low`."""
+    near = []
+    for x in (high, low):
+        distance = torch.cdist(x, x).fill_diagonal_(torch.inf)
+        nearest = distance.topk(k, dim=1, largest=False).indices
+        near.append(torch.zeros_like(distance, dtype=torch.bool).scatter(1, nearest, True))
+    return float((near[0] & near[1]).sum(dim=1).double().mean() / k)
+
+
 def clusters(points: Float[Tensor, "point d"], least: int) -> Int[Tensor, " point"]:
     """HDBSCAN's cluster of every point, -1 for none."""
     from sklearn.cluster import HDBSCAN
