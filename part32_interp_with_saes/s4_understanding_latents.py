@@ -727,7 +727,7 @@ if __name__ == "__main__":
             back = float((share >= 0.81).double().mean())
             print(f"in the span of {k} of {name}: {back:.0%} (median share {share.median():.2f})")
     parents, wide = story.active[384][:8000].T[::6], story.active[1536][:8000]
-    parents = parents[parents.sum(dim=1) >= 20]
+    parents, wide = parents[parents.sum(dim=1) >= 20], wide[:, wide.sum(dim=0) >= 20]
     parts = [split_into(p, wide, 0.8) for p in parents]
     n_children = torch.tensor([float(len(c)) for c, _ in parts])
     coverage = torch.tensor([cover for _, cover in parts])
@@ -754,8 +754,9 @@ predict_clusters = "more than 50"
 
 # %% tags=["demo"] reveals=["predict_clusters"]
 if __name__ == "__main__":
-    every = torch.cat([rows / rows.norm(dim=1, keepdim=True) for rows in W_story.values()])
-    width_of = torch.cat([torch.full((len(rows),), i) for i, rows in enumerate(W_story.values())])
+    shown = list(W_story)[: 3 if big else 1]  # the smallest profile draws one width
+    every = torch.cat([torch.nn.functional.normalize(W_story[width]) for width in shown])
+    width_of = torch.cat([torch.full((width,), i) for i, width in enumerate(shown)])
     nothing, drawings = random_like(every[0], len(every), gen), {}
     for title, rows, near, spread in (
         ("5 neighbours", every, 5, 0.0),
@@ -768,7 +769,7 @@ if __name__ == "__main__":
         print(f"{title:22} keeps {kept:.0%} of 10 neighbours;", end=" ")
         print(f"clusters of at least 5, 15, 50 points: {counts}")
         drawings[title] = points
-    display(plots.maps(drawings, width_of, [f"{width} latents" for width in W_story]))
+    display(plots.maps(drawings, width_of, [f"{width} latents" for width in shown]))
 
 # %% [markdown]
 # HDBSCAN makes clusters on any map of UMAP, also of nothing: UMAP draws neighbours together, and random
@@ -865,8 +866,9 @@ if __name__ == "__main__":
 
 # %% tags=["demo"]
 if __name__ == "__main__":
+    seeds = range(4 if big else 1)
     for name, nested in (("plain", False), ("Matryoshka", True)):
-        runs = [families.tree_absorption(nested, seed, f1_scores, absorbed) for seed in range(4)]
+        runs = [families.tree_absorption(nested, seed, f1_scores, absorbed) for seed in seeds]
         print(f"{name:10} absorbed {steering.told(100 * torch.cat(runs), gen)} % (16 parents)")
 
 # %% [markdown]
