@@ -60,8 +60,8 @@ def maps(
     fig = panels(list(points), min(len(points), 3), 330)
     for i, xy in enumerate(points.values()):
         row, col, _, _ = place(i, len(points), 3)
-        for g, name in enumerate(names):
-            part = array(xy[group == g])
+        for g in reversed(range(len(names))):  # the largest group lies below the others
+            name, part = names[g], array(xy[group == g])
             fig.add_scattergl(
                 x=rounded(part[:, 0]), y=rounded(part[:, 1]), mode="markers", name=name,
                 legendgroup=name, showlegend=i == 0, row=row, col=col,
@@ -69,7 +69,9 @@ def maps(
                 hoverinfo="skip",
             )  # fmt: skip
     fig.update_xaxes(showticklabels=False, ticks="").update_yaxes(showticklabels=False, ticks="")
-    return fig.update_layout(legend={"orientation": "h", "y": -0.04, "itemsizing": "constant"})
+    return fig.update_layout(
+        legend={"orientation": "h", "y": -0.04, "traceorder": "reversed", "itemsizing": "constant"}
+    )
 
 
 def splitting(
