@@ -51,12 +51,20 @@ def mean_difference(
     return resid[active & mask].mean(dim=0) - resid[mask].mean(dim=0)
 
 
-def _hook(push: Push) -> Callable[..., Tensor]:
+def _hook(push: Push, n_prompt: int) -> Callable[..., Tensor]:
+    """The push as a hook: on the prompt, then on each new token by itself, cache or no cache."""
+
     def run(value: Tensor, hook: Any) -> Tensor:
-        where = torch.ones(value.shape[:2], dtype=torch.bool, device=value.device)
-        if value.shape[1] > 1:  # with a cache, later calls see the new token alone
-            where[:, 0] = False
-        return push(value, where)
+        parts = [value]
+        if value.shape[1] > n_prompt:  # without a cache every call sees all tokens so far
+            parts = [value[:, :n_prompt], *value[:, n_prompt:].split(1, dim=1)]
+        pushed = []
+        for part in parts:
+            where = torch.ones(part.shape[:2], dtype=torch.bool, device=part.device)
+            if part.shape[1] > 1:
+                where[:, 0] = False
+            pushed.append(push(part, where))
+        return torch.cat(pushed, dim=1)
 
     return run
 
@@ -79,7 +87,7 @@ def next_logits(
     n = len(pushes) + 1
     push = together([lambda v, where: v, *pushes], len(ids))
     many: Any = ids.repeat(n, 1)
-    logits = loaded.model.run_with_hooks(many, fwd_hooks=[(hook, _hook(push))])[:, -1]
+    logits = loaded.model.run_with_hooks(many, fwd_hooks=[(hook, _hook(push, ids.shape[1]))])[:, -1]
     return logits.float().cpu().reshape(n, len(ids), -1)
 
 
@@ -97,7 +105,7 @@ def write(
     """
     n = len(pushes) + 1
     push = together([lambda v, where: v, *pushes], len(ids))
-    hooks: Any = [(hook, _hook(push))]
+    hooks: Any = [(hook, _hook(push, ids.shape[1]))]
     with torch.random.fork_rng(devices=[]), loaded.model.hooks(fwd_hooks=hooks):
         if seed is not None:
             torch.manual_seed(seed)
