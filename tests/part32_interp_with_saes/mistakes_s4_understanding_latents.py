@@ -71,6 +71,15 @@ def steer__unknown_word_is_add(resid, f, w, where, how, by):
     return _steer(resid, f, w, where, how, by, new)
 
 
+def steer__of_the_stream(resid, f, w, where, how, by):
+    """You scale (or set) the residual stream. The latent's activation is what is scaled, and only
+    its part along w changes."""
+    new = {"add": by * w, "scale": (by - 1) * resid, "clamp": by * w - resid}
+    if how not in new:
+        raise ValueError(f"how is add, scale or clamp, not {how!r}")
+    return resid + where[..., None] * new[how]
+
+
 # -------------------------------------------------------------------------------- a2. random_like
 
 
@@ -1107,6 +1116,20 @@ def absorbed__the_most_active(x, f, main, W_dec, probe, least):
     strongest = f.argmax(dim=1)
     made = f.gather(1, strongest[:, None])[:, 0] * (W_dec @ probe)[strongest]
     return (f[:, main] == 0).all(dim=1) & (made >= least * (x @ probe))
+
+
+def absorbed__of_the_reconstruction(x, f, main, W_dec, probe, least):
+    """You compare with what the reconstruction has of the letter. The probe reads x itself: compare
+    with x · p, or a bad reconstruction counts as absorption."""
+    largest = (f * (W_dec @ probe)).amax(dim=1)
+    return (f[:, main] == 0).all(dim=1) & (largest >= least * ((f @ W_dec) @ probe))
+
+
+def absorbed__by_cosine(x, f, main, W_dec, probe, least):
+    """You ask for an active latent whose direction is like the probe's. How much it writes counts:
+    f times w · p, against x · p."""
+    near = torch.cosine_similarity(W_dec, probe[None], dim=1) >= least
+    return (f[:, main] == 0).all(dim=1) & ((f > 0) & near).any(dim=1)
 
 
 # ----------------------------------------------------------------------------------- d3. best_row
