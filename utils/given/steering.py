@@ -168,7 +168,7 @@ def push_latents(
     random: Float[Tensor, "item d_model"],
     output_score: Callable[..., Tensor],
     writes: Callable[[int], Tensor],
-) -> Float[Tensor, "k direction item dose"]:
+) -> Float[Tensor, "k direction item setting"]:
     """What three directions do: k = 0 to what the latent reads, 1 to `writes`, 2 is the cost.
 
     The directions are its decoder row, the difference of means, and a row of `random`. A dose is a

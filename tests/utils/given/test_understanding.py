@@ -113,7 +113,8 @@ def test_neighbours_and_the_tree():
 def test_letters_of_the_story_words(story):
     gen = torch.Generator().manual_seed(0)
     words = first_letters.letter_words(story.loaded, story.sae.hook_in, 400, gen)
-    assert all(ord(w[0].lower()) - 97 == int(i) for w, i in zip(words.text, words.letter, strict=True))
+    pairs = zip(words.text, words.letter, strict=True)
+    assert all(ord(word[0].lower()) - 97 == int(i) for word, i in pairs)
     probes = first_letters.letter_probes(words, least=12)
     found = first_letters.find_holes(words, probes, story.sae, f1_scores, absorbed)
     assert len(found.silent) == len(found.taken) and len(found.names) == len(found.f1)
