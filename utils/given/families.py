@@ -70,7 +70,7 @@ def meta_variance(rows: Float[Tensor, "row d_in"], n_train: int) -> tuple[float,
 
 def layout(
     rows: Float[Tensor, "point d"], n_neighbors: int, min_dist: float, seed: int = 0
-) -> Float[Tensor, "point two"]:
+) -> Float[Tensor, "point d_out"]:
     """UMAP in two dimensions, by cosine."""
     import warnings
 

@@ -52,7 +52,7 @@ def groups(
 
 
 def maps(
-    points: Mapping[str, Float[Tensor, "point two"]],
+    points: Mapping[str, Float[Tensor, "point d_out"]],
     group: Int[Tensor, " point"],
     names: Sequence[str],
 ) -> go.Figure:
