@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from utils.models.loaded import Loaded
 
 PROMPT = "The word is"
-PAIR = ("plain_10_2304", "matryoshka_10_2304")  # folders of artifacts/smollm2, equal width and k
+PAIR = ("plain", "matryoshka")  # in artifacts/smollm2/absorption: they differ in nothing else
 
 
 @dataclass(frozen=True)
@@ -122,11 +122,12 @@ def find_holes(
 
 def saes_to_try(ours: Sae) -> dict[str, Sae]:
     """The course's SAE, and a plain and a Matryoshka one of equal width and k where they are."""
-    from utils.course import ARTIFACTS
+    from utils.models.profiles import artifacts
 
     found = {"the course's SAE": ours}
     if ours.d_in == 576:
         for name in PAIR:
-            if (ARTIFACTS / "smollm2" / name / "cfg.json").is_file():
-                found[name.split("_")[0]] = load_sae(ARTIFACTS / "smollm2" / name)
+            folder = artifacts() / "smollm2" / "absorption" / name
+            if (folder / "cfg.json").is_file():
+                found[f"{name}, 2,304 latents"] = load_sae(folder)
     return found
