@@ -155,7 +155,7 @@ def test_ablation_effects__claim_two_latents_hold_the_name_back(claim_seeds, rec
         here = spot("test", seed, "S2")
         others = (here.f > 0).any(dim=0).nonzero()[:, 0]
         others = others[~torch.isin(others, chosen)]
-        drawn = [others[torch.randperm(len(others), generator=gen)[:PAIR]] for _ in range(20)]
+        drawn = [others[torch.randperm(len(others), generator=gen)[:PAIR]] for _ in range(6)]
         rivals = [
             spot(half, seed, "S2").with_random_dictionary(
                 control_latents, torch.Generator().manual_seed(seed)
