@@ -229,7 +229,7 @@ if __name__ == "__main__":
     limit, curves = 3 * clean_cost, {}
     for i, name in zip((0, 3, 6), pushes, strict=True):
         curves[name] = (doses, effects[i : i + 3], costs[i : i + 3])
-        best = best_within(*map(torch.tensor, curves[name][1:]), limit)
+        best = best_within(torch.tensor(effects[i : i + 3]), torch.tensor(costs[i : i + 3]), limit)
         print(f"{name:20} at most {limit:.0f} (clean {clean_cost:.0f}):", end=" ")
         print(f"{effects[i + best]:+.2f} nats at dose {doses[best]}" if best >= 0 else "no dose")
         print(f"   dose 0.3 writes {[tokenizer.decode(t[10:]) for t in texts[i + 2, :3]]}")
@@ -726,15 +726,15 @@ if __name__ == "__main__":
             print(f"in the span of {k} of {name}: {back:.0%} (median share {share.median():.2f})")
     parents, wide = story.active[384][:8000].T[::6], story.active[1536][:8000]
     parents, wide = parents[parents.sum(dim=1) >= 20], wide[:, wide.sum(dim=0) >= 20]
-    parts = [split_into(p, wide, 0.8) for p in parents]
-    n_children = torch.tensor([float(len(c)) for c, _ in parts])
-    coverage = torch.tensor([cover for _, cover in parts])
-    several = (n_children >= 2) & (coverage >= 0.8)
-    print(f"{int(several.sum())} of {len(parts)} split: two or more children cover 80 %")
+    split = [split_into(p, wide, 0.8) for p in parents]
+    n_children = torch.tensor([float(len(kids)) for kids, _ in split])
+    coverage = torch.tensor([cover for _, cover in split])
+    divided = (n_children >= 2) & (coverage >= 0.8)
+    print(f"{int(divided.sum())} of {len(split)} split: two or more children cover 80 %")
     elsewhere = [split_into(p.roll(997), wide, 0.8) for p in parents]
     n_control = sum(len(c) > 0 for c, _ in elsewhere)
-    print(f"parents moved by 997 tokens (control): {n_control} of {len(parts)} have a child")
-    display(plots.splitting(n_children, coverage, [f"latent {i}" for i in range(len(parts))]))
+    print(f"parents moved by 997 tokens (control): {n_control} of {len(split)} have a child")
+    display(plots.splitting(n_children, coverage, [f"latent {i}" for i in range(len(split))]))
 
 # %% [markdown]
 # Both SAEs explain 98 % of the variance, and share one latent in eight; in the span of four, 22 %. The
@@ -879,8 +879,8 @@ if __name__ == "__main__":
 if __name__ == "__main__":
     seeds = range(4 if big else 1)
     for name, nested in (("plain", False), ("Matryoshka", True)):
-        runs = [families.tree_absorption(nested, seed, f1_scores, absorbed) for seed in seeds]
-        print(f"{name:10} absorbed {steering.told(100 * torch.cat(runs), gen)} % (16 parents)")
+        trees = [families.tree_absorption(nested, seed, f1_scores, absorbed) for seed in seeds]
+        print(f"{name:10} absorbed {steering.told(100 * torch.cat(trees), gen)} % (16 parents)")
 
 # %% [markdown]
 # In a Matryoshka SAE parents are absorbed about half as often (Bussmann et al. 2025 meant it to). With $k
@@ -1066,11 +1066,11 @@ if __name__ == "__main__":
         return lambda v, where: put_in(v, w, spot, scale) if v.shape[1] > 1 else v
 
     scales = (0.5, 1.0, 2.0, 4.0)
-    drawn = busy[torch.randperm(len(busy), generator=gen)[:30]]
-    both = torch.stack([W_dec[drawn], random_like(W_dec[0], len(drawn), gen)])
-    pushes = [partial(asked, scale=scale) for scale in scales]
+    some = busy[torch.randperm(len(busy), generator=gen)[:30]]
+    both = torch.stack([W_dec[some], random_like(W_dec[0], len(some), gen)])
+    by_scale = [partial(asked, scale=scale) for scale in scales]
     gained = steering.ask_latents(
-        loaded, sae.hook_out, data, prompt, both, drawn.tolist(), pushes, output_score
+        loaded, sae.hook_out, data, prompt, both, some.tolist(), by_scale, output_score
     )
     for scale, (latents, random) in zip(scales, gained, strict=True):
         print(f"scale {scale}: latents {steering.told(latents, gen)} nats,", end=" ")

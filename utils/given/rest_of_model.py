@@ -8,7 +8,7 @@ and values before it cannot change). Other models run from the start.
 from collections.abc import Callable
 from copy import copy
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -236,7 +236,7 @@ class Blocks:
     def __init__(self, loaded: "Loaded") -> None:
         found = loaded.model.named_parameters()
         self.weights = {k.replace("._original_component", ""): v for k, v in found}
-        cfg = loaded.model.original_model.config
+        cfg: Any = loaded.model.original_model.config
         self.d_head, self.eps = cfg.hidden_size // cfg.num_attention_heads, cfg.rms_norm_eps
         base = getattr(cfg, "rope_theta", None) or cfg.rope_parameters["rope_theta"]
         self.turn = base ** (-torch.arange(0, self.d_head, 2) / self.d_head)
