@@ -74,6 +74,7 @@ def layout(
     """UMAP in two dimensions, by cosine."""
     import warnings
 
+    n_threads = torch.get_num_threads()  # numba sets it for the whole process: 5 times slower here
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numba's, and that a seed means one thread
         from umap import UMAP
@@ -81,6 +82,7 @@ def layout(
         drawn = UMAP(
             n_neighbors=n_neighbors, min_dist=min_dist, metric="cosine", random_state=seed
         ).fit_transform(rows.numpy())
+    torch.set_num_threads(n_threads)
     return torch.tensor(drawn)
 
 
