@@ -59,7 +59,7 @@ if __name__ == "__main__":
     loaded, attention, residual = language_model(), attention_sae(), residual_sae()
     model, tokenizer = loaded.model, loaded.tokenizer
     print(describe(loaded, [attention, residual]))
-    form, test = (ioi_prompts(loaded, half, n, seed=0) for half, n in (("form", 6), ("test", 10)))
+    form, test = ioi_prompts(loaded, "form", 6, seed=0), ioi_prompts(loaded, "test", 10, seed=0)
     print(f"{len(form)} prompts to form hypotheses, {len(test)} to test them")
     for row in (*form.tokens[:2], *test.tokens[:2]):
         print("   " + tokenizer.decode(row[1:].tolist()))
@@ -243,8 +243,9 @@ if __name__ == "__main__":
     pair = contrast.topk(2).indices
     weighted = [weighted_strength(f, times, n_tokens).topk(10).indices for f in f_form]
     on_list = torch.stack([torch.isin(pair, top) for top in weighted]).sum(dim=1)
-    print(f"larger with the repeated name: {pair.tolist()}, by {contrast[pair].tolist()}")
-    print(f"on ordinary text active on {[f'{t / n_tokens:.0%}' for t in times[pair].tolist()]}")
+    for i in pair.tolist():
+        print(f"latent {i}: larger by {contrast[i]:.2f} with the repeated name;", end=" ")
+        print(f"active on {times[i] / n_tokens:.0%} of ordinary text")
     print(
         f"none, one, both on the weighted list in {on_list.bincount(minlength=3).tolist()} prompts"
     )
@@ -366,8 +367,8 @@ if __name__ == "__main__":
     W_O = end.W_O
     by_head = head_shares(parts.z[:, attention.layer], W_O, direction)
     head = int(by_head.mean(dim=0).argmax())
-    written = (rows @ W_O.flatten(0, 1) for rows in (end.W_dec, end.b_dec, end.error))
-    by_latent, by_bias, by_error = latent_shares(end.f, *written, direction)
+    W, b, e = (rows @ W_O.flatten(0, 1) for rows in (end.W_dec, end.b_dec, end.error))
+    by_latent, by_bias, by_error = latent_shares(end.f, W, b, e, direction)
     split = f"latents {by_latent.sum(1).mean():.3f}, bias {by_bias.mean():.3f}"
     print(f"heads {by_head.sum(1).mean():.3f} = {split}, error {by_error.mean():.3f}")
     seen = ", ".join(f"{place} {v[:, head].mean():.2f}" for place, v in end.looks.items())
