@@ -254,7 +254,9 @@ def repeats(n: int, seed: int, period: int = 12, again: int = 6) -> Repeats:
     """BOS, `period` different random words, and the first `again` of them once more."""
     gen = torch.Generator().manual_seed(seed)
     n_words = len(ID)
-    drawn = torch.stack([torch.randperm(n_words - 2, generator=gen)[: period + 1] for _ in range(n)])
+    drawn = torch.stack(
+        [torch.randperm(n_words - 2, generator=gen)[: period + 1] for _ in range(n)]
+    )
     words = drawn + 2  # no BOS, no unknown word
     bos = torch.full((n, 1), ID[BOS])
     tokens = torch.cat([bos, words[:, :period], words[:, :again]], dim=1)
