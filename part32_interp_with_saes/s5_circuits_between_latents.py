@@ -333,13 +333,13 @@ if __name__ == "__main__":
 
 # %% [markdown] tags=["task"]
 # We take the active latents after block 1 as sources, and as metric the logit of the likeliest next
-# word. *Removing 1 %* of a latent moves the metric just as the live gradient says. And when a latent is
-# removed *wholly*: compared with the live gradient, how well does the frozen one (error live) correlate
-# with what happens?
+# next word. *Removing 1 %* of a latent moves the metric just as the live gradient says. And when a latent is
+# removed *wholly*: how does the correlation of the frozen gradient (error live) with what happens
+# compare with that of the live one?
 
 
-# %% tags=["predict"] exercise="3.2.5.P1" title="Frozen, and wholly removed" difficulty=3 importance=5 minutes=2 skill="local and global" choices=["clearly worse, as for 1 %", "about as well, or better", "there is no correlation at all"]
-predict_frozen = "about as well, or better"
+# %% tags=["predict"] exercise="3.2.5.P1" title="Frozen, and wholly removed" difficulty=3 importance=5 minutes=2 skill="local and global" choices=["worse by more than 0.1", "within 0.1 of it", "better by more than 0.1"]
+predict_frozen = "within 0.1 of it"
 
 # %% tags=["demo"] reveals=["predict_frozen"]
 if __name__ == "__main__":
@@ -356,7 +356,12 @@ if __name__ == "__main__":
     display(plots.agreement(bars, labels, "correlation with the change (mean of 20 prompts)"))
 
 # %% [markdown]
-# TEXT_P1
+# For a push of 1 % the live gradient is the derivative, so its 1.00 is only a check. Freezing throws most
+# of that away (0.37), and each SAE without a live error some more. But removing a latent is no small
+# push: there the live gradient falls to 0.73, and the frozen one reaches 0.78, with intervals that
+# overlap widely. The frozen gradient is not *nearer to the slope*; it leaves out the part of the slope,
+# where heads look, that does not last when one goes far. Which is better is a question to the data. Two
+# bars that stay apart are those with live patterns and the error live or left out: 0.73 against 0.48.
 #
 # ## 5 · Can it find what we know is there?
 #
@@ -404,7 +409,7 @@ def node_attribution(
 # first-order scores of all layer-0 nodes say, summed?
 
 
-# %% tags=["predict"] exercise="3.2.5.P2" title="First order" difficulty=3 importance=5 minutes=2 skill="saturation" choices=["about −12", "a fall, but less than half as large", "a rise"]
+# %% tags=["predict"] exercise="3.2.5.P2" title="First order" difficulty=3 importance=5 minutes=2 skill="saturation" choices=["a fall of more than 6", "a fall of 6 or less", "a rise"]
 predict_first_order = "a rise"
 
 # %% tags=["demo"] reveals=["predict_first_order"]
@@ -467,8 +472,8 @@ def integrated_gradient(
 # explain?
 
 
-# %% tags=["predict"] exercise="3.2.5.P3" title="With the patterns frozen" difficulty=3 importance=5 minutes=2 skill="how heads compose" choices=["most of it", "about half", "next to nothing"]
-predict_frozen_copy = "next to nothing"
+# %% tags=["predict"] exercise="3.2.5.P3" title="With the patterns frozen" difficulty=3 importance=5 minutes=2 skill="how heads compose" choices=["more than 70 %", "30 % to 70 %", "less than 30 %"]
+predict_frozen_copy = "less than 30 %"
 
 # %% tags=["demo"] reveals=["predict_frozen_copy"]
 if __name__ == "__main__":
@@ -512,7 +517,8 @@ if __name__ == "__main__":
             print(f"layer {site}, {name:18}", " ".join(f"{v:.2f}" for v in values.tolist()))
 
 # %% [markdown]
-# TEXT_HEADS
+# In layer 0 they are the right ones: heads 6 and 5 look one word back more than any other, and have 94 %
+# of the weight. In layer 1 the test says little: every head there does induction.
 #
 # ### Edges
 #
@@ -615,7 +621,10 @@ if __name__ == "__main__":
     display(plots.circuit_map(node, lines, names, ["layer 0", "layer 1"]))
 
 # %% [markdown]
-# TEXT_EDGES
+# Each edge says: this latent at *B* ("*A* was before me") makes that one at the last word ("*B* comes").
+# On this prompt first order has less than half of the real change; EAP-IG overshoots by a third. Why not
+# exactly? The targets are those that are active in the clean run. On the way others turn on, and the
+# error in layer 1 changes too; both are left out of this sum.
 #
 # ## 6 · A circuit for number
 #
@@ -666,7 +675,11 @@ if __name__ == "__main__":
     display(plots.by_position(by_word, spoken, "score (a helper is below 0)"))
 
 # %% [markdown]
-# TEXT_WHERE
+# After block 0 it sits at *and*, the word that makes two people one subject; some is at *when*, after which
+# the grammar always names a pair. One block later it has moved to the last name, where the verb will be
+# predicted. The place and the thing have next to nothing. At every site the scores add up to about −16,
+# as they must: the metric falls from +7.5 to −8.4. (With first-order scores, block 0 would have summed to
+# −2: a plateau again.)
 #
 # Now choose a circuit: the nodes with the largest scores.
 
@@ -803,7 +816,7 @@ if __name__ == "__main__":
     empty = gaps(no_f, no_e)
     print(f"metric: all nodes {float(full.mean()):+.1f}, none {float(empty.mean()):+.1f}")
 
-    def faithful(keep, keep_error) -> tuple[float, float, float]:
+    def faithful(keep: Sequence, keep_error: Sequence) -> tuple[float, float, float]:
         """Faithfulness on the new prompts with its interval over them."""
         table = torch.stack([gaps(keep, keep_error), empty, full], dim=1)
         return faithfulness(*table.T), *bootstrap(table, lambda rows: faithfulness(*rows.T))
@@ -830,7 +843,14 @@ if __name__ == "__main__":
     display(plots.size_curves(sizes, curves))
 
 # %% [markdown]
-# TEXT_SIZE
+# 40 nodes do 0.96 of the task on prompts that they were not chosen on; as many random ones at the same
+# places do nothing, and so does the model *without* these 40. The curve is steep, because the circuit is a
+# chain: with one link missing nothing gets through. And it is not monotone. At 80 nodes, which let some
+# error nodes in, it falls to 0.84: a node that helps in the whole model can harm in a part of it.
+# The errors are not needed here: latents alone do 1.03, errors alone 0.01. Do not take that for a law. In
+# the copying model the same test without errors gives 0.65 (60 prompts).
+#
+# Which nodes are they, and what connects them?
 
 # %% tags=["demo"]
 if __name__ == "__main__":
@@ -984,11 +1004,11 @@ def probe_without(
 
 # %% [markdown] tags=["task"]
 # After block 1 the biased probe gets less than 60 % in its worst group; a probe trained on balanced data
-# gets about 90 %. How well does the cleaned probe do?
+# gets about 90 %. How well does the probe do without the rejected latents, and without the coordinates?
 
 
-# %% tags=["predict"] exercise="3.2.5.P6" title="After the cleaning" difficulty=3 importance=4 minutes=2 skill="what one can expect" choices=["below 65 %", "65 % to 95 %, and coordinates at least 10 points lower", "65 % to 95 %, and coordinates no 10 points lower"]
-predict_cleaned = "65 % to 95 %, and coordinates no 10 points lower"
+# %% tags=["predict"] exercise="3.2.5.P6" title="After the cleaning" difficulty=3 importance=4 minutes=2 skill="what one can expect" choices=["below 65 %", "65 % or more, and coordinates at least 10 points lower", "65 % or more, and coordinates nearer, or better"]
+predict_cleaned = "65 % or more, and coordinates nearer, or better"
 
 # %% tags=["demo"] reveals=["predict_cleaned"]
 if __name__ == "__main__":
@@ -1040,7 +1060,14 @@ if __name__ == "__main__":
     display(plots.accuracies(bars, "accuracy in the worst group (mean of 5 draws)"))
 
 # %% [markdown]
-# TEXT_PROBE
+# The biased probe is at 50 % in its worst group. Without 13 latents of 303 it is at 76 %, though nobody
+# touched the training data; as many random latents change nothing. Trained again without them it comes near
+# the oracle. And yet: setting coordinates to their mean by the same rule does as well, 81 %. On a model this
+# small, with labels to judge by, the SAE was not needed. What it has on its side is another thing: 13
+# latents can be *read* one by one, on a dashboard, by somebody who has no labels; 39 coordinates cannot.
+#
+# What would have counted against the method: random latents that do as well, or a worst group that gets
+# better only because all groups get worse.
 #
 # ## What you should be able to do now
 #

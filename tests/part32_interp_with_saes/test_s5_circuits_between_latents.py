@@ -350,7 +350,7 @@ def test_node_attribution__adds_up_to_the_first_order_change(impl, seed, device,
 
 def test_node_attribution__is_the_change_where_all_is_linear(impl, seed, device):
     """For a linear metric: replace one latent in all rows, and take the mean change"""
-    f, f_base, e, e_base, grad, W_dec = args = site(generator(seed + 1, device), 2, 3, 4, 5, False)
+    f, f_base, e, _, grad, W_dec = args = site(generator(seed + 1, device), 2, 3, 4, 5, False)
     latents, _ = impl.node_attribution(*args)
     x = f @ W_dec + e
     for pos in range(3):

@@ -25,9 +25,9 @@ def six_ways(
 ) -> Found:
     """Per prompt, the correlation of each gradient's prediction with what a removal does.
 
-    Sources are the latents that are active at `site`; the metric is the likeliest next word's logit
-    minus the mean. Later sites have SAEs with their error live, constant or left out; what passes at
-    the hooks in `names` is held at its clean value or not.
+    Sources are the latents that are active at `site`; the metric is the logit of the likeliest next
+    word minus the mean. Later sites have SAEs with their error live, constant or left out; what
+    passes at the hooks in `names` is held at its clean value or not.
     """
     found: Found = {(way, name): [] for way in WAYS for name in SHARES}
     for row in track(prompts, "prompts"):
@@ -125,7 +125,7 @@ def edges_of(
     edge_attribution: Callable[..., Tensor],
     least: float = 0.05,
 ) -> list[tuple[int, int, float]]:
-    """Edges between nodes of neighbouring sites, to first order, means over rows; weak ones left out.
+    """Edges between nodes of neighbouring sites, to first order, means over rows; no weak ones.
 
     Nodes are numbered site by site, in the order of `keep[site].nonzero()`.
     """

@@ -170,8 +170,9 @@ class Parts:
         return base.expand_as(self.x[site])
 
     def active(self) -> list[Tensor]:
-        """By site, which latents are active at a position on some prompt."""
-        return [(f > 0).any(dim=0) for f in self.f]
+        """By site, which latents are active at a position on some prompt, or on a counterpart."""
+        pairs = zip(self.f, self.f_base, strict=True)
+        return [((f > 0) | (base > 0)).any(dim=0) for f, base in pairs]
 
 
 @torch.no_grad()
