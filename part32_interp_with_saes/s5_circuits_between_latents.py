@@ -1,10 +1,10 @@
 # %% [markdown]
 # # 3.2.5 Circuits between latents
 #
-# A dashboard looks at one latent. But a model computes in steps: latents make other latents, and the
-# last ones make a word. A **circuit** is the part of these steps that does a task. You compute how
-# latents depend on each other, look for circuits in models in which we know what must be there, and
-# ask each time what would have spoken against it.
+# A dashboard looks at one latent. But a model computes in steps: latents make other latents, and
+# the last ones make a word. A **circuit** is the part of these steps that does a task. You compute
+# how latents depend on each other, look for circuits in models in which we know what must be
+# there, and ask each time what would have spoken against it.
 #
 # ## Questions
 #
@@ -24,10 +24,11 @@
 # | edge | from a node to a node of a later site |
 # | circuit | a set of nodes; everything else gets its baseline |
 #
-# All numbers are for the course's small models, whatever the profile: `tiny_story_4l`, four blocks,
-# which tells stories from a written grammar (with an SAE of 384 latents after each block), and
-# `tiny_attn_only_2l`, two layers of attention (with an SAE of 256 latents on each layer's heads). There
-# we know the truth. An SAE here keeps the 12 largest pre-activations. The first position is never a node.
+# All numbers are for the course's small models, whatever the profile: `tiny_story_4l`, four
+# blocks, which tells stories from a written grammar (with an SAE of 384 latents after each block),
+# and `tiny_attn_only_2l`, two layers of attention (with an SAE of 256 latents on each layer's
+# heads). There we know the truth. An SAE here keeps the 12 largest pre-activations. The first
+# position is never a node.
 
 # %% tags=["setup"]
 import math
@@ -85,12 +86,12 @@ if __name__ == "__main__":
 #
 # ## 1 · Active latents as a list
 #
-# Of 384 latents 12 are active at a position. A dense tensor is mostly zeros; a list of what is active
-# is what a circuit is made of.
+# Of 384 latents 12 are active at a position. A dense tensor is mostly zeros; a list of what is
+# active is what a circuit is made of.
 
 # %% [markdown] tags=["task"]
-# Return, for one prompt, the pairs `(pos, latent)` of all latents that are not 0, in order of position,
-# then latent, and their values. Leave out positions before `first`.
+# Return, for one prompt, the pairs `(pos, latent)` of all latents that are not 0, in order of
+# position, then latent, and their values. Leave out positions before `first`.
 
 
 # %% tags=["exercise"] exercise="3.2.5.a1" title="What is active" difficulty=1 importance=3 minutes=5 skill="sparse tensors"
@@ -113,19 +114,20 @@ def active_entries(
 # ## 2 · From latent to latent
 #
 # Let `rest` be the part of the model between two sites. A source latent $s$ at position $p$ writes
-# $f_s\, w_s$ into $x_p$, with $w_s$ its decoder row. A target latent $t$ at position $q$ of the later
-# site reads its pre-activation with an encoder column $v_t$. Near the clean activation
+# $f_s\, w_s$ into $x_p$, with $w_s$ its decoder row. A target latent $t$ at position $q$ of the
+# later site reads its pre-activation with an encoder column $v_t$. Near the clean activation
 #
 # $$J_{ts} = \frac{\partial\, (v_t \cdot \mathrm{rest}(x)_q)}{\partial f_s}
 #          = v_t^\top \, \frac{\partial\, \mathrm{rest}(x)_q}{\partial x_p} \, w_s .$$
 #
-# One backward pass per *target* gives a whole row of $J$. As we take the pre-activations of latents that
-# are active, the active set stays that of the clean run.
+# One backward pass per *target* gives a whole row of $J$. As we take the pre-activations of
+# latents that are active, the active set stays that of the clean run.
 
 # %% [markdown] tags=["task"]
 # Return $J$ for one prompt. `sources` and `targets` are lists of `(pos, latent)`; `rest` takes the
-# activation at the first site to that at the second; `W_dec` is the first SAE's, `W_enc` the second's.
-# Nothing else is needed: biases have no gradient. No list is empty. The result needs no gradient.
+# activation at the first site to that at the second; `W_dec` is the first SAE's, `W_enc` the
+# second's. Nothing else is needed: biases have no gradient. No list is empty. The result needs no
+# gradient.
 
 
 # %% tags=["exercise"] exercise="3.2.5.b1" title="Row by row" difficulty=3 importance=5 minutes=15 skill="Jacobians"
@@ -152,8 +154,8 @@ def latent_jacobian(
 # number per target: `out[pos] @ W_enc[:, latent]`.
 
 # %% [markdown] tags=["hint"]
-# The gradient has a row for every position. For source $(p, i)$ take row $p$, times `W_dec[i]`, summed
-# over `d_in`. All sources at once: `grad[sources[:, 0]]`.
+# The gradient has a row for every position. For source $(p, i)$ take row $p$, times `W_dec[i]`,
+# summed over `d_in`. All sources at once: `grad[sources[:, 0]]`.
 
 # %% tags=["demo"]
 if __name__ == "__main__":
@@ -174,25 +176,21 @@ if __name__ == "__main__":
                          for x in (x0, moved))  # fmt: skip
     far = float(((after - before) / step - J[:, s]).abs().max())
     print(f"one column against a finite difference: at most {far:.1g} apart")
-    shares = (J * value).abs().sort(descending=True).values
-    half = (shares.cumsum(dim=1) < 0.5 * shares.sum(dim=1, keepdim=True)).sum(dim=1) + 1
-    print(
-        f"half of what a target gets comes from {float(half.double().median()):.0f} sources (median)"
-    )
 
 # %% [markdown]
-# The finite difference agrees, and no source acts on the past. So the matrix is right. Whether it is
-# *useful* depends on two choices, and we take them one by one.
+# The finite difference agrees, and no source acts on the past. So the matrix is right. Whether it
+# is *useful* depends on two choices, and we take them one by one.
 #
 # ## 3 · What to do with the error
 #
-# Put an SAE with latents $f$ between the sites. It leaves an error $e$, and $e$ depends on $x$ too. For
-# gradients there are three ways: write $D(f) + e$ with the error **live** (its gradient counts), with
-# the error **constant** (its value counts, its gradient does not), or leave it out (**none**).
+# Put an SAE with latents $f$ between the sites. It leaves an error $e$, and $e$ depends on $x$
+# too. For gradients there are three ways: write $D(f) + e$ with the error **live** (its gradient
+# counts), with the error **constant** (its value counts, its gradient does not), or leave it out
+# (**none**).
 
 # %% [markdown] tags=["task"]
-# Return what is written in the place of `x`. `mode` is `"live"`, `"constant"` or `"none"`; another one
-# raises a `ValueError` that names it. Gradients reach `x` as the mode says.
+# Return what is written in the place of `x`. `mode` is `"live"`, `"constant"` or `"none"`; another
+# one raises a `ValueError` that names it. Gradients reach `x` as the mode says.
 
 
 # %% tags=["exercise"] exercise="3.2.5.b2" title="Three ways with the error" difficulty=2 importance=5 minutes=8 skill="values and gradients"
@@ -202,7 +200,7 @@ def with_error(
     decode: Callable[[Tensor], Tensor],
     mode: str,
 ) -> Float[Tensor, "*batch d_in"]:
-    """decode(encode(x)), plus x - decode(encode(x)) with ("live") or without ("constant") gradient."""
+    """decode(encode(x)), plus the error with ("live") or without ("constant") its gradient."""
     rebuilt = decode(encode(x))
     if mode == "none":
         return rebuilt
@@ -219,11 +217,12 @@ def with_error(
 # `tensor.detach()` has the same value and no gradient. Detach the error, not the reconstruction.
 
 # %% [markdown]
-# So with a live error the SAE is invisible to gradients: they are those of the clean model. (Sparse
-# feature circuits, Marks et al. 2024, attribute to latents and errors on that footing.) Then how much of
-# a gradient comes *through the latents*? For a SAE that keeps its active set, the chain rule is short:
-# with the gradient $g$ at the output, a latent $j$ receives $g \cdot w_j$ if it is active, and hands it
-# on to $x$ along its encoder column $v_j$. The rest goes through the error.
+# So with a live error the SAE is invisible to gradients: they are those of the clean model.
+# (Sparse feature circuits, Marks et al. 2024, attribute to latents and errors on that footing.)
+# Then how much of a gradient comes *through the latents*? For an SAE that keeps its active set, the
+# chain rule is short: with the gradient $g$ at the output, a latent $j$ receives $g \cdot w_j$ if
+# it is active, and hands it on to $x$ along its encoder column $v_j$. The rest goes through the
+# error.
 
 # %% [markdown] tags=["task"]
 # Split the gradient `grad` of some metric with respect to the SAE's output (error live) into what
@@ -243,7 +242,8 @@ def two_roads(
 
 
 # %% [markdown] tags=["hint"]
-# Backwards: first what each latent gets from `grad`, then only the active ones, then what they hand on.
+# Backwards: first what each latent gets from `grad`, then only the active ones, then what they
+# hand on.
 
 # %% [markdown] tags=["hint"]
 # Both roads together are the gradient of $D(f) + (x - D(f)) = x$. What is that?
@@ -251,15 +251,16 @@ def two_roads(
 # %% [markdown]
 # ## 4 · What to hold still
 #
-# The second choice: attention patterns and the norms' scales depend on everything. Held at their clean
-# values, an attention layer is a *linear* map, and contributions add up exactly. That is what circuit
-# tracing does (Ameisen et al. 2025; 3.2.7). What is lost is how a latent changes where a head looks.
+# The second choice: attention patterns and the norms' scales depend on everything. Held at their
+# clean values, an attention layer is a *linear* map, and contributions add up exactly. That is
+# what circuit tracing does (Ameisen et al. 2025; 3.2.7). What is lost is how a latent changes
+# where a head looks.
 
 # %% [markdown] tags=["task"]
-# Return the residual stream after an attention layer whose patterns and norm are frozen: subtract the
-# mean of each `x` (over `d_model`), divide by the frozen `scale` of its position, take values, mix them
-# with the frozen `pattern[head, q, p]` (query `q` looks at key `p`), write them, and add `x`. There are
-# no biases, and gains are in the weights.
+# Return the residual stream after an attention layer whose patterns and norm are frozen: subtract
+# the mean of each `x` (over `d_model`), divide by the frozen `scale` of its position, take values,
+# mix them with the frozen `pattern[head, q, p]` (query `q` looks at key `p`), write them, and add
+# `x`. There are no biases, and gains are in the weights.
 
 
 # %% tags=["exercise"] exercise="3.2.5.d1" title="A layer that stands still" difficulty=3 importance=4 minutes=12 skill="einsum"
@@ -277,18 +278,20 @@ def frozen_attention(
 
 
 # %% [markdown] tags=["hint"]
-# Three steps: normed (with the *given* scale), values per head, and one sum over heads, keys and `d_head`.
+# Three steps: normed (with the *given* scale), values per head, and one sum over heads, keys and
+# `d_head`.
 
 # %% [markdown] tags=["hint"]
 # Twice the input must give twice the output. A `LayerNorm` inside would not.
 
 # %% [markdown]
-# With everything linear, a latent's pre-activation is a sum over words, plus a constant. In the real
-# model that is only nearly so, and the constant tells how nearly.
+# With everything linear, a latent's pre-activation is a sum over words, plus a constant. In the
+# real model that is only nearly so, and the constant tells how nearly.
 
 # %% [markdown] tags=["task"]
-# `rest` takes the embeddings of a prompt to one number. Return each position's gradient · embedding, and
-# what is left over: the number minus their sum, as a `float`. Neither needs a gradient.
+# `rest` takes the embeddings of a prompt to one number. Return each position's gradient ·
+# embedding, and what is left over: the number minus their sum, as a `float`. Neither needs a
+# gradient.
 
 
 # %% tags=["exercise"] exercise="3.2.5.c1" title="Which word turned it on" difficulty=2 importance=4 minutes=8 skill="contributions"
@@ -332,10 +335,10 @@ if __name__ == "__main__":
 # Which gradient is right? Ask the model: change a source latent a little, or remove it, and look.
 
 # %% [markdown] tags=["task"]
-# We take the active latents after block 1 as sources, and as metric the logit of the likeliest next
-# next word. *Removing 1 %* of a latent moves the metric just as the live gradient says. And when a latent is
-# removed *wholly*: how does the correlation of the frozen gradient (error live) with what happens
-# compare with that of the live one?
+# We take the active latents after block 1 as sources, and as metric the logit of the likeliest
+# next word. *Removing 1 %* of a latent moves the metric just as the live gradient says. And
+# when a latent is removed *wholly*: how does the correlation of the frozen gradient (error live)
+# with what happens compare with that of the live one?
 
 
 # %% tags=["predict"] exercise="3.2.5.P1" title="Frozen, and wholly removed" difficulty=3 importance=5 minutes=2 skill="local and global" choices=["worse by more than 0.1", "within 0.1 of it", "better by more than 0.1"]
@@ -356,30 +359,30 @@ if __name__ == "__main__":
     display(plots.agreement(bars, labels, "correlation with the change (mean of 20 prompts)"))
 
 # %% [markdown]
-# For a push of 1 % the live gradient is the derivative, so its 1.00 is only a check. Freezing throws most
-# of that away (0.37), and each SAE without a live error some more. But removing a latent is no small
-# push: there the live gradient falls to 0.73, and the frozen one reaches 0.78, with intervals that
-# overlap widely. The frozen gradient is not *nearer to the slope*; it leaves out the part of the slope,
-# where heads look, that does not last when one goes far. Which is better is a question to the data. Two
-# bars that stay apart are those with live patterns and the error live or left out: 0.73 against 0.48.
+# For a push of 1 % the live gradient is the derivative, so its 1.00 is only a check. Freezing throws
+# most of that away (0.37). But removing a latent is no small push: there the live gradient falls to
+# 0.73, and the frozen one has 0.78; over 20 prompts their intervals overlap widely. A guess why: the
+# part of the slope that says where heads would look does not last when one goes far. With live
+# patterns, leaving the error out costs most (0.48), but even that interval touches the others'.
 #
 # ## 5 · Can it find what we know is there?
 #
-# The two-layer model continues random words that repeat: … *A B* … *A* → *B*. We know how such a model
-# must do it (Elhage et al. 2021; Olsson et al. 2022): a head of layer 0 tells each word what came
-# *before* it; a head of layer 1 looks for the word that came after an *A*, and copies it. If attribution
-# works, it must find that without being told.
+# The two-layer model continues random words that repeat: … *A B* … *A* → *B*. We know how such a
+# model must do it (Elhage et al. 2021; Olsson et al. 2022): a head of layer 0 tells each word what
+# came *before* it; a head of layer 1 looks for the word that came after an *A*, and copies it. If
+# attribution works, it must find that without being told.
 #
-# We compare each prompt with one in which the first *A* is another word: then there is nothing to go
-# back to. **Attribution patching** (Nanda 2023; Syed et al. 2023) estimates to first order how the
-# metric would change if a node got its baseline, the value that it has there:
+# We compare each prompt with one in which the first *A* is another word: then there is nothing to
+# go back to. **Attribution patching** (Nanda 2023; Syed et al. 2023) estimates to first order how
+# the metric would change if a node got its baseline, the value that it has there:
 #
-# $$\text{score} = (\text{baseline} - \text{clean}) \cdot \frac{\partial m}{\partial\,\text{node}} .$$
+# $$\text{score} = (\text{baseline} - \text{clean}) \cdot \partial m / \partial\,\text{node} .$$
 
 # %% [markdown] tags=["task"]
-# Return the mean score over the rows of every latent node, and of every error node (a vector, so its
-# score is a scalar product). `grad` is $\partial m / \partial x$ at the site's activation $x$, with the
-# error live. The baselines may have the rows' axis or not. Scores are negative where the node helps.
+# Return the mean score over the rows of every latent node, and of every error node (a vector, so
+# its score is a scalar product). `grad` is $\partial m / \partial x$ at the site's activation $x$,
+# with the error live. The baselines may have the rows' axis or not. Scores are negative where the
+# node helps.
 
 
 # %% tags=["exercise"] exercise="3.2.5.e1" title="What a node is worth" difficulty=2 importance=5 minutes=10 skill="attribution patching"
@@ -401,12 +404,12 @@ def node_attribution(
 # A latent's slope is the gradient of $x$ along its decoder row: `grad @ W_dec.T`.
 
 # %% [markdown] tags=["hint"]
-# All scores of a site together are the first-order estimate for replacing $x$ by its baseline: compare
-# with `((x_base - x) * grad).sum()`.
+# All scores of a site together are the first-order estimate for replacing $x$ by its baseline:
+# compare with `((x_base - x) * grad).sum()`.
 
 # %% [markdown] tags=["task"]
-# Without the first *A*, the metric (the right word's logit, minus the mean) falls by 12. What do the
-# first-order scores of all layer-0 nodes say, summed?
+# Without the first *A*, the metric (the right word's logit, minus the mean) falls by 12. What do
+# the first-order scores of all layer-0 nodes say, summed?
 
 
 # %% tags=["predict"] exercise="3.2.5.P2" title="First order" difficulty=3 importance=5 minutes=2 skill="saturation" choices=["a fall of more than 6", "a fall of 6 or less", "a rise"]
@@ -432,16 +435,17 @@ if __name__ == "__main__":
         print(f"first order, layer {site}: all nodes {said:+.1f}, really {really:+.1f}")
 
 # %% [markdown]
-# The estimate for layer 0 has the wrong *sign*. The clean metric is on a plateau: the head is sure where
-# to look, and a small push cannot make it surer. A slope at one end says nothing about the whole way.
+# The estimate for layer 0 has the wrong *sign*. The clean metric is on a plateau: the head is sure
+# where to look, and a small push cannot make it surer. A slope at one end says nothing about the
+# whole way.
 #
-# **Integrated gradients** take the mean slope along the straight way from the clean activation to the
-# baseline. Then the scores of a site add up to the real change: *completeness*.
+# **Integrated gradients** take the mean slope along the straight way from the clean activation to
+# the baseline. Then the scores of a site add up to the real change: *completeness*.
 
 # %% [markdown] tags=["task"]
-# Return the mean gradient of `rest` (a number per row) at the `n_steps` points
-# $x + \alpha\,(x_\text{base} - x)$ with $\alpha = \tfrac{1/2}{n}, \tfrac{3/2}{n}, \dots$: the middles of
-# equal steps. The result needs no gradient.
+# Return the mean gradient of `rest` (a number per row) at the `n_steps` points $x +
+# \alpha\,(x_\text{base} - x)$ with $\alpha = \tfrac{1/2}{n}, \tfrac{3/2}{n}, \dots$: the middles
+# of equal steps. The result needs no gradient.
 
 
 # %% tags=["exercise"] exercise="3.2.5.e2" title="The whole way" difficulty=2 importance=5 minutes=10 skill="integrated gradients"
@@ -467,9 +471,9 @@ def integrated_gradient(
 # For a quadratic `rest` already one step is exact: the slope in the middle is the mean slope.
 
 # %% [markdown] tags=["task"]
-# With integrated gradients we ask again, now about freezing: queries and keys of all heads keep their
-# clean values, so that the patterns do too. How much of the fall of 12 do the layer-0 nodes still
-# explain?
+# With integrated gradients we ask again, now about freezing: queries and keys of all heads keep
+# their clean values, so that the patterns do too. How much of the fall of 12 do the layer-0 nodes
+# still explain?
 
 
 # %% tags=["predict"] exercise="3.2.5.P3" title="With the patterns frozen" difficulty=3 importance=5 minutes=2 skill="how heads compose" choices=["more than 70 %", "30 % to 70 %", "less than 30 %"]
@@ -495,13 +499,13 @@ if __name__ == "__main__":
     display(plots.by_position(shown, names, "score (a helper is below 0)"))
 
 # %% [markdown]
-# Nobody told the method where to look. In layer 0 it names the latents at *B*, the word after the first
-# *A*; in layer 1 those at the last word. And with patterns frozen, layer 0 vanishes: its latents do not
-# pass on a value, they decide where layer 1 *looks* (K-composition). A frozen graph of this model would
-# show the copying and not the finding.
+# Nobody told the method where to look. In layer 0 it names the latents at *B*, the word after the
+# first *A*; in layer 1 those at the last word. And with patterns frozen, layer 0 vanishes: its
+# latents do not pass on a value, they decide where layer 1 *looks* (K-composition). A frozen graph
+# of this model would show the copying and not the finding.
 #
-# Are they the right heads? A latent's decoder row says with which heads it writes. We weight the latents
-# by score, and compare with what the patterns say: which head looks at the previous word?
+# Are they the right heads? A latent's decoder row says with which heads it writes. We weight the
+# latents by score, and compare with what the patterns say: which head looks at the previous word?
 
 # %% tags=["demo"]
 if __name__ == "__main__":
@@ -517,17 +521,18 @@ if __name__ == "__main__":
             print(f"layer {site}, {name:18}", " ".join(f"{v:.2f}" for v in values.tolist()))
 
 # %% [markdown]
-# In layer 0 they are the right ones: heads 6 and 5 look one word back more than any other, and have 94 %
-# of the weight. In layer 1 the test says little: every head there does induction.
+# In layer 0 they are the right ones: heads 6 and 5 look one word back more than any other, and
+# have 94 % of the weight. In layer 1 the test says little: every head there does induction.
 #
 # ### Edges
 #
-# Two nodes that matter need not be connected. **Edge attribution patching** (Syed et al. 2023) scores
-# the *edge*: what the change of the source does to the target, times what the target does to the metric.
+# Two nodes that matter need not be connected. **Edge attribution patching** (Syed et al. 2023)
+# scores the *edge*: what the change of the source does to the target, times what the target does
+# to the metric.
 
 # %% [markdown] tags=["task"]
-# `change` is baseline − clean of every source, `jacobian` as in part 2, `slope` the gradient of the metric
-# by every target. Return the scores of all edges.
+# `change` is baseline − clean of every source, `jacobian` as in part 2, `slope` the gradient of
+# the metric by every target. Return the scores of all edges.
 
 
 # %% tags=["exercise"] exercise="3.2.5.e3" title="What an edge is worth" difficulty=2 importance=4 minutes=6 skill="broadcasting"
@@ -544,17 +549,18 @@ def edge_attribution(
 # Which of the two vectors belongs to the rows of the matrix?
 
 # %% [markdown] tags=["hint"]
-# Summed over *all* targets (and the error road) a source's edges are its node score: the chain rule.
+# Summed over *all* targets (and the error road) a source's edges are its node score: the chain
+# rule.
 
 # %% [markdown]
-# We know what a plateau does to first-order scores. Hanna et al. (2024) therefore integrate edge scores
-# too (EAP-IG). Here the source site moves from clean to baseline; at each point both the Jacobian and the
-# slope are taken anew.
+# We know what a plateau does to first-order scores. Hanna et al. (2024) therefore integrate edge
+# scores too (EAP-IG). Here the source site moves from clean to baseline; at each point both the
+# Jacobian and the slope are taken anew.
 
 # %% [markdown] tags=["task"]
 # Return the edge scores with the mean of slope × Jacobian over the same `n_steps` points as in e2.
-# `jacobian` and `slope` are functions of the source site's activation. Mind the order: a mean of products
-# is not a product of means.
+# `jacobian` and `slope` are functions of the source site's activation. Mind the order: a mean of
+# products is not a product of means.
 
 
 # %% tags=["exercise"] exercise="3.2.5.e4" title="Edges, the whole way" difficulty=3 importance=4 minutes=10 skill="EAP-IG"
@@ -576,8 +582,8 @@ def edge_attribution_ig(
 # For each point one matrix of edges; then the mean of the matrices.
 
 # %% [markdown] tags=["hint"]
-# If the targets are all there is and the map to them is linear, a quadratic metric's edges sum to its
-# real change.
+# If the targets are all there is and the map to them is linear, a quadratic metric's edges sum to
+# its real change.
 
 # %% tags=["demo"]
 if __name__ == "__main__":
@@ -621,20 +627,20 @@ if __name__ == "__main__":
     display(plots.circuit_map(node, lines, names, ["layer 0", "layer 1"]))
 
 # %% [markdown]
-# Each edge says: this latent at *B* ("*A* was before me") makes that one at the last word ("*B* comes").
-# On this prompt first order has less than half of the real change; EAP-IG overshoots by a third. Why not
-# exactly? The targets are those that are active in the clean run. On the way others turn on, and the
-# error in layer 1 changes too; both are left out of this sum.
+# Each edge says: this latent at *B* ("*A* was before me") makes that one at the last word ("*B*
+# comes"). On this prompt first order has less than half of the real change; EAP-IG overshoots by a
+# third. Why not exactly? The targets are those that are active in the clean run. On the way others
+# turn on, and the error in layer 1 changes too; both are left out of this sum.
 #
 # ## 6 · A circuit for number
 #
-# Back to the stories. Our nodes are the latents and errors after each of four blocks, at every position;
-# the metric is the log odds of a plural verb. The grammar says what counts: the subject is plural because
-# of *when … and*; place and thing cannot matter.
+# Back to the stories. Our nodes are the latents and errors after each of four blocks, at every
+# position; the metric is the log odds of a plural verb. The grammar says what counts: the subject
+# is plural because of *when … and*; place and thing cannot matter.
 
 # %% [markdown] tags=["task"]
-# The plural prompt ends in *when A and B*, the singular one in *, B*. After **block 0**, at which word is
-# most of the score (integrated gradients, all latents)?
+# The plural prompt ends in *when A and B*, the singular one in *, B*. After **block 0**, at which
+# word is most of the score (integrated gradients, all latents)?
 
 
 # %% tags=["predict"] exercise="3.2.5.P4" title="Where it is after block 0" difficulty=2 importance=4 minutes=2 skill="where information sits" choices=["at when", "at and", "at the last name"]
@@ -675,18 +681,18 @@ if __name__ == "__main__":
     display(plots.by_position(by_word, spoken, "score (a helper is below 0)"))
 
 # %% [markdown]
-# After block 0 it sits at *and*, the word that makes two people one subject; some is at *when*, after which
-# the grammar always names a pair. One block later it has moved to the last name, where the verb will be
-# predicted. The place and the thing have next to nothing. At every site the scores add up to about −16,
-# as they must: the metric falls from +7.5 to −8.4. (With first-order scores, block 0 would have summed to
-# −2: a plateau again.)
+# After block 0 it sits at *and*, the word that makes two people one subject; some is at *when*,
+# after which the grammar always names a pair. One block later it has moved to the last name, where
+# the verb will be predicted. The place and the thing have next to nothing. At every site the
+# scores add up to about −16, as they must: the metric falls from +7.5 to −8.4. (With first-order
+# scores, block 0 would have summed to −2: a plateau again.)
 #
 # Now choose a circuit: the nodes with the largest scores.
 
 # %% [markdown] tags=["task"]
-# `scores` has tensors of any shapes. Return masks of the same shapes that keep the `n` scores of largest
-# absolute value over *all* tensors together. A score of 0 is never kept, even if fewer than `n` are
-# left. Of equal ones the earlier counts (tensors in order, each row by row).
+# `scores` has tensors of any shapes. Return masks of the same shapes that keep the `n` scores of
+# largest absolute value over *all* tensors together. A score of 0 is never kept, even if fewer
+# than `n` are left. Of equal ones the earlier counts (tensors in order, each row by row).
 
 
 # %% tags=["exercise"] exercise="3.2.5.f1" title="The strongest, wherever they are" difficulty=2 importance=3 minutes=10 skill="one ranking"
@@ -704,15 +710,16 @@ def select_nodes(scores: Sequence[Tensor], n: int) -> list[Tensor]:
 # Put everything into one long vector, rank it once, and cut the mask into the shapes again.
 
 # %% [markdown] tags=["hint"]
-# `argsort(descending=True, stable=True)` keeps equals in order; `topk` need not. `mask.split(sizes)` cuts.
+# `argsort(descending=True, stable=True)` keeps equals in order; `topk` need not.
+# `mask.split(sizes)` cuts.
 
 # %% [markdown]
-# To test a circuit, everything outside it gets its baseline, the mean over the *other* prompts. Nodes
-# inside are computed live, from what the earlier part of the circuit leaves them.
+# To test a circuit, everything outside it gets its baseline, the mean over the *other* prompts.
+# Nodes inside are computed live, from what the earlier part of the circuit leaves them.
 
 # %% [markdown] tags=["task"]
-# Do that at one site. `keep` says which latents are in the circuit at each position, `keep_error` where the
-# error is. Latents and error are those of the *given* `x`. Return the new activation.
+# Do that at one site. `keep` says which latents are in the circuit at each position, `keep_error`
+# where the error is. Latents and error are those of the *given* `x`. Return the new activation.
 
 
 # %% tags=["exercise"] exercise="3.2.5.f2" title="Only the circuit" difficulty=2 importance=5 minutes=10 skill="ablation"
@@ -725,7 +732,7 @@ def keep_nodes(
     f_base: Float[Tensor, "pos latent"],
     e_base: Float[Tensor, "pos d_in"],
 ) -> Float[Tensor, "row pos d_in"]:
-    """decode(f where kept, else f_base) + (x - decode(f) where kept, else e_base), f = encode(x)."""
+    """decode(f where kept, else f_base) + (error where kept, else e_base)."""
     f = encode(x)
     error = x - decode(f)
     f = torch.where(keep, f, f_base)
@@ -743,13 +750,13 @@ def keep_nodes(
 #
 # $$\text{faithfulness}(C) = \frac{m(C) - m(\emptyset)}{m(M) - m(\emptyset)},$$
 #
-# where $M$ is the whole model and $\emptyset$ the circuit of no nodes. The same number for everything
-# *but* $C$ is called completeness: it is near 0 if nothing outside $C$ can do the task. (So for
-# "completeness", low is good.)
+# where $M$ is the whole model and $\emptyset$ the circuit of no nodes. The same number for
+# everything *but* $C$ is called completeness: it is near 0 if nothing outside $C$ can do the task.
+# (So for "completeness", low is good.)
 
 # %% [markdown] tags=["task"]
-# Return it, from the metric of each row with the circuit, with nothing, and with all. It may be below 0 or
-# above 1.
+# Return it, from the metric of each row with the circuit, with nothing, and with all. It may be
+# below 0 or above 1.
 
 
 # %% tags=["exercise"] exercise="3.2.5.f3" title="Faithfulness" difficulty=1 importance=5 minutes=5 skill="a ratio of means"
@@ -767,12 +774,13 @@ def faithfulness(
 # A mean of ratios would let one row with `full` near `empty` ruin everything.
 
 # %% [markdown]
-# What is a fair control? Any 40 nodes of 5,000 do nothing. A harder one: as many at the *same positions of
-# the same sites*, drawn from the latents that are active there.
+# What is a fair control? Any 40 nodes of 5,000 do nothing. A harder one: as many at the *same
+# positions of the same sites*, drawn from the latents that are active there.
 
 # %% [markdown] tags=["task"]
-# Return a random circuit like `circuit`: at every site and every position as many latents as it has there,
-# drawn without replacement from `eligible` (which has at least as many). Draws come from `gen`.
+# Return a random circuit like `circuit`: at every site and every position as many latents as it
+# has there, drawn without replacement from `eligible` (which has at least as many). Draws come
+# from `gen`.
 
 
 # %% tags=["exercise"] exercise="3.2.5.f4" title="A fair control" difficulty=2 importance=4 minutes=10 skill="matched sampling"
@@ -798,8 +806,8 @@ def random_like(
 # `torch.randperm(len(places), generator=gen)[:n]` chooses `n` different ones.
 
 # %% [markdown] tags=["task"]
-# On a prompt about 900 latents are active at the four sites. How many nodes, chosen on these 50 prompts,
-# are enough for a faithfulness of 0.8 on 50 *new* prompts?
+# On a prompt about 900 latents are active at the four sites. How many nodes, chosen on these 50
+# prompts, are enough for a faithfulness of 0.8 on 50 *new* prompts?
 
 
 # %% tags=["predict"] exercise="3.2.5.P5" title="How many nodes" difficulty=2 importance=4 minutes=2 skill="sparsity" choices=["10 or fewer", "11 to 100", "more than 100"]
@@ -843,12 +851,13 @@ if __name__ == "__main__":
     display(plots.size_curves(sizes, curves))
 
 # %% [markdown]
-# 40 nodes do 0.96 of the task on prompts that they were not chosen on; as many random ones at the same
-# places do nothing, and so does the model *without* these 40. The curve is steep, because the circuit is a
-# chain: with one link missing nothing gets through. And it is not monotone. At 80 nodes, which let some
-# error nodes in, it falls to 0.84: a node that helps in the whole model can harm in a part of it.
-# The errors are not needed here: latents alone do 1.03, errors alone 0.01. Do not take that for a law. In
-# the copying model the same test without errors gives 0.65 (60 prompts).
+# 40 nodes do 0.96 of the task on prompts that they were not chosen on; as many random ones at the
+# same places do nothing, and so does the model *without* these 40. The curve is steep, because the
+# circuit is a chain: with one link missing nothing gets through. And it is not monotone. At 80
+# nodes, which let some error nodes in, it falls to 0.84: a node that helps in the whole model can
+# harm in a part of it. The errors are not needed here: latents alone do 1.03, errors alone 0.01.
+# Do not take that for a law. In the copying model the same test without errors gives 0.65 (60
+# prompts).
 #
 # Which nodes are they, and what connects them?
 
@@ -862,13 +871,13 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # Hover over a node for its latent. Does the circuit's idea of number agree with the grammar's? The
-# circuit was chosen on one form of prompt. We take fresh stories of all kinds, with the label *number of
-# the subject* at every word before a verb, and ask of each latent how well it separates the labels: the
-# probability that a plural word has the larger activation (AUC).
+# circuit was chosen on one form of prompt. We take fresh stories of all kinds, with the label
+# *number of the subject* at every word before a verb, and ask of each latent how well it separates
+# the labels: the probability that a plural word has the larger activation (AUC).
 
 # %% [markdown] tags=["task"]
-# Return that probability over all pairs of a true and a false item, a tie counting one half; NaN where
-# one of the two kinds is missing.
+# Return that probability over all pairs of a true and a false item, a tie counting one half; NaN
+# where one of the two kinds is missing.
 
 
 # %% tags=["exercise"] exercise="3.2.5.g1" title="Does it know the label?" difficulty=2 importance=4 minutes=8 skill="AUC with ties"
@@ -885,7 +894,8 @@ def label_auc(score: Float[Tensor, " item"], label: Bool[Tensor, " item"]) -> fl
 # Compare every true item with every false one: `up[:, None] - down`.
 
 # %% [markdown] tags=["hint"]
-# A latent that is 0 nearly everywhere has mostly ties. Without the half, it would look far below chance.
+# A latent that is 0 nearly everywhere has mostly ties. Without the half, it would look far below
+# chance.
 
 # %% tags=["demo"]
 if __name__ == "__main__":
@@ -917,20 +927,23 @@ if __name__ == "__main__":
     display(plots.label_dots(groups, "AUC for the number of the subject"))
 
 # %% [markdown]
-# TEXT_AUC
+# The circuit's 19 latents at the last word stand 0.16 from chance, 503 others that are active there 0.02
+# (intervals over latents, above). So the circuit is about *number*, and not only about *when Anna and
+# Ben*. But no latent comes near 0 or 1: each knows number in some sentences and is silent in the rest.
 #
 # ## 7 · Removing a spurious correlation
 #
-# A probe should tell the tense of a story (past or present) from the activation at the subject's name or
-# pronoun. But its training data are biased: *every* girl acts in the present, *every* boy in the past.
-# Nothing in the data says which of the two is meant. Marks et al. (2024) propose *SHIFT*: look at the
-# latents that the probe uses, and remove those that a person finds beside the point.
+# A probe should tell the tense of a story (past or present) from the activation at the subject's
+# name or pronoun. But its training data are biased: *every* girl acts in the present, *every* boy
+# in the past. Nothing in the data says which of the two is meant. Marks et al. (2024) propose
+# *SHIFT*: look at the latents that the probe uses, and remove those that a person finds beside the
+# point.
 #
 # What counts is the worst of the four groups (tense × gender).
 
 # %% [markdown] tags=["task"]
-# Return the lowest accuracy among the groups: all pairs of a `label` and a `group` that occur. `right` says
-# which items were told right.
+# Return the lowest accuracy among the groups: all pairs of a `label` and a `group` that occur.
+# `right` says which items were told right.
 
 
 # %% tags=["exercise"] exercise="3.2.5.h1" title="The worst group" difficulty=1 importance=4 minutes=6 skill="groups"
@@ -949,9 +962,9 @@ def worst_group_accuracy(
 # Each group's accuracy is a mean over its own items. Take the minimum of those.
 
 # %% [markdown] tags=["task"]
-# Which latents does the probe $w$ use? Return for each how much it adds to the difference of the probe's
-# output between the classes: (mean activation where `label` is true − mean where it is false) times what
-# one unit of it adds to the output.
+# Which latents does the probe $w$ use? Return for each how much it adds to the difference of the
+# probe's output between the classes: (mean activation where `label` is true − mean where it is
+# false) times what one unit of it adds to the output.
 
 
 # %% tags=["exercise"] exercise="3.2.5.h2" title="What the probe uses" difficulty=2 importance=4 minutes=8 skill="reading a probe"
@@ -973,8 +986,8 @@ def probe_effects(
 # All effects, plus that of the error, are the difference of the mean outputs.
 
 # %% [markdown] tags=["task"]
-# Return the probe's output $x \cdot w + b$ with some latents removed from `x`: those whose numbers are in
-# `drop` (it may be empty). The rest of `x`, error included, stays.
+# Return the probe's output $x \cdot w + b$ with some latents removed from `x`: those whose numbers
+# are in `drop` (it may be empty). The rest of `x`, error included, stays.
 
 
 # %% tags=["exercise"] exercise="3.2.5.h3" title="A cleaned probe" difficulty=2 importance=4 minutes=8 skill="ablation in a sum"
@@ -997,14 +1010,15 @@ def probe_without(
 # `f[:, drop] @ W_dec[drop]` is what all of them write together.
 
 # %% [markdown]
-# Who is the person? We let the grammar's labels speak: on 100 other rows of stories a latent is *rejected* if its
-# AUC for gender is more than 0.05 from chance, and farther than its AUC for tense. The baseline without
-# SAEs gets the same rule: it rejects *coordinates* of the activation, and sets them to their mean. Like the
-# latents they are removed from the finished probe.
+# Who is the person? We let the grammar's labels speak: on 100 other rows of stories a latent is
+# *rejected* if its AUC for gender is more than 0.05 from chance, and farther than its AUC for
+# tense. The baseline without SAEs gets the same rule: it rejects *coordinates* of the activation,
+# and sets them to their mean. Like the latents they are removed from the finished probe.
 
 # %% [markdown] tags=["task"]
-# After block 1 the biased probe gets less than 60 % in its worst group; a probe trained on balanced data
-# gets about 90 %. How well does the probe do without the rejected latents, and without the coordinates?
+# After block 1 the biased probe gets less than 60 % in its worst group; a probe trained on
+# balanced data gets about 90 %. How well does the probe do without the rejected latents, and
+# without the coordinates?
 
 
 # %% tags=["predict"] exercise="3.2.5.P6" title="After the cleaning" difficulty=3 importance=4 minutes=2 skill="what one can expect" choices=["below 65 %", "65 % or more, and coordinates at least 10 points lower", "65 % or more, and coordinates nearer, or better"]
@@ -1060,25 +1074,26 @@ if __name__ == "__main__":
     display(plots.accuracies(bars, "accuracy in the worst group (mean of 5 draws)"))
 
 # %% [markdown]
-# The biased probe is at 50 % in its worst group. Without 13 latents of 303 it is at 76 %, though nobody
-# touched the training data; as many random latents change nothing. Trained again without them it comes near
-# the oracle. And yet: setting coordinates to their mean by the same rule does as well, 81 %. On a model this
-# small, with labels to judge by, the SAE was not needed. What it has on its side is another thing: 13
-# latents can be *read* one by one, on a dashboard, by somebody who has no labels; 39 coordinates cannot.
+# The biased probe is at 50 % in its worst group. Without 13 latents of 303 it is at 76 %, though
+# nobody touched the training data; as many random latents change nothing. Trained again without
+# them it comes near the oracle. And yet: setting coordinates to their mean by the same rule does
+# as well, 81 %. On a model this small, with labels to judge by, the SAE was not needed. What it
+# has on its side is another thing: 13 latents can be *read* one by one, on a dashboard, by
+# somebody who has no labels; 39 coordinates cannot.
 #
-# What would have counted against the method: random latents that do as well, or a worst group that gets
-# better only because all groups get worse.
+# What would have counted against the method: random latents that do as well, or a worst group that
+# gets better only because all groups get worse.
 #
 # ## What you should be able to do now
 #
 # - Compute how latents depend on each other, and check it against a finite difference.
 # - Say what a gradient with frozen patterns, or without the error, does and does not see.
 # - Recognise a plateau, and use integrated gradients for nodes and edges.
-# - Test a circuit: faithfulness with its interval, everything but the circuit, a matched random one.
+# - Test a circuit: faithfulness with an interval, everything but the circuit, a random one.
 # - Clean a probe, and name the baseline that it has to beat.
 #
 # ## Open questions
 #
-# 1. Faithfulness depends on what one ablates with. Which baseline makes the same circuit look worse?
+# 1. Faithfulness depends on the baseline. Which one makes the same circuit look worse?
 # 2. A circuit found on one form of prompt: how much of it does the model use for another?
 # 3. Is there a task here for which latents give a smaller circuit than coordinates or heads?

@@ -6,15 +6,15 @@ import torch
 
 
 def active_entries__counts_positions_from_first(f, first):
-    """You cut the tensor before you list its places, so your positions are counted from `first`. Add
-    it again, or filter the list instead."""
+    """You cut the tensor before you list its places, so your positions are counted from `first`.
+    Add it again, or filter the list instead."""
     index = f[first:].nonzero()
     return index, f[first:][index[:, 0], index[:, 1]]
 
 
 def active_entries__keeps_the_first_positions(f, first):
-    """You list positions before `first` too. The first token's activation is an attention sink, and no
-    SAE was trained on it."""
+    """You list positions before `first` too. The first token's activation is an attention sink,
+    and no SAE was trained on it."""
     index = f.nonzero()
     return index, f[index[:, 0], index[:, 1]]
 
@@ -41,8 +41,8 @@ def active_entries__latent_first(f, first):
 
 
 def active_entries__only_positive(f, first):
-    """You take only values above 0. Active means different from 0: some architectures (AbsTopK, or a
-    difference of two activations) have negative ones."""
+    """You take only values above 0. Active means different from 0: some architectures (AbsTopK, or
+    a difference of two activations) have negative ones."""
     index = (f > 0).nonzero()
     index = index[index[:, 0] >= first]
     return index, f[index[:, 0], index[:, 1]]
@@ -71,21 +71,23 @@ def _gradients(rest, x, targets, W_enc):
 
 
 def latent_jacobian__of_any_position(rest, x, sources, targets, W_dec, W_enc):
-    """You sum the gradient over all positions. A source writes at its own position only: take that row."""
+    """You sum the gradient over all positions. A source writes at its own position only: take that
+    row."""
     grads = _gradients(rest, x, targets, W_enc)
     return torch.stack([W_dec[sources[:, 1]] @ grad.sum(dim=0) for grad in grads])
 
 
 def latent_jacobian__at_the_targets_position(rest, x, sources, targets, W_dec, W_enc):
-    """You read the gradient at the target's position. The source writes at its own: sources[:, 0]."""
+    """You read the gradient at the target's position. The source writes at its own: sources[:,
+    0]."""
     grads = _gradients(rest, x, targets, W_enc)
     rows = zip(grads, targets[:, 0].tolist(), strict=True)
     return torch.stack([W_dec[sources[:, 1]] @ grad[pos] for grad, pos in rows])
 
 
 def latent_jacobian__without_the_decoder_row(rest, x, sources, targets, W_dec, W_enc):
-    """You sum the gradient over d_in. A unit of the source moves x along its decoder row, so multiply by
-    that row first."""
+    """You sum the gradient over d_in. A unit of the source moves x along its decoder row, so
+    multiply by that row first."""
     grads = _gradients(rest, x, targets, W_enc)
     return torch.stack([grad[sources[:, 0]].sum(dim=-1) for grad in grads])
 
@@ -98,8 +100,8 @@ def latent_jacobian__source_by_target(rest, x, sources, targets, W_dec, W_enc):
 
 
 def latent_jacobian__one_backward_for_all(rest, x, sources, targets, W_dec, W_enc):
-    """You differentiate the sum of all targets at once. Then every row is the same: the sum of the rows.
-    One backward pass per target."""
+    """You differentiate the sum of all targets at once. Then every row is the same: the sum of the
+    rows. One backward pass per target."""
     total = torch.stack(_gradients(rest, x, targets, W_enc)).sum(dim=0)
     row = (total[sources[:, 0]] * W_dec[sources[:, 1]]).sum(dim=-1)
     return row.expand(len(targets), -1).clone()
@@ -120,7 +122,8 @@ def latent_jacobian__at_zero(rest, x, sources, targets, W_dec, W_enc):
 
 
 def latent_jacobian__only_the_sign_free(rest, x, sources, targets, W_dec, W_enc):
-    """You take absolute values. A source can turn a target down, and that sign is half of the story."""
+    """You take absolute values. A source can turn a target down, and that sign is half of the
+    story."""
     grads = _gradients(rest, x, targets, W_enc)
     rows = [(grad[sources[:, 0]] * W_dec[sources[:, 1]]).sum(dim=-1) for grad in grads]
     return torch.stack(rows).abs()
@@ -135,8 +138,8 @@ def _check(mode):
 
 
 def with_error__detaches_the_reconstruction(x, encode, decode, mode):
-    """In the mode "constant" you cut the reconstruction off, so gradients go through the error and not
-    through the latents. Detach the error."""
+    """In the mode "constant" you cut the reconstruction off, so gradients go through the error and
+    not through the latents. Detach the error."""
     _check(mode)
     rebuilt = decode(encode(x))
     if mode == "none":
@@ -155,7 +158,8 @@ def with_error__live_and_constant_swapped(x, encode, decode, mode):
 
 
 def with_error__never_detached(x, encode, decode, mode):
-    """Your error is live in both modes. In "constant" it keeps its value and loses its gradient."""
+    """Your error is live in both modes. In "constant" it keeps its value and loses its
+    gradient."""
     _check(mode)
     rebuilt = decode(encode(x))
     return rebuilt if mode == "none" else rebuilt + (x - rebuilt)
@@ -169,8 +173,8 @@ def with_error__none_is_x(x, encode, decode, mode):
 
 
 def with_error__wrong_sign(x, encode, decode, mode):
-    """Your error is reconstruction minus x. Added to the reconstruction it must give x: the error is what
-    the SAE leaves out, x minus reconstruction."""
+    """Your error is reconstruction minus x. Added to the reconstruction it must give x: the error
+    is what the SAE leaves out, x minus reconstruction."""
     _check(mode)
     rebuilt = decode(encode(x))
     if mode == "none":
@@ -180,8 +184,8 @@ def with_error__wrong_sign(x, encode, decode, mode):
 
 
 def with_error__takes_any_mode(x, encode, decode, mode):
-    """A mode that you do not know counts as another one, without a word. A typing error would give wrong
-    gradients: raise a ValueError."""
+    """A mode that you do not know counts as another one, without a word. A typing error would give
+    wrong gradients: raise a ValueError."""
     rebuilt = decode(encode(x))
     if mode == "none":
         return rebuilt
@@ -193,7 +197,8 @@ def with_error__takes_any_mode(x, encode, decode, mode):
 
 
 def two_roads__all_latents(grad, active, W_enc, W_dec):
-    """You let every latent pass the gradient on. One that is not active does not move when x does."""
+    """You let every latent pass the gradient on. One that is not active does not move when x
+    does."""
     via = (grad @ W_dec.T) @ W_enc.T
     return via, grad - via
 
@@ -205,8 +210,8 @@ def two_roads__swapped(grad, active, W_enc, W_dec):
 
 
 def two_roads__forward(grad, active, W_enc, W_dec):
-    """You go forward: encoder first, then decoder. A gradient comes from the output, so it meets the
-    decoder first."""
+    """You go forward: encoder first, then decoder. A gradient comes from the output, so it meets
+    the decoder first."""
     via = ((grad @ W_enc) * active) @ W_dec
     return via, grad - via
 
@@ -218,8 +223,8 @@ def two_roads__the_quiet_ones(grad, active, W_enc, W_dec):
 
 
 def two_roads__error_has_it_all(grad, active, W_enc, W_dec):
-    """Your error gets the whole gradient. The error is x minus the reconstruction, so its road is the
-    gradient *minus* what goes through the latents."""
+    """Your error gets the whole gradient. The error is x minus the reconstruction, so its road is
+    the gradient *minus* what goes through the latents."""
     return ((grad @ W_dec.T) * active) @ W_enc.T, grad.clone()
 
 
@@ -240,7 +245,8 @@ def frozen_attention__live_scale(x, pattern, scale, W_V, W_O):
 
 
 def frozen_attention__no_mean(x, pattern, scale, W_V, W_O):
-    """You do not subtract the mean. It is linear in x, so it is not frozen, and it is part of the norm."""
+    """You do not subtract the mean. It is linear in x, so it is not frozen, and it is part of the
+    norm."""
     normed = x / scale[:, None]
     return x + torch.einsum("hqp,pd,hdk,hke->qe", pattern, normed, W_V, W_O)
 
@@ -252,27 +258,30 @@ def frozen_attention__no_residual(x, pattern, scale, W_V, W_O):
 
 
 def frozen_attention__keys_look_at_queries(x, pattern, scale, W_V, W_O):
-    """You use the pattern the wrong way round: what a query gets comes from the keys that it looks at,
-    so the sum is over the last axis of the pattern."""
+    """You use the pattern the wrong way round: what a query gets comes from the keys that it looks
+    at, so the sum is over the last axis of the pattern."""
     normed = (x - x.mean(dim=-1, keepdim=True)) / scale[:, None]
     return x + torch.einsum("hpq,pd,hdk,hke->qe", pattern, normed, W_V, W_O)
 
 
 def frozen_attention__residual_normed(x, pattern, scale, W_V, W_O):
-    """You add the normed x. The stream goes past the norm unchanged; only the heads read it normed."""
+    """You add the normed x. The stream goes past the norm unchanged; only the heads read it
+    normed."""
     normed = (x - x.mean(dim=-1, keepdim=True)) / scale[:, None]
     return normed + torch.einsum("hqp,pd,hdk,hke->qe", pattern, normed, W_V, W_O)
 
 
 def frozen_attention__scale_of_the_query(x, pattern, scale, W_V, W_O):
-    """You divide by the query's scale. A value is normed where it is read, with its own position's scale."""
+    """You divide by the query's scale. A value is normed where it is read, with its own position's
+    scale."""
     centred = x - x.mean(dim=-1, keepdim=True)
     out = torch.einsum("hqp,pd,hdk,hke->qe", pattern, centred, W_V, W_O)
     return x + out / scale[:, None]
 
 
 def frozen_attention__mean_over_positions(x, pattern, scale, W_V, W_O):
-    """You subtract the mean over positions. A layer norm's mean is over d_model, for each position."""
+    """You subtract the mean over positions. A layer norm's mean is over d_model, for each
+    position."""
     normed = (x - x.mean(dim=0, keepdim=True)) / scale[:, None]
     return x + torch.einsum("hqp,pd,hdk,hke->qe", pattern, normed, W_V, W_O)
 
@@ -293,8 +302,8 @@ def _slope(embed, rest):
 
 
 def token_contributions__gradient_alone(embed, rest):
-    """You return the summed gradient. It says what a change would do; a contribution is gradient times
-    what is there."""
+    """You return the summed gradient. It says what a change would do; a contribution is gradient
+    times what is there."""
     grad, embed, value = _slope(embed, rest)
     parts = grad.sum(dim=-1)
     return parts, float(value - parts.sum())
@@ -308,7 +317,8 @@ def token_contributions__norm_of_the_gradient(embed, rest):
 
 
 def token_contributions__absolute(embed, rest):
-    """You take absolute values. A word can turn a latent down, and only with signs do the parts add up."""
+    """You take absolute values. A word can turn a latent down, and only with signs do the parts
+    add up."""
     grad, embed, value = _slope(embed, rest)
     parts = (grad * embed).sum(dim=-1).abs()
     return parts, float(value - parts.sum())
@@ -335,7 +345,8 @@ def token_contributions__normalised(embed, rest):
 
 
 def token_contributions__per_dimension(embed, rest):
-    """You sum over positions and keep the dimensions. One number per word is wanted: sum over d_model."""
+    """You sum over positions and keep the dimensions. One number per word is wanted: sum over
+    d_model."""
     grad, embed, value = _slope(embed, rest)
     parts = (grad * embed).sum(dim=0)
     return parts, float(value - parts.sum())
@@ -363,14 +374,15 @@ def node_attribution__summed_over_rows(f, f_base, e, e_base, grad, W_dec):
 
 
 def node_attribution__mean_gradient(f, f_base, e, e_base, grad, W_dec):
-    """You average change and gradient before you multiply. The mean of products is wanted: where a latent
-    is off, its slope must not count."""
+    """You average change and gradient before you multiply. The mean of products is wanted: where a
+    latent is off, its slope must not count."""
     change, slope = (f_base - f).mean(dim=0), (grad @ W_dec.T).mean(dim=0)
     return change * slope, ((e_base - e).mean(dim=0) * grad.mean(dim=0)).sum(dim=-1)
 
 
 def node_attribution__positions_summed(f, f_base, e, e_base, grad, W_dec):
-    """You average over positions and keep the rows. A node is a latent at a position: average over rows."""
+    """You average over positions and keep the rows. A node is a latent at a position: average over
+    rows."""
     latents = ((f_base - f) * (grad @ W_dec.T)).mean(dim=1)
     return latents, ((e_base - e) * grad).sum(dim=-1).mean(dim=1)
 
@@ -382,8 +394,8 @@ def node_attribution__absolute(f, f_base, e, e_base, grad, W_dec):
 
 
 def node_attribution__error_averaged(f, f_base, e, e_base, grad, W_dec):
-    """You take the mean of the error's products over d_in. The error is one node, and its score a scalar
-    product: a sum."""
+    """You take the mean of the error's products over d_in. The error is one node, and its score a
+    scalar product: a sum."""
     latents = ((f_base - f) * (grad @ W_dec.T)).mean(dim=0)
     return latents, ((e_base - e) * grad).mean(dim=-1).mean(dim=0)
 
@@ -406,8 +418,8 @@ def _along(rest, x, x_base, at):
 
 
 def integrated_gradient__at_the_start_of_each_step(rest, x, x_base, n_steps):
-    """You take each step's first point: 0, 1/n, … The middles are much nearer to the mean, and exact for
-    a quadratic."""
+    """You take each step's first point: 0, 1/n, … The middles are much nearer to the mean, and
+    exact for a quadratic."""
     return _along(rest, x, x_base, [k / n_steps for k in range(n_steps)])
 
 
@@ -433,7 +445,8 @@ def integrated_gradient__not_divided(rest, x, x_base, n_steps):
 
 
 def integrated_gradient__times_the_way(rest, x, x_base, n_steps):
-    """You multiply by the way already. Here only the mean gradient is wanted: latents and errors share it."""
+    """You multiply by the way already. Here only the mean gradient is wanted: latents and errors
+    share it."""
     middles = [(k + 0.5) / n_steps for k in range(n_steps)]
     return (x_base - x) * _along(rest, x, x_base, middles)
 
@@ -455,13 +468,14 @@ def integrated_gradient__mean_over_rows(rest, x, x_base, n_steps):
 
 
 def edge_attribution__without_the_slope(change, jacobian, slope):
-    """You leave out what the target does to the metric: an edge into a target that does nothing is worth
-    nothing."""
+    """You leave out what the target does to the metric: an edge into a target that does nothing is
+    worth nothing."""
     return jacobian * change
 
 
 def edge_attribution__without_the_change(change, jacobian, slope):
-    """You leave out how much the source changes: an edge from a node at its baseline is worth nothing."""
+    """You leave out how much the source changes: an edge from a node at its baseline is worth
+    nothing."""
     return slope[:, None] * jacobian
 
 
@@ -486,7 +500,8 @@ def edge_attribution__absolute(change, jacobian, slope):
 
 
 def edge_attribution__no_jacobian(change, jacobian, slope):
-    """You multiply change and slope only. How much of the change reaches the target is in the Jacobian."""
+    """You multiply change and slope only. How much of the change reaches the target is in the
+    Jacobian."""
     return slope[:, None] * change
 
 
@@ -536,8 +551,8 @@ def edge_attribution_ig__first_order(change, jacobian, slope, x, x_base, n_steps
 
 
 def edge_attribution_ig__change_shrinks(change, jacobian, slope, x, x_base, n_steps):
-    """You divide the change by the number of steps, and the mean does that again. Take the whole change
-    with the mean of the products."""
+    """You divide the change by the number of steps, and the mean does that again. Take the whole
+    change with the mean of the products."""
     points = _middles(x, x_base, n_steps)
     return torch.stack([slope(p)[:, None] * jacobian(p) for p in points]).mean(dim=0) * (
         change / n_steps
@@ -553,7 +568,8 @@ def _shaped(keep, scores):
 
 
 def select_nodes__n_of_each(scores, n):
-    """You keep n of every tensor. The ranking goes over all tensors together: a site may have none."""
+    """You keep n of every tensor. The ranking goes over all tensors together: a site may have
+    none."""
     found = []
     for s in scores:
         flat = s.flatten().abs()
@@ -565,7 +581,8 @@ def select_nodes__n_of_each(scores, n):
 
 
 def select_nodes__largest_with_sign(scores, n):
-    """You rank by the signed score: helpers, which are below 0 here, come last. Rank by absolute value."""
+    """You rank by the signed score: helpers, which are below 0 here, come last. Rank by absolute
+    value."""
     flat = torch.cat([s.flatten() for s in scores])
     keep = torch.zeros_like(flat, dtype=torch.bool)
     order = flat.argsort(descending=True, stable=True)[:n]
@@ -574,8 +591,8 @@ def select_nodes__largest_with_sign(scores, n):
 
 
 def select_nodes__only_helpers(scores, n):
-    """You rank by how far below 0 a score is, and lose the nodes that work against the task. They belong
-    to what the model does: rank by absolute value."""
+    """You rank by how far below 0 a score is, and lose the nodes that work against the task. They
+    belong to what the model does: rank by absolute value."""
     flat = -torch.cat([s.flatten() for s in scores])
     keep = torch.zeros_like(flat, dtype=torch.bool)
     order = flat.argsort(descending=True, stable=True)[:n]
@@ -622,7 +639,8 @@ def select_nodes__the_smallest(scores, n):
 
 
 def keep_nodes__masks_swapped(x, encode, decode, keep, keep_error, f_base, e_base):
-    """You replace what is in the circuit and keep the rest: that tests everything *but* the circuit."""
+    """You replace what is in the circuit and keep the rest: that tests everything *but* the
+    circuit."""
     f = encode(x)
     error = x - decode(f)
     f = torch.where(keep, f_base, f)
@@ -630,16 +648,16 @@ def keep_nodes__masks_swapped(x, encode, decode, keep, keep_error, f_base, e_bas
 
 
 def keep_nodes__zeros(x, encode, decode, keep, keep_error, f_base, e_base):
-    """Outside the circuit you put 0. The baseline is what the node has on the other prompts: 0 is a value
-    that it may never have."""
+    """Outside the circuit you put 0. The baseline is what the node has on the other prompts: 0 is
+    a value that it may never have."""
     f = encode(x)
     error = x - decode(f)
     return decode(f * keep) + error * keep_error[:, None]
 
 
 def keep_nodes__error_of_the_edited(x, encode, decode, keep, keep_error, f_base, e_base):
-    """You compute the error after the latents were replaced. Then it contains what you have just taken
-    away, and nothing changes."""
+    """You compute the error after the latents were replaced. Then it contains what you have just
+    taken away, and nothing changes."""
     f = torch.where(keep, encode(x), f_base)
     error = x - decode(f)
     return decode(f) + torch.where(keep_error[:, None], error, e_base)
@@ -680,7 +698,8 @@ def keep_nodes__decoded_twice(x, encode, decode, keep, keep_error, f_base, e_bas
 
 
 def faithfulness__mean_of_ratios(circuit, empty, full):
-    """You average the rows' ratios. One row in which nothing changes ruins that: divide the means."""
+    """You average the rows' ratios. One row in which nothing changes ruins that: divide the
+    means."""
     return float(((circuit - empty) / (full - empty)).mean())
 
 
@@ -695,8 +714,8 @@ def faithfulness__distance_from_full(circuit, empty, full):
 
 
 def faithfulness__cut(circuit, empty, full):
-    """You cut to between 0 and 1. A circuit can do better than the model, or the opposite of it, and that
-    should be seen."""
+    """You cut to between 0 and 1. A circuit can do better than the model, or the opposite of it,
+    and that should be seen."""
     ratio = (circuit.mean() - empty.mean()) / (full.mean() - empty.mean())
     return float(ratio.clamp(0, 1))
 
@@ -715,8 +734,8 @@ def faithfulness__absolute(circuit, empty, full):
 
 
 def random_like__anywhere_in_the_site(circuit, eligible, gen):
-    """You draw from all positions of a site. The control is matched place by place: otherwise it loses
-    because it sits at the wrong words."""
+    """You draw from all positions of a site. The control is matched place by place: otherwise it
+    loses because it sits at the wrong words."""
     found = []
     for mask, may in zip(circuit, eligible, strict=True):
         places = may.flatten().nonzero()[:, 0]
@@ -728,8 +747,8 @@ def random_like__anywhere_in_the_site(circuit, eligible, gen):
 
 
 def random_like__any_latent(circuit, eligible, gen):
-    """You draw from all latents. Those that are never active do nothing, so such a control is too easy to
-    beat."""
+    """You draw from all latents. Those that are never active do nothing, so such a control is too
+    easy to beat."""
     found = [torch.zeros_like(mask) for mask in circuit]
     for mask, new in zip(circuit, found, strict=True):
         for pos in range(len(mask)):
@@ -760,8 +779,8 @@ def random_like__the_first_ones(circuit, eligible, gen):
 
 
 def random_like__never_the_circuits(circuit, eligible, gen):
-    """You leave the circuit's own latents out. A random circuit may meet them by chance; without them the
-    draw is not uniform over what is eligible, and there may be too few left."""
+    """You leave the circuit's own latents out. A random circuit may meet them by chance; without
+    them the draw is not uniform over what is eligible, and there may be too few left."""
     found = [torch.zeros_like(mask) for mask in circuit]
     for mask, may, new in zip(circuit, eligible, found, strict=True):
         for pos in range(len(mask)):
@@ -772,8 +791,8 @@ def random_like__never_the_circuits(circuit, eligible, gen):
 
 
 def random_like__a_coin_for_each(circuit, eligible, gen):
-    """You toss a coin for each eligible latent. The numbers then agree on average only; they are to agree
-    exactly."""
+    """You toss a coin for each eligible latent. The numbers then agree on average only; they are
+    to agree exactly."""
     found = []
     for mask, may in zip(circuit, eligible, strict=True):
         share = mask.sum(dim=1) / may.sum(dim=1).clamp(min=1)
@@ -783,8 +802,8 @@ def random_like__a_coin_for_each(circuit, eligible, gen):
 
 
 def random_like__one_draw_for_all_positions(circuit, eligible, gen):
-    """You draw one order of the latents and use it at every position. Then all positions get the same
-    latents: draw anew for each."""
+    """You draw one order of the latents and use it at every position. Then all positions get the
+    same latents: draw anew for each."""
     found = [torch.zeros_like(mask) for mask in circuit]
     for mask, may, new in zip(circuit, eligible, found, strict=True):
         order = torch.randperm(mask.shape[1], generator=gen, device=gen.device)
@@ -802,21 +821,22 @@ def _pairs(score, label):
 
 
 def label_auc__ties_lost(score, label):
-    """A tie counts as lost in your answer. A latent that is silent nearly everywhere then looks far below
-    chance: count one half."""
+    """A tie counts as lost in your answer. A latent that is silent nearly everywhere then looks
+    far below chance: count one half."""
     gap = _pairs(score, label)
     return float((gap > 0).double().mean()) if gap.numel() else float("nan")
 
 
 def label_auc__ties_won(score, label):
-    """A tie counts as won in your answer. Then a latent that is never active has an AUC of 1: count one
-    half."""
+    """A tie counts as won in your answer. Then a latent that is never active has an AUC of 1:
+    count one half."""
     gap = _pairs(score, label)
     return float((gap >= 0).double().mean()) if gap.numel() else float("nan")
 
 
 def label_auc__ties_left_out(score, label):
-    """You leave ties out. They are pairs that the latent cannot tell apart, and count one half each."""
+    """You leave ties out. They are pairs that the latent cannot tell apart, and count one half
+    each."""
     gap = _pairs(score, label)
     if not gap.numel():
         return float("nan")
@@ -833,8 +853,8 @@ def label_auc__the_other_way(score, label):
 
 
 def label_auc__folded(score, label):
-    """You return the larger of the AUC and 1 minus it. The direction is asked for: below one half the
-    latent says the opposite."""
+    """You return the larger of the AUC and 1 minus it. The direction is asked for: below one half
+    the latent says the opposite."""
     gap = _pairs(score, label)
     if not gap.numel():
         return float("nan")
@@ -843,8 +863,8 @@ def label_auc__folded(score, label):
 
 
 def label_auc__half_without_both_kinds(score, label):
-    """Without both kinds of items there is no pair to compare. One half would claim that chance was
-    measured: return NaN."""
+    """Without both kinds of items there is no pair to compare. One half would claim that chance
+    was measured: return NaN."""
     gap = _pairs(score, label)
     if not gap.numel():
         return 0.5
@@ -852,7 +872,8 @@ def label_auc__half_without_both_kinds(score, label):
 
 
 def label_auc__difference_of_means(score, label):
-    """You compare means. The AUC knows only order: it must not change when the score is stretched."""
+    """You compare means. The AUC knows only order: it must not change when the score is
+    stretched."""
     if label.all() or not label.any():
         return float("nan")
     return float(score[label].double().mean() - score[~label].double().mean())
@@ -866,7 +887,8 @@ def _kinds(label, group):
 
 
 def worst_group_accuracy__over_all(right, label, group):
-    """You return the accuracy over all items. It hides a small group in which everything is wrong."""
+    """You return the accuracy over all items. It hides a small group in which everything is
+    wrong."""
     return float(right.double().mean())
 
 
@@ -900,14 +922,15 @@ def worst_group_accuracy__the_best(right, label, group):
 
 
 def worst_group_accuracy__agreeing_groups_only(right, label, group):
-    """You look only at the groups in which label and attribute agree: those are the ones that the biased
-    data had. The others are where it fails."""
+    """You look only at the groups in which label and attribute agree: those are the ones that the
+    biased data had. The others are where it fails."""
     kinds = [label & group, ~label & ~group]
     return min([float(right[k].double().mean()) for k in kinds if k.any()] or [1.0])
 
 
 def worst_group_accuracy__share_of_all(right, label, group):
-    """You divide a group's right items by all items. An accuracy is a share of the group itself."""
+    """You divide a group's right items by all items. An accuracy is a share of the group
+    itself."""
     kinds = _kinds(label, group)
     return min(float((right & k).double().mean()) for k in kinds if k.any())
 
@@ -916,8 +939,8 @@ def worst_group_accuracy__share_of_all(right, label, group):
 
 
 def probe_effects__without_the_activations(f, label, W_dec, w):
-    """You return what the probe would read of one unit. A latent that is equal in both classes makes no
-    difference: multiply by the difference of its means."""
+    """You return what the probe would read of one unit. A latent that is equal in both classes
+    makes no difference: multiply by the difference of its means."""
     return W_dec @ w
 
 
@@ -928,23 +951,26 @@ def probe_effects__without_the_probe(f, label, W_dec, w):
 
 
 def probe_effects__mean_over_all(f, label, W_dec, w):
-    """You use the mean over all items. What separates the classes is the difference of their means."""
+    """You use the mean over all items. What separates the classes is the difference of their
+    means."""
     return f.mean(dim=0) * (W_dec @ w)
 
 
 def probe_effects__other_sign(f, label, W_dec, w):
-    """You subtract the wrong way round: mean where the label is true minus mean where it is not."""
+    """You subtract the wrong way round: mean where the label is true minus mean where it is
+    not."""
     return (f[~label].mean(dim=0) - f[label].mean(dim=0)) * (W_dec @ w)
 
 
 def probe_effects__sums(f, label, W_dec, w):
-    """You compare sums. Classes of unequal size then differ although their latents do not: take means."""
+    """You compare sums. Classes of unequal size then differ although their latents do not: take
+    means."""
     return (f[label].sum(dim=0) - f[~label].sum(dim=0)) * (W_dec @ w)
 
 
 def probe_effects__where_active(f, label, W_dec, w):
-    """You take the means over items on which the latent is active. *How often* it is active is part of the
-    difference: zeros count."""
+    """You take the means over items on which the latent is active. *How often* it is active is
+    part of the difference: zeros count."""
 
     def mean(part):
         return part.sum(dim=0) / (part != 0).sum(dim=0).clamp(min=1)
@@ -976,7 +1002,8 @@ def probe_without__no_bias(x, f, drop, W_dec, w, b):
 
 
 def probe_without__decoded_anew(x, f, drop, W_dec, w, b):
-    """You build x anew from the latents that are left, and lose the error. Subtract from x itself."""
+    """You build x anew from the latents that are left, and lose the error. Subtract from x
+    itself."""
     left = f.clone()
     left[:, drop] = 0
     return left @ W_dec @ w + b
@@ -988,8 +1015,8 @@ def probe_without__one_unit(x, f, drop, W_dec, w, b):
 
 
 def probe_without__projected_out(x, f, drop, W_dec, w, b):
-    """You remove the decoder rows' *directions* from the probe. That takes away whatever else lies along
-    them too; only what these latents write is to go."""
+    """You remove the decoder rows' *directions* from the probe. That takes away whatever else lies
+    along them too; only what these latents write is to go."""
     if not len(drop):
         return x @ w + b
     q = torch.linalg.svd(W_dec[drop], full_matrices=False).Vh
