@@ -342,9 +342,9 @@ if __name__ == "__main__":
 
 
 # %% tags=["predict"] exercise="3.2.5.P1" title="Frozen, and wholly removed" difficulty=3 importance=5 minutes=2 skill="local and global" choices=["worse by more than 0.1", "within 0.1 of it", "better by more than 0.1"]
-predict_frozen = "within 0.1 of it"
+predict_frozen_removal = "within 0.1 of it"
 
-# %% tags=["demo"] reveals=["predict_frozen"]
+# %% tags=["demo"] reveals=["predict_frozen_removal"]
 if __name__ == "__main__":
     some_rows = sample_tokens(20, 22, torch.Generator().manual_seed(0))
     found = six_ways(story, some_rows, 1, held_names, active_entries, with_error)
@@ -1021,8 +1021,8 @@ def probe_without(
 # without the coordinates?
 
 
-# %% tags=["predict"] exercise="3.2.5.P6" title="After the cleaning" difficulty=3 importance=4 minutes=2 skill="what one can expect" choices=["below 65 %", "65 % or more, and coordinates at least 10 points lower", "65 % or more, and coordinates nearer, or better"]
-predict_cleaned = "65 % or more, and coordinates nearer, or better"
+# %% tags=["predict"] exercise="3.2.5.P6" title="After the cleaning" difficulty=3 importance=4 minutes=2 skill="what one can expect" choices=["below 65 %", "65 % or more, and coordinates at least 10 points worse", "65 % or more, and coordinates not that much worse"]
+predict_cleaned = "65 % or more, and coordinates not that much worse"
 
 # %% tags=["demo"] reveals=["predict_cleaned"]
 if __name__ == "__main__":

@@ -917,7 +917,7 @@ def worst_group_accuracy__empty_is_0(right, label, group):
 
 
 def worst_group_accuracy__the_best(right, label, group):
-    """You return the best group."""
+    """You return the best group. It says nothing about those that the probe gets wrong."""
     return max(float(right[k].double().mean()) for k in _kinds(label, group) if k.any())
 
 
@@ -997,7 +997,7 @@ def probe_without__adds_them(x, f, drop, W_dec, w, b):
 
 
 def probe_without__no_bias(x, f, drop, W_dec, w, b):
-    """Your output lacks the probe's bias."""
+    """Your output lacks the probe's bias: without it the border between the classes moves."""
     return (x - f[:, drop] @ W_dec[drop]) @ w
 
 
@@ -1028,6 +1028,78 @@ def probe_without__all_latents(x, f, drop, W_dec, w, b):
     return (x - f @ W_dec) @ w + b
 
 
-def probe_without__bias_removed_too(x, f, drop, W_dec, w, b):
-    """You apply the bias to each dropped latent as well. It belongs to the probe, once."""
-    return (x @ w + b) - (f[:, drop] @ W_dec[drop] @ w + b)
+def probe_without__subtracts_activations(x, f, drop, W_dec, w, b):
+    """You subtract the activations themselves. The probe reads what they write: each activation
+    times its decoder row, and of that what lies along w."""
+    return x @ w + b - f[:, drop].sum(dim=-1)
+
+
+# ---------------------------------------------------------------------------------- predictions
+
+
+def predict_frozen_removal__worse():
+    """For a small push it is. But removing a whole latent is no small push, and the slope of where
+    heads look does not last that long."""
+    return "worse by more than 0.1"
+
+
+def predict_frozen_removal__better():
+    """It is a little better here, by less than 0.1, and the intervals overlap."""
+    return "better by more than 0.1"
+
+
+def predict_first_order__right_size():
+    """It would be if the metric were linear between the two prompts. The clean one is on a
+    plateau, where the slope says little about the way down."""
+    return "a fall of more than 6"
+
+
+def predict_first_order__too_small():
+    """On a plateau one expects a slope near 0. But here even its sign is wrong."""
+    return "a fall of 6 or less"
+
+
+def predict_frozen_copy__most():
+    """That would hold if the latents of layer 0 passed a value on. They tell layer 1 where to
+    look, and with frozen patterns nobody asks them."""
+    return "more than 70 %"
+
+
+def predict_frozen_copy__half():
+    """Less: what layer 0 contributes goes nearly all through the patterns of layer 1."""
+    return "30 % to 70 %"
+
+
+def predict_where__when():
+    """A pair always follows "when", so some of it is there. But more sits where the second name is
+    announced."""
+    return "at when"
+
+
+def predict_where__last_name():
+    """That is where it must be in the end. After one block it has not arrived yet: the name itself
+    is the same in both prompts."""
+    return "at the last name"
+
+
+def predict_size__a_handful():
+    """Each of four sites needs its own few: the circuit is a chain, and with one link missing
+    nothing gets through."""
+    return "10 or fewer"
+
+
+def predict_size__hundreds():
+    """Fewer: most of the latents that are active have to do with names, places and the order of
+    the words."""
+    return "more than 100"
+
+
+def predict_cleaned__no_good():
+    """The rejected latents carry much of what the probe knows about gender, so it gets better than
+    that."""
+    return "below 65 %"
+
+
+def predict_cleaned__latents_win():
+    """One would like that. But the same rule applied to plain coordinates does as well here."""
+    return "65 % or more, and coordinates at least 10 points worse"

@@ -166,7 +166,7 @@ def test_with_error__has_the_gradient_that_the_mode_says(impl, seed, device):
     x, up = normal(g, 5, 4, dtype=torch.float64), normal(g, 5, 4, dtype=torch.float64)
     (through,) = vjp(lambda x: decode(encode(x)), [x], up)
     for mode, right in (("live", up), ("constant", through), ("none", through)):
-        (grad,) = vjp(lambda x, m=mode: impl.with_error(x, encode, decode, m), [x], up)
+        (grad,) = vjp(impl.with_error, [x, encode, decode, mode], up)
         assert_same(grad, right, "pos d_in", 1e-6, 1e-9, hint=f'mode "{mode}"')
 
 
@@ -816,3 +816,42 @@ def test_probe_without__agrees_with_the_worked_one(impl, ref, seed, device, size
     """Other sizes, in float32"""
     args = dropped(generator(seed + 2, device), *size, dtype=torch.float32)
     assert_same(impl.probe_without(*args), ref.probe_without(*args), "item", 1e-4, 1e-4)
+
+
+# ---------------------------------------------------------------------------------- predictions
+
+
+def test_predict_frozen_removal__is_right(impl, ref):
+    """How the frozen gradient compares with the live one where a latent is wholly removed"""
+    require(
+        impl.predict_frozen_removal == ref.predict_frozen_removal,
+        "compare two bars of the second kind",
+    )
+
+
+def test_predict_first_order__is_right(impl, ref):
+    """What first order says of a metric on a plateau"""
+    want = ref.predict_first_order
+    require(impl.predict_first_order == want, "look at the sign for layer 0")
+
+
+def test_predict_frozen_copy__is_right(impl, ref):
+    """What is left of the layer-0 nodes when no head may look elsewhere"""
+    want = ref.predict_frozen_copy
+    require(impl.predict_frozen_copy == want, "what do layer 0's latents do: pass on, or point?")
+
+
+def test_predict_where__is_right(impl, ref):
+    """At which word the number is after block 0"""
+    require(impl.predict_where == ref.predict_where, "look for the longest bar of block 0")
+
+
+def test_predict_size__is_right(impl, ref):
+    """How many nodes are enough"""
+    require(impl.predict_size == ref.predict_size, "the line of the circuit crosses 0.8 where?")
+
+
+def test_predict_cleaned__is_right(impl, ref):
+    """How the probe does without latents, and without coordinates"""
+    want = ref.predict_cleaned
+    require(impl.predict_cleaned == want, "compare two lines of the table")
