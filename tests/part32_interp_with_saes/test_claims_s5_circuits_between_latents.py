@@ -254,7 +254,9 @@ def test_probe_without__claim_rejected_latents_repair_a_biased_probe(claim_seeds
         number=63, paper="Marks et al. 2024 (SHIFT); numbers found here",
         claim="removing latents that know gender repairs a biased probe of tense; coordinates "
         "chosen by the same rule do NOT do worse by 10 points",
-        measured="worst group: " + ", ".join(told) + f"; cleaned minus coordinates {span(*against)}",
+        measured="worst group: "
+        + ", ".join(told)
+        + f"; cleaned minus coordinates {span(*against)}",
         tolerance="95 % intervals over 5 draws: cleaned minus biased and minus random above 0.05; "
         "cleaned minus coordinates reaches below 0.1",
         seeds=seeds,

@@ -59,7 +59,7 @@ def fit_probe(
         search.zero_grad()
         loss = loss_of(x @ w + b, label.float()) + decay * w.square().sum()
         torch.autograd.backward(loss)
-        return float(loss)
+        return float(loss.detach())
 
     with torch.enable_grad():
         search.step(closure)
