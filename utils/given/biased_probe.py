@@ -63,4 +63,4 @@ def fit_probe(
 
     with torch.enable_grad():
         search.step(closure)
-    return w.detach(), float(b)
+    return w.detach(), float(b.detach())

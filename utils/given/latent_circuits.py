@@ -1,5 +1,6 @@
 """What 3.2.5 works on: a model cut at its SAEs, and pairs of prompts whose truth is known."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from torch import Tensor
 from utils.data.stories.lexicon import ALL_PLACES, ALL_THINGS, BE_PLURAL, BOS, GIRLS, ID, NAMES
 from utils.data.stories.lexicon import VERBS as FORMS
 from utils.models.sae import Sae
+from utils.models.splice import Hook
 
 if TYPE_CHECKING:
     from utils.models.loaded import Loaded
@@ -68,10 +70,10 @@ class Chain:
 
             return hook
 
-        hooks: list[tuple[str | Callable[..., Any], Callable[..., Any]]]
+        hooks: list[Hook]
         hooks = [(name, _hold(value)) for name, value in (held or {}).items()]
         hooks += [(self.saes[i].hook_out, put(i)) for i in range(first, self.n_sites)]
-        return self.loaded.model.run_with_hooks(tokens, fwd_hooks=hooks)[:, -1]
+        return _run(self.loaded, tokens, hooks)[:, -1]
 
     @torch.no_grad()
     def states(self, tokens: Int[Tensor, "row pos"]) -> list[Float[Tensor, "row pos d_in"]]:
@@ -126,16 +128,16 @@ class Chain:
     ) -> tuple[Float[Tensor, "pos d_model"], Callable[[Tensor], Tensor]]:
         """The embeddings of one prompt, and the activation at a site as a function of them."""
         model = self.loaded.model
-        hooks = [(name, _hold(value)) for name, value in (held or {}).items()]
+        hooks: list[Hook] = [(name, _hold(value)) for name, value in (held or {}).items()]
         _, cache = model.run_with_cache(tokens[None], names_filter=lambda name: name == EMBED)
 
         def run(embed: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos d_in"]:
             seen: list[Tensor] = []
-            watch = [
+            watch: list[Hook] = [
                 (EMBED, lambda value, hook: embed[None]),
                 (self.saes[site].hook_in, lambda value, hook: seen.append(value[0])),
             ]
-            model.run_with_hooks(tokens[None], fwd_hooks=[*hooks, *watch])
+            _run(self.loaded, tokens[None], [*hooks, *watch])
             return seen[0].reshape(len(tokens), -1)
 
         return cache[EMBED][0].detach(), run
@@ -145,6 +147,13 @@ class Chain:
         """The clean values at some hooks: what `held` holds."""
         _, cache = self.loaded.model.run_with_cache(tokens, names_filter=lambda n: n in names)
         return {name: cache[name] for name in names}
+
+
+def _run(loaded: "Loaded", tokens: Tensor, hooks: list[Hook]) -> Tensor:
+    """The model with hooks; that it computes an edited norm another way is no news here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="A forward hook edited hook_scale")
+        return loaded.model.run_with_hooks(tokens, fwd_hooks=hooks)
 
 
 def _hold(value: Tensor) -> Callable[..., Tensor]:
