@@ -928,6 +928,13 @@ def worst_group_accuracy__agreeing_groups_only(right, label, group):
     return min([float(right[k].double().mean()) for k in kinds if k.any()] or [1.0])
 
 
+def worst_group_accuracy__agree_or_not(right, label, group):
+    """You form two groups: label and attribute agree, or not. There are four: within those that do
+    not agree one kind can be right and the other wrong."""
+    agree = label == group
+    return min(float(right[k].double().mean()) for k in (agree, ~agree) if k.any())
+
+
 def worst_group_accuracy__share_of_all(right, label, group):
     """You divide a group's right items by all items. An accuracy is a share of the group
     itself."""
