@@ -320,11 +320,15 @@ if __name__ == "__main__":
     f2 = story.encode(2, story.states(prompt[None])[2])[0, -1]
     latent = int(f2.argmax())
     shown = {}
+
+    def read(site: Callable[[Tensor], Tensor], column: Tensor, embed: Tensor) -> Tensor:
+        """A pre-activation at the last word."""
+        return site(embed)[-1] @ column
+
     for name, frozen in (("all live", None), ("patterns and norms frozen", held)):
         embed, at_site = story.from_words(prompt, 2, frozen)
-        shown[name], left = token_contributions(
-            embed, lambda e, at_site=at_site: at_site(e)[-1] @ story.W_enc(2)[:, latent]
-        )
+        column = story.W_enc(2)[:, latent]
+        shown[name], left = token_contributions(embed, partial(read, at_site, column))
         print(f"{name}: words {float(shown[name].sum()):+.2f}, left over {left:+.2f}")
     title = f"latent {latent} after block 2, at the last word"
     display(plots.by_position(shown, words, "gradient · embedding", title))
@@ -429,8 +433,8 @@ if __name__ == "__main__":
         total = copy.rest(site, pairs.tokens, pairs.metric)(leaf).sum()
         nodes = both.f[site], both.f_base[site], both.e[site], both.e_base[site]
         slope = torch.autograd.grad(total, leaf)[0]
-        of_latents, of_errors = node_attribution(*nodes, slope, copy.W_dec(site))
-        said = float(of_latents.sum() + of_errors.sum())
+        score_f, score_e = node_attribution(*nodes, slope, copy.W_dec(site))
+        said = float(score_f.sum() + score_e.sum())
         really = float((gone - clean).mean())
         print(f"first order, layer {site}: all nodes {said:+.1f}, really {really:+.1f}")
 
@@ -485,13 +489,13 @@ if __name__ == "__main__":
     still = copy.values(pairs.tokens, looks)
     shown, by_site = {}, {}
     for name, held in (("all live", None), ("patterns frozen", still)):
-        nodes = copy, pairs.tokens, pairs.metric, both
-        scores = site_scores(*nodes, integrated_gradient, node_attribution, held)
-        for site, (of_latents, of_errors) in enumerate(zip(*scores, strict=True)):
-            print(f"{name}, layer {site}: latents {float(of_latents.sum()):+.1f}, ", end="")
-            print(f"errors {float(of_errors.sum()):+.1f}")
-            shown[f"layer {site}, {name}"] = of_latents.sum(dim=1)
-            by_site[name, site] = of_latents
+        ways = integrated_gradient, node_attribution, held
+        scores = site_scores(copy, pairs.tokens, pairs.metric, both, *ways)
+        for site, (score_f, score_e) in enumerate(zip(*scores, strict=True)):
+            print(f"{name}, layer {site}: latents {float(score_f.sum()):+.1f}, ", end="")
+            print(f"errors {float(score_e.sum()):+.1f}")
+            shown[f"layer {site}, {name}"] = score_f.sum(dim=1)
+            by_site[name, site] = score_f
     share = by_site["all live", 0][after].sum() / by_site["all live", 0].sum()
     print(f"layer 0: {float(share):.0%} is at the word after the first A")
     names = ["BOS", *(f"w{i}" for i in range(1, 13)), *(f"w{i}" for i in range(1, 7))]
@@ -517,8 +521,8 @@ if __name__ == "__main__":
         weight = (-by_site["all live", site][pos]).clamp(min=0)
         made = weight @ (write / write.sum(dim=1, keepdim=True))
         told = seen[patterns[1]][:, :, last, after].mean(dim=0) if site else before
-        for name, values in (("latents write with", made / made.sum()), ("heads look there", told)):
-            print(f"layer {site}, {name:18}", " ".join(f"{v:.2f}" for v in values.tolist()))
+        for name, share in (("latents write with", made / made.sum()), ("heads look there", told)):
+            print(f"layer {site}, {name:18}", " ".join(f"{v:.2f}" for v in share.tolist()))
 
 # %% [markdown]
 # In layer 0 they are the right ones: heads 6 and 5 look one word back more than any other, and
@@ -600,15 +604,15 @@ if __name__ == "__main__":
         """From the latents at B to those at the last word."""
         return latent_jacobian(through, x, sources, targets, copy.W_dec(0), copy.W_enc(1))
 
-    def slope(x: Tensor) -> Tensor:
+    def slope_at(x: Tensor) -> Tensor:
         """Of the metric by the targets, with this activation in layer 0."""
         later = through(x).detach()[None].requires_grad_()
         total = copy.rest(1, one.tokens, one.metric)(later).sum()
         by_latent = torch.autograd.grad(total, later)[0][0] @ copy.W_dec(1).T
         return by_latent[targets[:, 0], targets[:, 1]]
 
-    first_order = edge_attribution(change, jacobian(x), slope(x))
-    whole_way = edge_attribution_ig(change, jacobian, slope, x, x_base, n_steps=10)
+    first_order = edge_attribution(change, jacobian(x), slope_at(x))
+    whole_way = edge_attribution_ig(change, jacobian, slope_at, x, x_base, n_steps=10)
     really = one.metric(copy.run(one.other)) - one.metric(copy.run(one.tokens))
     print(
         f"{len(sources)} × {len(targets)} edges; the metric really changes by {float(really):+.1f}"
@@ -620,11 +624,11 @@ if __name__ == "__main__":
     used_s, used_t = sorted({s for _, s in which}), sorted({t for t, _ in which})
     into = {s: f"layer 0, latent {int(sources[s, 1])}" for s in used_s}
     out_of = {t: f"layer 1, latent {int(targets[t, 1])}" for t in used_t}
-    node = [(0, after, name, float(whole_way[:, s].sum())) for s, name in into.items()]
-    node += [(1, last, name, float(whole_way[t].sum())) for t, name in out_of.items()]
+    spots = [(0, int(after), name, float(whole_way[:, s].sum())) for s, name in into.items()]
+    spots += [(1, int(last), name, float(whole_way[t].sum())) for t, name in out_of.items()]
     place = {t: len(used_s) + i for i, t in enumerate(used_t)}
     lines = [(used_s.index(s), place[t], float(whole_way[t, s])) for t, s in which]
-    display(plots.circuit_map(node, lines, names, ["layer 0", "layer 1"]))
+    display(plots.circuit_map(spots, lines, names, ["layer 0", "layer 1"]))
 
 # %% [markdown]
 # Each edge says: this latent at *B* ("*A* was before me") makes that one at the last word ("*B*
@@ -651,29 +655,8 @@ if __name__ == "__main__":
     number = parts_of(story, plural, singular)
     task = story, plural, number_gap, number
     of_latents, of_errors = site_scores(*task, integrated_gradient, node_attribution)
-    spoken = [
-        "BOS",
-        *[
-            "A",
-            "and",
-            "B",
-            "are",
-            "at",
-            "the",
-            "place",
-            ".",
-            "B",
-            "sees",
-            "a",
-            "red",
-            "thing",
-            ".",
-            "when",
-            "A",
-            "and",
-            "B",
-        ],
-    ]
+    spoken = ["BOS", "A", "and", "B", "are", "at", "the", "place", ".", "B", "sees", "a", "red",
+              "thing", ".", "when", "A", "and", "B"]  # fmt: skip
     for site in range(4):
         print(f"after block {site}: latents {float(of_latents[site].sum()):+.1f}, ", end="")
         print(f"errors {float(of_errors[site].sum()):+.1f}")
@@ -829,22 +812,23 @@ if __name__ == "__main__":
         table = torch.stack([gaps(keep, keep_error), empty, full], dim=1)
         return faithfulness(*table.T), *bootstrap(table, lambda rows: faithfulness(*rows.T))
 
-    for name, nodes in (("all", (all_f, all_e)), ("none", (no_f, no_e)),
-                        ("all latents, no errors", (all_f, no_e)),
-                        ("all errors, no latents", (no_f, all_e))):  # fmt: skip
-        print(f"{name}: {faithful(*nodes)[0]:.2f}")
-    sizes, curves = [5, 10, 20, 30, 40, 80, 160], {}
+    for name, kept_f, kept_e in (("all", all_f, all_e), ("none", no_f, no_e),
+                                 ("all latents, no errors", all_f, no_e),
+                                 ("all errors, no latents", no_f, all_e)):  # fmt: skip
+        print(f"{name}: {faithful(kept_f, kept_e)[0]:.2f}")
+    sizes = [5, 10, 20, 30, 40, 80, 160]
+    curves: dict[str, list[tuple[float, float, float]]] = {}
     active = number.active()
     for size in sizes:
         chosen = select_nodes([*of_latents, *of_errors], size)
         keep, keep_error = chosen[:4], chosen[4:]
         without = select_nodes(of_latents, size)
         chance = random_like(keep, active, torch.Generator().manual_seed(0))
-        rest = [~mask for mask in keep], [~mask for mask in keep_error]
-        for name, nodes in (("circuit", (keep, keep_error)), ("latents only", (without, no_e)),
-                            ("random, same places", (chance, keep_error)),
-                            ("everything else", rest)):  # fmt: skip
-            curves.setdefault(name, []).append(faithful(*nodes))
+        other_f, other_e = [~mask for mask in keep], [~mask for mask in keep_error]
+        for name, kept_f, kept_e in (("circuit", keep, keep_error), ("latents only", without, no_e),
+                                     ("random, same places", chance, keep_error),
+                                     ("everything else", other_f, other_e)):  # fmt: skip
+            curves.setdefault(name, []).append(faithful(kept_f, kept_e))
     for name, values in curves.items():
         told = zip(sizes, values, strict=True)
         print(f"{name:20}" + ", ".join(f"{n}: {v:.2f}" for n, (v, *_) in told))
@@ -907,7 +891,8 @@ if __name__ == "__main__":
     print(
         f"{len(says_plural)} words before a verb, {float(says_plural.double().mean()):.0%} plural"
     )
-    groups, distance = {}, {}
+    groups: dict[str, list[float]] = {}
+    distance: dict[str, list[Tensor]] = {}
     for site, x in enumerate(story.states(fresh.tokens)):
         f, used = story.encode(site, x[here]), active[site][-1]
         auc = torch.full((384,), 0.5)
@@ -918,8 +903,8 @@ if __name__ == "__main__":
             if mask.any():
                 groups[name] = auc[mask].tolist()
                 distance.setdefault(name.split(": ")[1], []).append((auc[mask] - 0.5).abs())
-    for name, values in distance.items():
-        apart = torch.cat(values)
+    for name, parts in distance.items():
+        apart = torch.cat(parts)
         low, high = bootstrap(apart)
         print(f"{name} at the last word: {len(apart)} latents, distance from chance ", end="")
         print(f"{float(apart.mean()):.3f} ({low:.3f} to {high:.3f})")
@@ -1046,7 +1031,7 @@ if __name__ == "__main__":
         f_train, f = one_site.encode(0, biased.x), one_site.encode(0, test.x)
         w, b = fit_probe(biased.x, biased.present)
         gen = torch.Generator().manual_seed(seed)
-        chance = live[torch.randperm(len(live), generator=gen)[: len(drop)]]
+        other = live[torch.randperm(len(live), generator=gen)[: len(drop)]]
         flat = test.x.clone()
         flat[:, drop_x] = judged.x[:, drop_x].mean(dim=0)
         again = fit_probe(biased.x - f_train[:, drop] @ W[drop], biased.present)
@@ -1055,7 +1040,7 @@ if __name__ == "__main__":
             "biased": test.x @ w + b,
             "latents rejected": probe_without(test.x, f, drop, W, w, b),
             "latents rejected, trained again": probe_without(test.x, f, drop, W, *again),
-            "random latents (control)": probe_without(test.x, f, chance, W, w, b),
+            "random latents (control)": probe_without(test.x, f, other, W, w, b),
             "coordinates rejected": flat @ w + b,
             "balanced data (oracle)": test.x @ fair[0] + fair[1],
         }
@@ -1064,13 +1049,13 @@ if __name__ == "__main__":
             results.setdefault(name, []).append(
                 worst_group_accuracy(right, test.present, test.girl)
             )
-    bars = {n: (sum(v) / len(v), *bootstrap(torch.tensor(v))) for n, v in results.items()}
-    for name, (mean, low, high) in bars.items():
+    worst = {n: (sum(acc) / len(acc), *bootstrap(torch.tensor(acc))) for n, acc in results.items()}
+    for name, (mean, low, high) in worst.items():
         print(f"{name}: {mean:.0%} ({low:.0%} to {high:.0%})")
     effects = probe_effects(f_train, biased.present, W, w)
     share = float(effects[drop].sum() / effects.sum())
     print(f"of the difference that latents make, {share:.0%} is due to the rejected ones")
-    display(plots.accuracies(bars, "accuracy in the worst group (mean of 5 draws)"))
+    display(plots.accuracies(worst, "accuracy in the worst group (mean of 5 draws)"))
 
 # %% [markdown]
 # The biased probe is at 50 % in its worst group. Without 13 latents of 303 it is at 76 %, though

@@ -194,10 +194,10 @@ def parts_of(
         for site, x in enumerate(chain.states(words)):
             f = chain.encode(site, x)
             found.append((x, f, x - chain.decode(site, f)))
-    x, f, e = (list(column) for column in zip(*found, strict=True))
+    xs, fs, es = ([part[k] for part in found] for k in range(3))
     n = chain.n_sites
-    f_base, e_base = ([v.mean(dim=0) if mean else v for v in part[n:]] for part in (f, e))
-    return Parts(x[:n], f[:n], e[:n], f_base, e_base)
+    f_base, e_base = ([v.mean(dim=0) if mean else v for v in part[n:]] for part in (fs, es))
+    return Parts(xs[:n], fs[:n], es[:n], f_base, e_base)
 
 
 PLURAL = tuple(
