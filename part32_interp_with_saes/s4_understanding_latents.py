@@ -1080,10 +1080,11 @@ if __name__ == "__main__":
         print(f"{name}, scale 2: {tokenizer.decode(answer[prompt.shape[1] :])!r}")
 
 # %% [markdown]
-# Something gets through, but little: at scales 1 and 2 what a latent reads gains about half a nat at the
-# first word of the answer, with a random direction nothing. Latent 602 answers *the most*, which is
-# right. But the answers to random directions are as fluent and as sure of themselves. On a model this
-# small do not believe such an answer before its control; use it for ideas.
+# On average over 30 latents what they read gains about 0.3 nats at the first word of the answer, and
+# every interval contains 0: nothing is shown. (With 30 others we got 0.52 [0.20, 0.93] at scale 2, random
+# directions 0.04: if there is an effect, it is small.) Latent 602 answers *the most*, which is right. But
+# the answers to random directions are as fluent and as sure of themselves: believe none before its
+# control.
 #
 # ## What you should be able to do now
 #
