@@ -194,10 +194,14 @@ def parts_of(
         for site, x in enumerate(chain.states(words)):
             f = chain.encode(site, x)
             found.append((x, f, x - chain.decode(site, f)))
-    xs, fs, es = ([part[k] for part in found] for k in range(3))
     n = chain.n_sites
-    f_base, e_base = ([v.mean(dim=0) if mean else v for v in part[n:]] for part in (fs, es))
-    return Parts(xs[:n], fs[:n], es[:n], f_base, e_base)
+    clean, rest = found[:n], found[n:]
+
+    def base(i: int) -> list[Tensor]:
+        return [part[i].mean(dim=0) if mean else part[i] for part in rest]
+
+    xs, fs, es = ([part[i] for part in clean] for i in range(3))
+    return Parts(xs, fs, es, base(1), base(2))
 
 
 PLURAL = tuple(
