@@ -211,7 +211,7 @@ def test_absorbed__claim_letters_have_few_holes_here(claim_seeds, record_claim):
     record_claim(
         number=45, paper="after Chanin et al. 2024, whose absorption does NOT show here",
         claim="block 10, 4,608 latents: the letters have latents near the probe's direction, and "
-        "hardly a hole; in SAEs half as wide there are holes, no fewer in the Matryoshka one",
+        "few holes; in SAEs half as wide there are more",
         measured="; ".join(told),
         tolerance="silent on at most 8 % (upper end of the 95 % interval over words); mean cosine "
         "of the nearest latent with the probe above 0.5",
