@@ -280,9 +280,9 @@ if __name__ == "__main__":
 # %% [markdown]
 # At equal length the difference of means does most; it also costs twice as much. At equal cost (1.5 nats)
 # the order is another: 1.40 nats for the row, 1.05 for the difference of means, 0.58 for a random
-# direction. The row does more than a random direction (by 0.81 [0.31, 1.35]); that it does more than the
-# difference of means is *not* shown (0.35 [−0.06, 0.71]). And any push raises rare words: without the
-# control, two fifths of the effect would have been called steering.
+# direction, for any push raises rare words. Row minus random is 0.81 [0.31, 1.35] here, 0.13 [−0.26, 0.48]
+# with 24 other latents, 0.65 [0.43, 0.89] with 72: twenty are too few. That the row does more than the
+# difference of means is *not* shown (0.35 [−0.06, 0.71]).
 #
 # Whether SAEs steer well is disputed. Wu et al. (2025, AxBench) found them not competitive with prompting
 # and simple baselines on Gemma 2; Arad et al. (2025) answer that they are, once latents that write little
