@@ -109,7 +109,7 @@ def steer(
 
 
 # %% tags=["exercise"] exercise="3.2.4.a2" title="As long, but random" difficulty=1 importance=4 minutes=5 skill="a control"
-def random_like(
+def random_as_long(
     w: Float[Tensor, " d_model"], n: int, gen: torch.Generator
 ) -> Float[Tensor, "n d_model"]:
     """n isotropic random directions with the norm of w."""
@@ -209,7 +209,7 @@ if __name__ == "__main__":
     pushes = {
         "decoder row": W_dec[latent],
         "difference of means": steering.mean_difference(resid, on, mask),
-        "random direction": random_like(W_dec[latent], 1, gen)[0],
+        "random direction": random_as_long(W_dec[latent], 1, gen)[0],
     }
 
     def pushed(d: Tensor, dose: float) -> steering.Push:
@@ -256,7 +256,7 @@ if __name__ == "__main__":
     openings, doses, weights = ids[:8, :8], (0.25, 0.5, 1.0), (W_write[drawn] * gain) @ W_U
     effect, writing, cost = steering.push_latents(
         loaded, sae.hook_out, data, resid, W_dec, drawn, openings, doses,
-        random_like(W_dec[0], 20, gen), output_score,
+        random_as_long(W_dec[0], 20, gen), output_score,
         writes=lambda number: weights[drawn.index(number)].topk(20).indices,
     )  # fmt: skip
     cheap = torch.zeros(3, 20)
@@ -460,7 +460,7 @@ def balanced_accuracy(
 
 
 # %% tags=["exercise"] exercise="3.2.4.b6" title="How sure is a score?" difficulty=3 importance=4 minutes=11 skill="stratified bootstrap"
-def bootstrap_interval(
+def score_interval(
     says: Bool[Tensor, " item"],
     truth: Bool[Tensor, " item"],
     n_draws: int,
@@ -596,7 +596,7 @@ if __name__ == "__main__":
     checks = {"detection": (parse_verdicts(reply, len(chosen)), truth)}
     checks["fuzzing"] = (fits, torch.arange(len(fits)) < len(right))
     for name, pair in checks.items():
-        low, high = bootstrap_interval(*pair, 2000, 0.95, gen)
+        low, high = score_interval(*pair, 2000, 0.95, gen)
         print(f"{name} {float(balanced_accuracy(*pair)):.2f} [{low:.2f}, {high:.2f}]", end="; ")
     print(f"simulation {simulation_score(holds.float(), acts, mask & ~fit):.2f}")
 
@@ -617,7 +617,7 @@ predict_random_score = "0.53 to 0.62"
 if __name__ == "__main__":
     active = torch.zeros(ids.numel(), sae.n_latents, dtype=torch.bool)
     active[data.place, data.number] = True
-    mine = (gen, best_predicate, balanced_accuracy, random_like)
+    mine = (gen, best_predicate, balanced_accuracy, random_as_long)
     compared = explaining.score_many(
         active[mask.flatten()], resid[mask], said, fit[mask], 60, *mine
     )
@@ -755,7 +755,7 @@ if __name__ == "__main__":
     shown = list(W_story)[: 3 if big else 1]  # the smallest profile draws one width
     every = torch.cat([torch.nn.functional.normalize(W_story[width]) for width in shown])
     width_of = torch.cat([torch.full((width,), i) for i, width in enumerate(shown)])
-    nothing, drawings = random_like(every[0], len(every), gen), {}
+    nothing, drawings = random_as_long(every[0], len(every), gen), {}
     for title, rows, near, spread in (
         ("5 neighbours", every, 5, 0.0),
         ("15 neighbours", every, 15, 0.1),
@@ -942,7 +942,7 @@ predict_meta = "less than 1.2 times as much"
 if __name__ == "__main__":
     controls = {
         "decoder rows": W_dec,
-        "random directions": random_like(W_dec[0], len(W_dec), gen),
+        "random directions": random_as_long(W_dec[0], len(W_dec), gen),
         "the rows' covariance": families.normal_like(W_dec, gen),
     }
     for name, vectors in controls.items():
@@ -1002,7 +1002,7 @@ if __name__ == "__main__":
         return explaining.enrichment_sizes(vectors, members, gain, W_U, enrichment_score)
 
     drawn = torch.randperm(sae.n_latents, generator=gen)[:60]
-    vectors, random = W_write[drawn], random_like(W_write[0], 60, gen)
+    vectors, random = W_write[drawn], random_as_long(W_write[0], 60, gen)
     endings = ("ing", "ed") if big else ("s", "ed")
     for ending in endings:
         members = torch.tensor([text.strip().endswith(ending) for text in texts])
@@ -1014,7 +1014,7 @@ if __name__ == "__main__":
     late = load_sae(ARTIFACTS / "tiny_story_4l" / "residual_3_384").sae.W_dec.detach()
     gain, W_U, _, _ = final_read_out(story.model)
     late = late - late.mean(dim=1, keepdim=True)
-    random = random_like(late[0], len(late), gen)
+    random = random_as_long(late[0], len(late), gen)
     print("the story model, after its last block: latents beyond all random directions")
     sets = {"names": lexicon.NAMES, "places": lexicon.ALL_PLACES, "things": lexicon.ALL_THINGS}
     for name, chosen in sets.items():
@@ -1068,7 +1068,7 @@ if __name__ == "__main__":
 
     scales = (0.5, 1.0, 2.0, 4.0)
     some = busy[torch.randperm(len(busy), generator=gen)[:30]]
-    both = torch.stack([W_dec[some], random_like(W_dec[0], len(some), gen)])
+    both = torch.stack([W_dec[some], random_as_long(W_dec[0], len(some), gen)])
     by_scale = [partial(asked, scale=scale) for scale in scales]
     gained = steering.ask_latents(
         loaded, sae.hook_out, data, prompt, both, some.tolist(), by_scale, output_score

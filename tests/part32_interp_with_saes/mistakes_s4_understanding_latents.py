@@ -80,49 +80,49 @@ def steer__of_the_stream(resid, f, w, where, how, by):
     return resid + where[..., None] * new[how]
 
 
-# -------------------------------------------------------------------------------- a2. random_like
+# ------------------------------------------------------------------------------- a2. random_as_long
 
 
-def random_like__uniform_numbers(w, n, gen):
+def random_as_long__uniform_numbers(w, n, gen):
     """You draw uniform numbers: their directions prefer the corners of a cube. Normal numbers have
     no preferred direction."""
     drawn = 2 * torch.rand(n, len(w), generator=gen, device=w.device, dtype=w.dtype) - 1
     return drawn / drawn.norm(dim=1, keepdim=True) * w.norm()
 
 
-def random_like__positive_numbers(w, n, gen):
+def random_as_long__positive_numbers(w, n, gen):
     """All your numbers are positive: only one corner of the space is drawn from."""
     drawn = torch.randn(n, len(w), generator=gen, device=w.device, dtype=w.dtype).abs()
     return drawn / drawn.norm(dim=1, keepdim=True) * w.norm()
 
 
-def random_like__unit_length(w, n, gen):
+def random_as_long__unit_length(w, n, gen):
     """Your directions have length 1. The control must be as long as w: a shorter push does less
     because it is shorter."""
     drawn = torch.randn(n, len(w), generator=gen, device=w.device, dtype=w.dtype)
     return drawn / drawn.norm(dim=1, keepdim=True)
 
 
-def random_like__right_on_average(w, n, gen):
+def random_as_long__right_on_average(w, n, gen):
     """Your directions have the right length only on average. Divide each by its own norm."""
     drawn = torch.randn(n, len(w), generator=gen, device=w.device, dtype=w.dtype)
     return drawn * w.norm() / math.sqrt(len(w))
 
 
-def random_like__one_norm_for_all(w, n, gen):
+def random_as_long__one_norm_for_all(w, n, gen):
     """You divide by the norm of the whole matrix. Each row needs its own: `dim=1, keepdim=True`."""
     drawn = torch.randn(n, len(w), generator=gen, device=w.device, dtype=w.dtype)
     return drawn / drawn.norm() * w.norm()
 
 
-def random_like__shuffled(w, n, gen):
+def random_as_long__shuffled(w, n, gen):
     """You shuffle the entries of w. That is a control, too, but not a random direction: large
     entries stay large."""
     order = torch.rand(n, len(w), generator=gen, device=w.device).argsort(dim=1)
     return w[order]
 
 
-def random_like__near_w(w, n, gen):
+def random_as_long__near_w(w, n, gen):
     """You add noise to w. A control must know nothing of w but its length."""
     drawn = w + torch.randn(n, len(w), generator=gen, device=w.device, dtype=w.dtype) * w.norm()
     return drawn / drawn.norm(dim=1, keepdim=True) * w.norm()
@@ -631,7 +631,7 @@ def balanced_accuracy__one_half_if_one_kind(says, truth):
     return (says[..., truth].double().mean(-1) + (~says[..., ~truth]).double().mean(-1)) / 2
 
 
-# ------------------------------------------------------------------------- b6. bootstrap_interval
+# ------------------------------------------------------------------------- b6. score_interval
 
 
 def _ends(scores, level):
@@ -644,7 +644,7 @@ def _boot(right, n_draws, gen, n=None):
     return right[drawn].double().mean(dim=1)
 
 
-def bootstrap_interval__all_together(says, truth, n_draws, level, gen):
+def score_interval__all_together(says, truth, n_draws, level, gen):
     """You draw from all items together, so the numbers of true and false ones vary, and a draw can
     have none of a kind. Draw within each kind."""
     scores = []
@@ -656,19 +656,19 @@ def bootstrap_interval__all_together(says, truth, n_draws, level, gen):
     return _ends(torch.tensor(scores, dtype=torch.float64), level)
 
 
-def bootstrap_interval__accuracy(says, truth, n_draws, level, gen):
+def score_interval__accuracy(says, truth, n_draws, level, gen):
     """The score of your draws is the plain accuracy: always "yes" then scores the share of true
     items."""
     return _ends(_boot(says == truth, n_draws, gen), level)
 
 
-def bootstrap_interval__one_sided(says, truth, n_draws, level, gen):
+def score_interval__one_sided(says, truth, n_draws, level, gen):
     """You cut 1 - level off at each end. The middle `level` leaves half of that at each end."""
     scores = (_boot(says[truth], n_draws, gen) + _boot(~says[~truth], n_draws, gen)) / 2
     return float(scores.quantile(1 - level)), float(scores.quantile(level))
 
 
-def bootstrap_interval__of_the_mean_of_draws(says, truth, n_draws, level, gen):
+def score_interval__of_the_mean_of_draws(says, truth, n_draws, level, gen):
     """You divide by the square root of the number of draws. More draws do not make the data more:
     take quantiles of the scores themselves."""
     scores = (_boot(says[truth], n_draws, gen) + _boot(~says[~truth], n_draws, gen)) / 2
@@ -676,28 +676,28 @@ def bootstrap_interval__of_the_mean_of_draws(says, truth, n_draws, level, gen):
     return _ends(middle + (scores - middle) / math.sqrt(n_draws), level)
 
 
-def bootstrap_interval__without_replacement(says, truth, n_draws, level, gen):
+def score_interval__without_replacement(says, truth, n_draws, level, gen):
     """You draw without replacement: each draw is all items in another order, and nothing varies."""
     score = (says[truth].double().mean() + (~says[~truth]).double().mean()) / 2
     torch.randperm(len(truth), generator=gen, device=gen.device)
     return float(score), float(score)
 
 
-def bootstrap_interval__lowest_and_highest(says, truth, n_draws, level, gen):
+def score_interval__lowest_and_highest(says, truth, n_draws, level, gen):
     """You return the smallest and the largest score. They move out with every draw: take
     quantiles."""
     scores = (_boot(says[truth], n_draws, gen) + _boot(~says[~truth], n_draws, gen)) / 2
     return float(scores.min()), float(scores.max())
 
 
-def bootstrap_interval__one_draw_for_all(says, truth, n_draws, level, gen):
+def score_interval__one_draw_for_all(says, truth, n_draws, level, gen):
     """Each of your draws takes one item of each kind. It must take as many as there are: a score of
     few items varies more."""
     scores = (_boot(says[truth], n_draws, gen, 1) + _boot(~says[~truth], n_draws, gen, 1)) / 2
     return _ends(scores, level)
 
 
-def bootstrap_interval__false_items_only(says, truth, n_draws, level, gen):
+def score_interval__false_items_only(says, truth, n_draws, level, gen):
     """You draw new false items only, and keep the true ones. Both are samples."""
     fixed = says[truth].double().mean()
     return _ends((fixed + _boot(~says[~truth], n_draws, gen)) / 2, level)
@@ -935,7 +935,7 @@ def share_in_span__row_not_normalised(W, others, k):
 
 
 def share_in_span__what_is_left(W, others, k):
-    """That is the share *outside* the span."""
+    """That is the share *outside* the span. What is asked for is the part that lies in it."""
     directions = _unit(others)
     nearest = (_unit(W) @ directions.T).abs().topk(k, dim=1).indices
     Q = torch.linalg.qr(directions[nearest].mT).Q

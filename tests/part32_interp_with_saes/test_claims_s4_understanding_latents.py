@@ -16,7 +16,7 @@ from part32_interp_with_saes.s4_understanding_latents import (
     enrichment_score,
     f1_scores,
     output_score,
-    random_like,
+    random_as_long,
     share_in_span,
 )
 from utils.autointerp import Text, family
@@ -64,7 +64,7 @@ def test_steer__claim_a_decoder_row_steers_more_than_a_random_direction(claim_se
         numbers, W = drawn_latents(data, gen, STEERED), sae.sae.W_dec.detach()
         effect, _, cost = steering.push_latents(
             model, sae.hook_out, data, resid, W, numbers, data.ids[:8, :8], (0.25, 0.5, 1.0),
-            random_like(W[0], STEERED, gen), output_score,
+            random_as_long(W[0], STEERED, gen), output_score,
             writes=lambda number: torch.arange(5),
         )  # fmt: skip
         best = torch.zeros(3, STEERED)
@@ -101,7 +101,7 @@ def test_best_predicate__claim_explanations_exceed_their_controls(claim_seeds, r
         fit = (torch.arange(len(pieces)) % 2 == 0)[:, None].expand_as(data.mask)
         scores = explaining.score_many(
             active[data.mask.flatten()], resid[data.mask], said, fit[data.mask], 60, gen,
-            best_predicate, balanced_accuracy, random_like,
+            best_predicate, balanced_accuracy, random_as_long,
         ).scores  # fmt: skip
         means = {name: steering.interval(values, gen) for name, values in scores.items()}
         told += [f"{n} {steering.told(v, gen)} (n = {len(v)})" for n, v in scores.items()]
@@ -124,7 +124,7 @@ def test_best_predicate__claim_labels_of_stories_are_found(claim_seeds, record_c
         n_found, n_labels = explaining.labels_found(story, gen, best_predicate)
         scores = explaining.score_many(
             story.active[384], story.x, story.said, story.fit, 80, gen,
-            best_predicate, balanced_accuracy, random_like,
+            best_predicate, balanced_accuracy, random_as_long,
         ).scores  # fmt: skip
         means = {name: steering.interval(values, gen) for name, values in scores.items()}
         told.append(f"{n_found} of {n_labels} labels found")
@@ -234,7 +234,7 @@ def test_enrichment_score__claim_no_more_than_random_directions(claim_seeds, rec
         sizes = [
             explaining.enrichment_sizes(vectors, which, gain, W_U, enrichment_score)
             for vectors, which in (
-                (rows, members), (rows, other), (random_like(rows[0], 80, gen), members)
+                (rows, members), (rows, other), (random_as_long(rows[0], 80, gen), members)
             )
         ]  # fmt: skip
         told.append(
@@ -266,7 +266,7 @@ def test_meta_sae__claim_rows_are_no_more_compressible_than_their_covariance(
         n = int(0.8 * len(W))
         found = [
             families.meta_variance(rows, n)
-            for rows in (W, families.normal_like(W, gen), random_like(W[0], len(W), gen))
+            for rows in (W, families.normal_like(W, gen), random_as_long(W[0], len(W), gen))
         ]
         told.append(
             "rows / their covariance / random, in training (on other rows): "

@@ -61,7 +61,7 @@ def test_name_difference__changes_sign_with_the_names(impl, seed, device):
     assert_same(impl.name_difference(logits + 8, a, b), one, "prompt", 1e-4, 1e-4)
 
 
-@both()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("size", [(5, 8), (8, 5), (1, 3)])
 def test_name_difference__agrees_with_the_worked_one(impl, ref, seed, device, size, dtype):
     """Other sizes; the inputs stay as they are"""
@@ -136,7 +136,7 @@ def test_strongest_latents__keep_equal_ones_in_order(impl, seed, device):
     require(bool((numbers.diff()[same] > 0).all()), "of equal latents a larger number comes first")
 
 
-@both()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("size", [(7, 12, 4), (3, 20, 20), (12, 5, 1)])
 def test_strongest_latents__agree_with_the_worked_ones(impl, ref, seed, device, size, dtype):
     """Other sizes; the input stays as it is"""
@@ -166,7 +166,7 @@ def test_stronger_in__changes_sign(impl, seed, device):
     assert_same(impl.stronger_in(mixed, other), one, "latent")
 
 
-@both()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_stronger_in__agrees_with_the_worked_one(impl, ref, seed, device, dtype):
     """Other lengths; the inputs stay as they are"""
     g = generator(seed + 1, device)
@@ -198,7 +198,7 @@ def test_weighted_strength__is_linear_in_the_activation(impl, seed, device):
     require(bool(rarer.all()), "a rarer latent got a smaller weight")
 
 
-@both()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_weighted_strength__agrees_with_the_worked_one(impl, ref, seed, device, dtype):
     """Other sizes; the inputs stay as they are"""
     g = generator(seed + 1, device)
@@ -244,7 +244,7 @@ def test_readout_direction__by_hand(impl, device):
     assert_same(impl.readout_direction(W_U, gain, scale, a, b, True), want, "prompt d_model")
 
 
-@both()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("centred", [True, False])
 def test_readout_direction__agrees_with_the_worked_one(impl, ref, seed, device, centred, dtype):
     """Other sizes; the inputs stay as they are"""
@@ -287,7 +287,7 @@ def test_latent_shares__by_hand(impl, device):
     assert_same(list(got), want, AXES_SHARES)
 
 
-@both()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_latent_shares__agree_with_the_worked_ones(impl, ref, seed, device, dtype):
     """Other sizes; the inputs stay as they are"""
     for size in ((3, 6, 5), (6, 3, 2), (4, 4, 4)):
@@ -316,7 +316,7 @@ def test_head_shares__by_hand(impl, device):
     assert_same(got, torch.tensor([[2.0, 0.0]], device=device), "prompt head")
 
 
-@both()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_head_shares__agree_with_the_worked_ones(impl, ref, seed, device, dtype):
     """Other sizes; the inputs stay as they are"""
     g = generator(seed + 1, device)
@@ -360,7 +360,7 @@ def test_without_latents__with_their_own_values_changes_nothing(impl, seed, devi
     assert_same(impl.without_latents(x, f, W_dec, none, x.new_zeros(0)), x, "prompt d_in")
 
 
-@both()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_without_latents__agrees_with_the_worked_one(impl, ref, seed, device, dtype):
     """Other sizes, values that are not 0; the inputs stay as they are"""
     g = generator(seed + 1, device)
@@ -426,7 +426,7 @@ def test_ablation_effects__of_silence_are_zeros(impl, seed, device):
     assert_same(got, torch.zeros_like(f), "prompt latent")
 
 
-@both()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_ablation_effects__agree_with_the_worked_ones(impl, ref, seed, device, dtype):
     """A rest that is not linear, other sizes; the inputs stay as they are"""
     g = generator(seed + 1, device)
@@ -485,7 +485,7 @@ def test_latent_gradients__leave_nothing_behind(impl, seed, device):
     require(curve.a.grad is None, "the weights got a gradient: use torch.autograd.grad")
 
 
-@both()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_latent_gradients__agree_with_the_worked_ones(impl, ref, seed, device, dtype):
     """Other sizes, an `f` that is part of a graph; the input stays as it is"""
     g = generator(seed + 1, device)
@@ -522,7 +522,7 @@ def test_patch_estimate__has_an_error_of_second_order(impl, seed, device):
     )
 
 
-@both()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_patch_estimate__agrees_with_the_worked_one(impl, ref, seed, device, dtype):
     """Other sizes; the inputs stay as they are"""
     g = generator(seed + 1, device)
@@ -536,7 +536,7 @@ def test_patch_estimate__agrees_with_the_worked_one(impl, ref, seed, device, dty
 # -------------------------------------------------------------------------- e3. rank_correlation
 
 
-@both()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("high", [3, 6, 1000])
 def test_rank_correlation__agrees_with_scipy(impl, seed, device, high, dtype):
     """With many equal values, with few, with none"""
@@ -690,7 +690,7 @@ def test_integrated_gradients__look_at_the_midpoints(impl, seed, device):
     require(not got.requires_grad, "the result is part of a graph")
 
 
-@both()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_integrated_gradients__agree_with_the_worked_ones(impl, ref, seed, device, dtype):
     """Other sizes and steps; the inputs stay as they are"""
     g = generator(seed + 1, device)
@@ -722,7 +722,7 @@ def test_completeness_gap__has_a_sign(impl, device):
     assert_same(gap, torch.tensor([2.0, -2.0], device=device), "prompt")
 
 
-@both()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_completeness_gap__agrees_with_the_worked_one(impl, ref, seed, device, dtype):
     """A curved metric; the inputs stay as they are"""
     g = generator(seed + 1, device)
@@ -765,7 +765,7 @@ def test_preactivation_by_head__of_a_silent_head_is_zero(impl, seed, device):
     assert_same(after[:, [0, 2]], before[:, [0, 2]], "prompt head latent", 1e-5, 1e-5)
 
 
-@both()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("centred", [True, False])
 def test_preactivation_by_head__agrees_with_the_worked_one(impl, ref, seed, device, centred, dtype):
     """Other sizes; the inputs stay as they are"""
@@ -808,7 +808,7 @@ def test_preactivation_by_source__is_zero_where_nobody_looks(impl, seed, device)
     assert_same(got[:, :, 3], torch.zeros_like(got[:, :, 3]), "prompt head")
 
 
-@both()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_preactivation_by_source__agrees_with_the_worked_one(impl, ref, seed, device, dtype):
     """Other sizes; the inputs stay as they are"""
     for size in ((3, 4, 2, 7, 5), (2, 9, 3, 4, 3), (5, 2, 2, 3, 4)):
@@ -838,7 +838,7 @@ def test_decoder_head_shares__sum_to_one(impl, seed, device):
         assert_same(impl.decoder_head_shares(0.01 * W_dec, n_heads), got, "latent head", 1e-4, 1e-5)
 
 
-@both()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_decoder_head_shares__agree_with_the_worked_ones(impl, ref, seed, device, dtype):
     """Other sizes; the input stays as it is"""
     for latent, heads, d_head in ((4, 3, 5), (7, 5, 2), (1, 2, 3)):
@@ -876,7 +876,7 @@ def test_copying_scores__do_not_see_what_all_names_share(impl, seed, device):
     assert_same(other, one, "item", 1e-3, 1e-3)
 
 
-@both()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_copying_scores__agree_with_the_worked_ones(impl, ref, seed, device, dtype):
     """Other sizes; the inputs stay as they are"""
     g = generator(seed + 1, device)
@@ -968,7 +968,7 @@ def test_swapped_latents__with_oneself_change_nothing(impl, seed, device):
     assert_same(got, x, "prompt d_in", 1e-5, 1e-5)
 
 
-@both()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_swapped_latents__agree_with_the_worked_ones(impl, ref, seed, device, dtype):
     """Partners in a circle, other sizes; the inputs stay as they are"""
     g = generator(seed + 1, device)
@@ -1001,7 +1001,7 @@ def test_control_latents__have_the_same_values_and_follow_the_scores(impl, seed,
     require(bool((ordered.diff(dim=1) >= 0).all()), "a latent with a smaller score is stronger")
 
 
-@both()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_control_latents__agree_with_the_worked_ones(impl, ref, seed, device, dtype):
     """Other sizes; the inputs stay as they are"""
     g = generator(seed + 1, device)

@@ -111,29 +111,29 @@ def test_steer__refuses_other_words(impl, seed, device):
     assert_raises(ValueError, impl.steer, *args, "Add", 2.0, names=("Add",))
 
 
-# -------------------------------------------------------------------------------- a2. random_like
+# ------------------------------------------------------------------------------- a2. random_as_long
 
 
 @BOTH
-def test_random_like__each_is_as_long_as_w(impl, seed, device, dtype):
+def test_random_as_long__each_is_as_long_as_w(impl, seed, device, dtype):
     """n rows with the norm of w, no two alike, in the dtype of w"""
     g = generator(seed, device)
     for n, d, length in ((1, 6, 0.01), (9, 4, 30.0), (5, 33, 2.0)):
         w = normal(g, d, dtype=dtype)
         w = w / w.norm() * length
         with unchanged(w):
-            rows = impl.random_like(w, n, g)
+            rows = impl.random_as_long(w, n, g)
         require(rows.shape == (n, d), f"the shape is {tuple(rows.shape)}, not {(n, d)}")
         require(rows.dtype == dtype, f"the dtype is {rows.dtype}, not {dtype}")
         assert_same(rows.norm(dim=1), torch.full_like(rows[:, 0], length), "n", 1e-5, 1e-6)
         require(len(rows.unique(dim=0)) == n, "two directions are equal")
 
 
-def test_random_like__has_no_preferred_direction(impl, seed, device):
+def test_random_as_long__has_no_preferred_direction(impl, seed, device):
     """In three dimensions every coordinate of a random direction is uniform (Archimedes)"""
     n = 20_000
     w = torch.tensor([2.0, -1.0, 2.0], device=device, dtype=torch.float64)
-    rows = impl.random_like(w, n, generator(seed + 1, device)) / 3
+    rows = impl.random_as_long(w, n, generator(seed + 1, device)) / 3
     axes = torch.eye(3, dtype=torch.float64, device=device)
     diagonal = torch.ones(3, dtype=torch.float64, device=device) / math.sqrt(3)
     for axis in (*axes, diagonal, w / 3):
@@ -145,13 +145,15 @@ def test_random_like__has_no_preferred_direction(impl, seed, device):
         require(far < ks_distance(n, 1e-7) + 1 / n, says)
 
 
-def test_random_like__depends_on_the_generator_alone(impl, ref, seed, device):
+def test_random_as_long__depends_on_the_generator_alone(impl, ref, seed, device):
     """The same generator gives the same directions, another one gives others"""
     w = normal(generator(seed, device), 5)
-    a, b, c = (impl.random_like(w, 3, generator(seed + s, device)) for s in (3, 3, 4))
+    a, b, c = (impl.random_as_long(w, 3, generator(seed + s, device)) for s in (3, 3, 4))
     require(torch.equal(a, b), "the same generator draws other directions: is `gen` used?")
     require(not torch.equal(a, c), "another generator draws the same directions")
-    require(a.shape == ref.random_like(w, 3, generator(seed, device)).shape, "the shape is wrong")
+    require(
+        a.shape == ref.random_as_long(w, 3, generator(seed, device)).shape, "the shape is wrong"
+    )
 
 
 # -------------------------------------------------------------------- a3. continuation_perplexity
@@ -513,21 +515,21 @@ def test_balanced_accuracy__needs_both_kinds(impl, device):
         assert_raises(ValueError, impl.balanced_accuracy, says, truth)
 
 
-# ------------------------------------------------------------------------- b6. bootstrap_interval
+# ------------------------------------------------------------------------- b6. score_interval
 
 
-def test_bootstrap_interval__of_what_cannot_vary_is_a_point(impl, seed, device):
+def test_score_interval__of_what_cannot_vary_is_a_point(impl, seed, device):
     """All right, all wrong, always yes, always no: no draw gives another score"""
     g = generator(seed, device)
     truth = both_kinds(g, 15)
     for says, want in (
         (truth, 1.0), (~truth, 0.0), (truth | True, 0.5), (truth & False, 0.5),
     ):  # fmt: skip
-        low, high = impl.bootstrap_interval(says, truth, 40, 0.9, g)
+        low, high = impl.score_interval(says, truth, 40, 0.9, g)
         assert_same([low, high], [want, want], rtol=1e-9)
 
 
-def test_bootstrap_interval__has_the_width_of_theory(impl, ref, seed, device):
+def test_score_interval__has_the_width_of_theory(impl, ref, seed, device):
     """Close to score ± z · standard error for 400 trues and 100 falses, and swapped"""
     g = generator(seed + 1, device)
     number = torch.arange(500, device=device)
@@ -537,34 +539,33 @@ def test_bootstrap_interval__has_the_width_of_theory(impl, ref, seed, device):
         p, q = float(says[truth].double().mean()), float((~says[~truth]).double().mean())
         error = math.sqrt(p * (1 - p) / n + q * (1 - q) / (500 - n)) / 2
         with unchanged(says, truth):
-            low, high = (float(v) for v in impl.bootstrap_interval(says, truth, 6000, level, g))
+            low, high = (float(v) for v in impl.score_interval(says, truth, 6000, level, g))
         at = [((p + q) / 2 - low) / (z * error), (high - (p + q) / 2) / (z * error)]
         says_so = (
             f"level {level}: ends are {at[0]:.2f} and {at[1]:.2f} of the expected distance off"
         )
         require(min(at) > 0.8 and max(at) < 1.2, says_so)
-    theirs = ref.bootstrap_interval(says, truth, 6000, 0.95, g)
+    theirs = ref.score_interval(says, truth, 6000, 0.95, g)
     assert_same([low, high], list(theirs), rtol=0.01, atol=0.01)
 
 
-def test_bootstrap_interval__keeps_the_numbers_of_both_kinds(impl, seed, device):
+def test_score_interval__keeps_the_numbers_of_both_kinds(impl, seed, device):
     """One true item: every draw has it, so half of the score cannot vary"""
     g = generator(seed + 2, device)
     truth = torch.tensor([True] + [False] * 6, device=device)
     says = torch.tensor([True] + [False] * 3 + [True] * 3, device=device)
-    low, high = impl.bootstrap_interval(says, truth, 500, 0.999, g)
+    low, high = impl.score_interval(says, truth, 500, 0.999, g)
     require(0.5 <= low < high <= 1.0, f"scores lie between 0.5 and 1, the ends are {low}, {high}")
-    low, high = impl.bootstrap_interval(~says, truth, 500, 0.999, g)
+    low, high = impl.score_interval(~says, truth, 500, 0.999, g)
     require(0.0 <= low < high <= 0.5, f"scores lie between 0 and 0.5, the ends are {low}, {high}")
 
 
-def test_bootstrap_interval__depends_on_the_generator_alone(impl, seed, device):
+def test_score_interval__depends_on_the_generator_alone(impl, seed, device):
     """The same generator gives the same interval, another one gives another"""
     truth = torch.arange(40, device=device) < 23
     says = torch.arange(40, device=device) % 3 > 0
     a, b, c = (
-        impl.bootstrap_interval(says, truth, 37, 0.61, generator(seed + s, device))
-        for s in (3, 3, 4)
+        impl.score_interval(says, truth, 37, 0.61, generator(seed + s, device)) for s in (3, 3, 4)
     )
     require(tuple(a) == tuple(b), "the same generator gives another interval: is `gen` used?")
     require(tuple(a) != tuple(c), "another generator gives the same interval")
