@@ -36,11 +36,6 @@ def names(g, n, vocab):
     return right, (right + 1 + whole(g, vocab - 1, n)) % vocab
 
 
-def both(dtypes=(torch.float32, torch.float64)):
-    """The test in both precisions."""
-    return pytest.mark.parametrize("dtype", dtypes)
-
-
 # --------------------------------------------------------------------------- a1. name_difference
 
 

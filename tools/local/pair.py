@@ -69,9 +69,6 @@ class Plan:
     k: int = 32
     widths: tuple[int, ...] = (144, 576, 2304)  # nested: a sixteenth, a quarter, all
     layer: int = LAYER
-    lr: float = 1e-3
-    warmup: int = 100
-    decay: float = 0.25
     n_rows: int | None = 10_240  # of the text: 1.3 million tokens
     scored: int = 128  # held-out rows
     in_model: int = 48
@@ -87,16 +84,8 @@ class Plan:
         }
 
     def train(self, n_steps: int) -> SAETrainConfig:
-        """The trainer's settings."""
-        return SAETrainConfig(
-            n_steps=n_steps,
-            lr=self.lr,
-            warmup_steps=min(self.warmup, n_steps // 10),
-            decay_steps=round(self.decay * n_steps),
-            aux_k=min(32, self.latent),
-            dead_window=min(100_000, max(1, n_steps * self.stream.batch // 4)),
-            n_norm_batches=32,
-        )
+        """The trainer's settings: those of the transcoders."""
+        return TranscoderPlan(stream=self.stream).train(n_steps)
 
 
 def train(shop: Shop, plan: Plan, threads: int) -> None:

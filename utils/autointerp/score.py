@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from utils.dashboards.statistics import wilson
+
 TWO_SIDED = 1.96  # standard errors of a 95 % interval
 
 
@@ -22,19 +24,11 @@ class Score:
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}], n = {self.n}"
 
 
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """Centre and half width of Wilson's interval of a share, in standard units of 95 %."""
-    z = TWO_SIDED
-    centre = (hits + z * z / 2) / (n + z * z)
-    half = z * math.sqrt(hits * (n - hits) / n + z * z / 4) / (n + z * z)
-    return centre, half
-
-
 def detection(said: Bool[Tensor, " example"], true: Bool[Tensor, " example"]) -> Score:
     """Balanced accuracy: mean of the shares found among the true and among the false.
 
-    Always answering one way scores 0.5, however many of each there are. The interval joins
-    Wilson's two in quadrature.
+    Always answering one way scores 0.5, however many of each there are. The interval joins the two
+    shares' Wilson intervals, distances to the ends in quadrature (Newcombe 1998).
     """
     n_true, n_false = int(true.sum()), int((~true).sum())
     if said.shape != true.shape:
@@ -42,10 +36,11 @@ def detection(said: Bool[Tensor, " example"], true: Bool[Tensor, " example"]) ->
     if n_true == 0 or n_false == 0:
         raise ValueError(f"{n_true} true and {n_false} false examples: at least one of each")
     found, refused = int((said & true).sum()), int((~said & ~true).sum())
-    (c1, h1), (c2, h2) = wilson(found, n_true), wilson(refused, n_false)
-    centre, half = (c1 + c2) / 2, math.hypot(h1, h2) / 2
-    value = (found / n_true + refused / n_false) / 2
-    low, high = max(0.0, min(value, centre - half)), min(1.0, max(value, centre + half))
+    shares = found / n_true, refused / n_false
+    (low1, high1), (low2, high2) = wilson(found, n_true), wilson(refused, n_false)
+    value = sum(shares) / 2
+    low = value - math.hypot(shares[0] - low1, shares[1] - low2) / 2
+    high = value + math.hypot(high1 - shares[0], high2 - shares[1]) / 2
     return Score(value, low, high, len(true))
 
 

@@ -1,30 +1,20 @@
 """One self-contained page: the data and a few hundred lines of script, no network."""
 
-import html
 from pathlib import Path
 
 from utils import files
 from utils.dashboards.data import as_json
 from utils.dashboards.result import Dashboards
+from utils.onepage import filled
 
 FOLDER = Path(__file__).parent
 
 
 def page(dashboards: Dashboards, title: str = "") -> str:
-    """The page's text.
-
-    The data stand in a block that no browser runs, with every `<` escaped, so that no token can
-    end it; the script writes tokens as text, never as markup.
-    """
-    parts = {
-        "TITLE": html.escape(title or f"{dashboards.kind} latents of {dashboards.model}"),
-        "STYLE": (FOLDER / "page.css").read_text(encoding="utf-8"),
-        "SCRIPT": (FOLDER / "page.js").read_text(encoding="utf-8"),
-        "DATA": as_json(dashboards).replace("<", "\\u003c"),
-    }
-    before, *rest = (FOLDER / "page.html").read_text(encoding="utf-8").split("%%")
-    # names and texts alternate, so that a text is never searched for names
-    return before + "".join(parts.get(part, part) for part in rest)
+    """The page's text."""
+    return filled(
+        FOLDER, title or f"{dashboards.kind} latents of {dashboards.model}", as_json(dashboards)
+    )
 
 
 def write_page(dashboards: Dashboards, path: str | Path, title: str = "") -> Path:
