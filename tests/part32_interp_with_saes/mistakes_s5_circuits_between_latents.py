@@ -708,6 +708,12 @@ def faithfulness__without_the_empty_circuit(circuit, empty, full):
     return float(circuit.mean() / full.mean())
 
 
+def faithfulness__ratios_to_full(circuit, empty, full):
+    """You divide each row by the full metric, and average. Two things: what the model does with
+    *no* node must count as 0, so take `empty` away above and below; and divide means, not rows."""
+    return float((circuit / full).mean())
+
+
 def faithfulness__distance_from_full(circuit, empty, full):
     """You measure what is missing: that is 1 minus the faithfulness."""
     return float((full.mean() - circuit.mean()) / (full.mean() - empty.mean()))

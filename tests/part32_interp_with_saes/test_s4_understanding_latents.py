@@ -64,8 +64,7 @@ def both_kinds(g, n, share=0.3):
     ],
 )
 def test_steer__by_hand(impl, device, how, by, want):
-    """Two tokens that may be changed, with activations 2 and 0, and directions (1, 1, 0), (0,
-    -2, 0)"""
+    """Done by hand: two tokens that may be changed, with activations 2 and 0"""
     resid = torch.tensor([[[1.0, 0.0, 1.0], [1.0, 0.0, 2.0]]], device=device)
     f = torch.tensor([[2.0, 0.0]], device=device)
     want = torch.tensor(want, device=device)
