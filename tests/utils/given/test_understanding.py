@@ -11,7 +11,7 @@ from part32_interp_with_saes.s4_understanding_latents import (
     best_predicate,
     f1_scores,
     output_score,
-    random_like,
+    random_as_long,
 )
 from utils.course import ARTIFACTS
 from utils.given import explaining, families, first_letters, steering
@@ -69,7 +69,7 @@ def test_pushed_latents_have_three_directions(story):
     numbers = torch.bincount(story.data.number, minlength=384).topk(2).indices.tolist()
     found = steering.push_latents(
         story.loaded, story.sae.hook_out, story.data, story.resid, W, numbers,
-        story.data.ids[:3, :6], (0.1, 1.0), random_like(W[0], 2, gen), output_score,
+        story.data.ids[:3, :6], (0.1, 1.0), random_as_long(W[0], 2, gen), output_score,
         writes=lambda number: torch.arange(4),
     )  # fmt: skip
     assert found.shape == (3, 3, 2, 2)
@@ -84,7 +84,7 @@ def test_made_labels_are_found_and_scores_have_their_controls():
     assert n_found > 0.8 * n_labels > 10
     scored = explaining.score_many(
         told.active[384], told.x, told.said, told.fit, 6, gen, best_predicate, balanced_accuracy,
-        random_like,
+        random_as_long,
     )  # fmt: skip
     assert len(scored.scores["latents"]) == 6 and len(scored.scores["shuffled"]) == 5
     assert scored.scores["latents"].mean() > scored.scores["shuffled"].mean() + 0.1
