@@ -12,7 +12,7 @@ PEOPLE  = || test $$? -eq 1
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test build check watch progress hint solution script reset solutions claims bench artifacts saes dashboard interpret doctor browser stats mutants lint setup setup-dev
+.PHONY: help lab test build check watch progress hint solution script reset solutions claims bench artifacts saes dashboard interpret graph doctor browser stats mutants lint setup setup-dev
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,9 @@ dashboard: setup ## a page about an SAE's latents: SAE=residual LATENTS=0-99 (RO
 interpret: setup ## sentences about latents, scored: SAE=residual LATENTS=0-49 (ROWS=, MODEL=, ENDPOINT=, see tools/interpret.py)
 	@$(RUN) tools.interpret $(call quoted,$(or $(strip $(SAE)),residual)) $(call quoted,$(LATENTS)) \
 	  $(call option,--rows,$(ROWS)) $(call option,--model,$(MODEL)) $(call option,--endpoint,$(ENDPOINT)) $(INTERPRET_ARGS)
+
+graph: setup ## the attribution graph of a prompt as a page: PROMPT="…" (more in tools/graph.py)
+	@$(RUN) tools.graph $(call quoted,$(PROMPT)) $(GRAPH_ARGS)
 
 doctor: ## explain this machine: what works, what doesn't, and the cure
 	@$(SETUP) --doctor

@@ -32,9 +32,7 @@ class Judge(Protocol[Sentence]):
         """In which windows is it about all marked tokens?"""
         ...
 
-    def simulate(
-        self, said: Sentence, shown: Examples, text: Text
-    ) -> Float[Tensor, "example pos"]:
+    def simulate(self, said: Sentence, shown: Examples, text: Text) -> Float[Tensor, "example pos"]:
         """How active at each token?"""
         ...
 

@@ -9,6 +9,9 @@ from utils.graphs.attribute import attribute
 from utils.graphs.frozen import Frozen, GraphError, freeze
 from utils.graphs.graph import Graph, Node
 from utils.graphs.influence import influence, pruned, scores
+from utils.graphs.intervene import effects, intervene
+from utils.graphs.page import write_page
+from utils.graphs.viewer import read_viewer, write_viewer
 
 __all__ = [
     "Frozen",
@@ -16,8 +19,13 @@ __all__ = [
     "GraphError",
     "Node",
     "attribute",
+    "effects",
     "freeze",
     "influence",
+    "intervene",
     "pruned",
+    "read_viewer",
     "scores",
+    "write_page",
+    "write_viewer",
 ]

@@ -208,7 +208,7 @@ def assemble(
         bias=spread(torch.cat([own, targets.bias])),
         n_active=len(f),
         n_layers=frozen.n_layers,
-        prompt="".join(strings[1:]) if decode is not None else " ".join(strings),
+        prompt=decode.decode(ids[1:]) if decode is not None else " ".join(strings),
         model=frozen.loaded.name,
     )
 
