@@ -1,6 +1,7 @@
 """Figures of 3.2.7: rows, paths, graphs, and what interventions did."""
 
 import html
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 PLUS, MINUS = OKABE_ITO[0], OKABE_ITO[1]
 MOST_EDGES = 400  # drawn in one picture, the largest ones
+CALLED = {"feature": "latent", "logit": "output"}
 MARKS = {"feature": "circle", "error": "diamond-open", "embedding": "square", "logit": "star"}
 
 
@@ -70,18 +72,23 @@ def threshold_curve(curve: Mapping[float, tuple[int, int]]) -> go.Figure:
     return fig.update_yaxes(type="log", dtick=1)
 
 
-def spot(node: "Node", crowd: dict[tuple[int, int], int]) -> tuple[float, float]:
-    """Where a node is drawn: its position across, its layer up, neighbours side by side."""
-    place = (node.layer, node.pos)
-    crowd[place] = crowd.get(place, -1) + 1
-    row, column = divmod(crowd[place], 5)
-    return node.pos - 0.34 + 0.17 * column, node.layer + 0.16 * row
+def spots_of(nodes: Sequence["Node"]) -> list[tuple[float, float]]:
+    """Where nodes are drawn: position across, layer up, those at one place side by side."""
+    crowd = Counter((node.layer, node.pos) for node in nodes)
+    seen: Counter[tuple[int, int]] = Counter()
+    found = []
+    for node in nodes:
+        place = (node.layer, node.pos)
+        row, column = divmod(seen[place], 5)
+        seen[place] += 1
+        wide = min(crowd[place] - 5 * row, 5)
+        found.append((node.pos + 0.17 * (column - (wide - 1) / 2), node.layer + 0.16 * row))
+    return found
 
 
 def graph_picture(graph: "Graph", title: str) -> go.Figure:
     """Words across, layers up; an edge's colour is its sign, its width its size."""
-    crowd: dict[tuple[int, int], int] = {}
-    spots = [spot(node, crowd) for node in graph.nodes]
+    spots = spots_of(graph.nodes)
     levels = graph.n_layers + 2
     fig = plain(min(1100, 190 + 75 * levels), "", "layer", title)
     A = graph.adjacency
@@ -105,7 +112,7 @@ def graph_picture(graph: "Graph", title: str) -> go.Figure:
         here = [i for i, node in enumerate(graph.nodes) if node.kind == kind]
         fig.add_scatter(
             x=[round(spots[i][0], 3) for i in here], y=[round(spots[i][1], 3) for i in here],
-            mode="markers", name=kind, marker={"symbol": mark, "size": 9, "color": OKABE_ITO[2]},
+            mode="markers", name=CALLED.get(kind, kind), marker={"symbol": mark, "size": 9, "color": OKABE_ITO[2]},
             text=[html.escape(told(graph.nodes[i], graph.strings)) for i in here],
             hovertemplate="%{text}<extra></extra>",
         )  # fmt: skip
