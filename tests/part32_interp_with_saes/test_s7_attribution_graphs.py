@@ -33,7 +33,7 @@ def mask_of(n, chosen, device):
 
 
 def dag(g, n=9, dtype=torch.float64, n_begin=3):
-    """A graph without loops: the last nodes are targets of earlier ones, the first receive nothing."""
+    """A graph without loops; the first nodes receive nothing."""
     A = normal(g, n, n, dtype=dtype).tril(diagonal=-1)
     A = A * (torch.rand(n, n, generator=g, device=g.device) < 0.8)
     A[:n_begin] = 0
@@ -178,7 +178,9 @@ def test_latents_and_error__agrees_with_the_worked_one(impl, ref, seed, device, 
     args = transcoder(generator(seed + 2, device), *size, skip, dtype)
     with unchanged(args[0], args[1], args[3], args[4]):
         mine = impl.latents_and_error(*args)
-    assert_same(list(mine), list(ref.latents_and_error(*args)), ("pos latent", "pos d_model"), 1e-4, 1e-5)
+    assert_same(
+        list(mine), list(ref.latents_and_error(*args)), ("pos latent", "pos d_model"), 1e-4, 1e-5
+    )
 
 
 # --------------------------------------------------------------------------- b. what_nodes_write
@@ -256,7 +258,7 @@ def test_contributions__are_what_taking_a_source_away_does(impl, seed, device):
 def test_contributions__work_without_gradients_around(impl, seed, device):
     """Inside torch.no_grad it works, too; the results carry no gradient"""
     g = generator(seed + 2, device)
-    read, W, b = affine(g, 4, 3)
+    read, W, _ = affine(g, 4, 3)
     written = normal(g, 4, 3, dtype=torch.float64)
     with torch.no_grad():
         quiet = impl.contributions(read, written)
@@ -551,7 +553,9 @@ def test_prune__larger_thresholds_keep_more(impl, seed, device):
         there = small != 0
         require(bool((small[there] == A[there]).all()), "an edge that stays has another value")
         require(bool(kept[always].all()), "a node that must always stay is gone")
-        require(not bool(there[~kept].any() | there[:, ~kept].any()), "a node that is gone has edges")
+        require(
+            not bool(there[~kept].any() | there[:, ~kept].any()), "a node that is gone has edges"
+        )
         sizes.append(int(kept.sum()))
     require(sizes == sorted(sizes), f"larger thresholds keep {sizes} nodes")
 
@@ -637,7 +641,7 @@ def test_merge_nodes__are_sums_over_blocks(impl, ref, seed, device, n_nodes, n, 
 
 
 def network(g, dtype=torch.float64):
-    """A linear network as a graph: 2 inputs, 3 + 2 latents (all on), 2 outputs; and its function."""
+    """A linear network as a graph: 2 inputs, 3 + 2 latents, 2 outputs; and its function."""
     x = normal(g, 2, dtype=dtype)
     W = [normal(g, *s, dtype=dtype) for s in ((2, 3), (5, 2), (7, 2))]
 
@@ -852,7 +856,7 @@ def test_share_by_word__sums_to_1(impl, ref, seed, device, n_pos, dtype):
     assert_same(mine, ref.share_by_word(worth, pos, begins, n_pos), "pos", 1e-5, 1e-6)
 
 
-# ----------------------------------------------------------------------------------- n1. one_hop
+# ------------------------------------------------------------------------------------ n. one_hop
 
 
 @pytest.mark.parametrize("size", [(6, 3, 2), (2, 5, 7), (4, 4, 4)])
@@ -876,37 +880,40 @@ def test_one_hop__agrees_with_the_worked_one(impl, ref, seed, device, dtype):
     """Weights of both signs, other sizes"""
     g = generator(seed + 1, device)
     W_1, W_2 = normal(g, 5, 6, dtype=dtype), normal(g, 6, 3, dtype=dtype)
-    assert_same(list(impl.one_hop(W_1, W_2)), list(ref.one_hop(W_1, W_2)), ("n m", "n k"), 1e-4, 1e-5)
+    assert_same(
+        list(impl.one_hop(W_1, W_2)), list(ref.one_hop(W_1, W_2)), ("n m", "n k"), 1e-4, 1e-5
+    )
 
 
-# -------------------------------------------------------------------------- n2. mean_path_length
+# ------------------------------------------------------------------------------------- predictions
 
 
-def test_mean_path_length__by_hand(impl, device):
-    """A quarter comes directly, three quarters through two latents: 0.25 · 1 + 0.75 · 3"""
-    by = torch.zeros(4, 4, device=device)
-    by[1, 0], by[2, 1], by[3, 2], by[3, 0] = 1.0, 1.0, 0.75, 0.25
-    weights = torch.tensor([0.0, 0.0, 0.0, 2.0], device=device)
-    got = impl.mean_path_length(by, weights, mask_of(4, [0], device))
-    assert_same(got, 0.25 * 1 + 0.75 * 3, "", 1e-5, 1e-6)
+def test_predict_embeddings__is_right(impl, ref):
+    """How much influence the embeddings have"""
+    want = ref.predict_embeddings
+    require(impl.predict_embeddings == want, "where does every path begin?")
 
 
-def test_mean_path_length__of_a_chain_is_its_length(impl, device):
-    """A chain of n nodes has n - 1 edges"""
-    for n in (2, 5, 9):
-        by = torch.diag(torch.ones(n - 1, device=device), -1)
-        weights = (torch.arange(n, device=device) == n - 1).float()
-        got = impl.mean_path_length(by, weights, mask_of(n, [0], device))
-        assert_same(got, float(n - 1), "", 1e-5, 1e-6)
+def test_predict_pruned__is_right(impl, ref):
+    """What share of the nodes stays"""
+    require(impl.predict_pruned == ref.predict_pruned, "the first line of the demo says it")
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n", [6, 11])
-def test_mean_path_length__agrees_with_the_worked_one(impl, ref, seed, device, n, dtype):
-    """Random graphs, two outputs, several beginnings"""
-    g = generator(seed, device)
-    by, weights = shares_of(dag(g, n, dtype)), 2 * output_weights(n, g, dtype)
-    begins = mask_of(n, [0, 2], device)
-    with unchanged(by, weights):
-        mine = impl.mean_path_length(by, weights, begins)
-    assert_same(mine, ref.mean_path_length(by, weights, begins), "", 1e-4, 1e-5)
+def test_predict_groups__is_right(impl, ref):
+    """How the influence of a group compares with that of its members"""
+    require(impl.predict_groups == ref.predict_groups, "compare the two bars of several words")
+
+
+def test_predict_free__is_right(impl, ref):
+    """The correlation in free runs"""
+    require(impl.predict_free == ref.predict_free, "see the second line of the demo")
+
+
+def test_predict_swap__is_right(impl, ref):
+    """Where the swap turns the answer"""
+    require(impl.predict_swap == ref.predict_swap, "compare the second and third line of the demo")
+
+
+def test_predict_score__is_right(impl, ref):
+    """The replacement score of the graph that skips a step"""
+    require(impl.predict_score == ref.predict_score, "does any influence begin at an error?")

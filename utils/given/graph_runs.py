@@ -8,8 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from utils.given.graph_parts import Local, local_model, run_edits, stream_of_sources
-from utils.given.graph_questions import Question
+from utils.given.graph_questions import Question, Swap
 from utils.graphs.attribute import attribute
+from utils.graphs.frozen import freeze
 from utils.models.sae import Sae
 from utils.progress import track
 
@@ -91,3 +92,51 @@ def removals(
             after = ask.gap(run_edits(here, edits, constrained=name == "constrained"))
             found[name].append(after - ask.gap(here.frozen.logits[-1]))
     return {name: torch.cat(values) for name, values in found.items()}
+
+
+PLACE, COMMA, LAST = 8, 9, 12  # positions in a prompt that asks for a thing
+WHERE = {
+    "nothing": (),
+    "the place": (PLACE,),
+    "the last word": (LAST,),
+    "both": (PLACE, LAST),
+    "the comma (control)": (COMMA,),
+}
+
+
+def scenes_after(
+    loaded: "Loaded", saes: Sequence[Sae], pairs: Sequence[Swap], edits_of: Callable
+) -> dict[str, list[list[float]]]:
+    """After swaps in the free model: probability of the things of the old and of the new scene.
+
+    A row for each pair of prompts, for each place of the swap; the last takes another place of the
+    same scene. `edits_of(latents, other latents, positions)` is the learner's.
+    """
+    found: dict[str, list[list[float]]] = {name: [] for name in (*WHERE, "same scene (control)")}
+    for pair in track(pairs, "pairs of prompts"):
+        three = (pair.tokens, pair.other, pair.same)
+        here, other, same = (local_model(loaded, tokens, saes) for tokens in three)
+        edits = [edits_of(here.acts, other.acts, at) for at in WHERE.values()]
+        edits.append(edits_of(here.acts, same.acts, (LAST,)))
+        p = run_edits(here, edits, constrained=False).softmax(dim=-1)
+        for name, row in zip(found, p, strict=True):
+            found[name].append([float(row[pair.here].sum()), float(row[pair.there].sum())])
+    return found
+
+
+def begins_at(
+    loaded: "Loaded",
+    saes: Sequence[Sae],
+    asked: Sequence[Question],
+    influence_of: Callable[[Tensor, Tensor], Tensor],
+    share_by_word: Callable,
+) -> Float[Tensor, "prompt pos"]:
+    """Where the influence of each prompt's embeddings begins; both functions are the learner's."""
+    found = []
+    for ask in track(asked, "graphs"):
+        frozen = freeze(loaded, ask.tokens)
+        graph = attribute(frozen, saes, ask.targets(frozen))
+        worth = influence_of(graph.adjacency, graph.of_kind("logit").float())
+        pos = torch.tensor([node.pos for node in graph.nodes])
+        found.append(share_by_word(worth, pos, graph.of_kind("embedding"), frozen.n_pos))
+    return torch.stack(found)

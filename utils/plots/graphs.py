@@ -59,19 +59,6 @@ def steps(by_kind: Mapping[str, Sequence[float]], title: str) -> go.Figure:
     return fig.update_layout(margin={"t": 90}).update_xaxes(dtick=1)
 
 
-def threshold_curve(curve: Mapping[float, tuple[int, int]]) -> go.Figure:
-    """How many nodes and edges stay, over the threshold for nodes."""
-    fig = plain(380, "share of the influence that is kept", "how many stay (logarithmic)")
-    for i, (name, mark) in enumerate((("nodes", "circle"), ("edges", "diamond"))):
-        fig.add_scatter(
-            x=list(curve), y=[pair[i] for pair in curve.values()], name=name, mode="lines+markers",
-            line={"color": OKABE_ITO[i]}, marker={"symbol": mark, "size": 9},
-            hovertemplate="%{x}<br>%{y:,}<extra>" + name + "</extra>",
-        )  # fmt: skip
-    fig.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
-    return fig.update_yaxes(type="log", dtick=1)
-
-
 def spots_of(nodes: Sequence["Node"]) -> list[tuple[float, float]]:
     """Where nodes are drawn: position across, layer up, those at one place side by side."""
     crowd = Counter((node.layer, node.pos) for node in nodes)
@@ -112,7 +99,8 @@ def graph_picture(graph: "Graph", title: str) -> go.Figure:
         here = [i for i, node in enumerate(graph.nodes) if node.kind == kind]
         fig.add_scatter(
             x=[round(spots[i][0], 3) for i in here], y=[round(spots[i][1], 3) for i in here],
-            mode="markers", name=CALLED.get(kind, kind), marker={"symbol": mark, "size": 9, "color": OKABE_ITO[2]},
+            mode="markers", name=CALLED.get(kind, kind),
+            marker={"symbol": mark, "size": 9, "color": OKABE_ITO[2]},
             text=[html.escape(told(graph.nodes[i], graph.strings)) for i in here],
             hovertemplate="%{text}<extra></extra>",
         )  # fmt: skip
