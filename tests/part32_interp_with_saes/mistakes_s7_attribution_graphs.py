@@ -631,7 +631,7 @@ def fewest__above_a_share_of_the_largest(values, share):
 
 
 def fewest__zeros_kept(values, share):
-    """You keep values of 0. They add nothing."""
+    """You keep values of 0. They add nothing to the sum, so they are not among the fewest."""
     order = values.argsort(descending=True, stable=True)
     found = values[order]
     few = (found.cumsum(dim=0) - found < share * values.sum()) | (found == 0)
@@ -1131,7 +1131,7 @@ def share_by_word__all_nodes(worth, pos, begins, n_pos):
 
 
 def share_by_word__not_divided(worth, pos, begins, n_pos):
-    """You return sums. Divide by their total."""
+    """You return sums. Divide by their total, so that prompts can be compared."""
     return worth.new_zeros(n_pos).index_add(0, pos[begins], worth[begins])
 
 

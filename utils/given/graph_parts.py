@@ -59,6 +59,12 @@ class Local:
         return full
 
     @property
+    def biases(self) -> Float[Tensor, " feature"]:
+        """The encoder's bias of every active latent."""
+        f, coders = self.replacement.features, self.replacement.coders
+        return torch.stack([coders[i].bias[k] for i, k in zip(f.layer, f.latent, strict=True)])
+
+    @property
     def W_dec(self) -> Float[Tensor, "layer latent d_model"]:
         """All decoders."""
         return torch.stack([coder.W_dec for coder in self.replacement.coders])

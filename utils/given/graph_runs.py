@@ -7,10 +7,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from utils.given.graph_parts import Local, local_model, run_edits, stream_of_sources
+from utils.given.graph_parts import (
+    Local,
+    local_model,
+    read_latents,
+    run_edits,
+    stream_of_sources,
+)
 from utils.given.graph_questions import Question, Swap
 from utils.graphs.attribute import attribute
 from utils.graphs.frozen import freeze
+from utils.graphs.graph import Graph
 from utils.models.sae import Sae
 from utils.progress import track
 
@@ -42,6 +49,34 @@ def logits_by_hand(
     scale = cache["ln_final.hook_scale"][0]
     last = norm(x, scale, model.ln_final.weight, model.ln_final.bias)
     return last @ model.W_U + model.b_U
+
+
+def latent_rows(
+    local: Local, written: Float[Tensor, "source d_model"], rows_of: Callable
+) -> tuple[Float[Tensor, "target source"], Float[Tensor, " target"]]:
+    """(rows, constants) of all active latents, by the learner's function, 32 at a time."""
+    some = torch.arange(local.n_latents).split(32)
+    parts = [
+        rows_of(read_latents(local, which), written, len(which))
+        for which in track(some, "backward passes")
+    ]
+    return torch.cat([rows for rows, _ in parts]), torch.cat([rest for _, rest in parts])
+
+
+def node_name(graph: Graph, i: int) -> str:
+    """A node in a few words."""
+    node = graph.nodes[i]
+    kinds = {"feature": f"L{node.layer} latent {node.number}", "error": f"L{node.layer} error"}
+    return f"{kinds.get(node.kind, node.kind)} at {graph.strings[node.pos]} ({node.pos})"
+
+
+def head_that_prefers(
+    patterns: Sequence[Tensor], query: int, key: int, other: int
+) -> tuple[int, int]:
+    """(layer, head) that looks most at one key instead of another; layer 0 has no latents below."""
+    likes = torch.stack([p[:, query, key] - p[:, query, other] for p in patterns[1:]])
+    layer, head = divmod(int(likes.argmax()), likes.shape[1])
+    return layer + 1, head
 
 
 @torch.no_grad()
