@@ -91,7 +91,8 @@ def graph_picture(graph: "Graph", title: str) -> go.Figure:
                     x += [spots[s][0], spots[t][0], None]
                     y += [spots[s][1], spots[t][1], None]
             fig.add_scatter(
-                x=x, y=y, mode="lines", name=name, showlegend=width > 3, hoverinfo="skip",
+                x=x or [None], y=y or [None], mode="lines", name=name, hoverinfo="skip",
+                showlegend=width > 3,
                 line={"color": color, "width": width, "dash": "solid" if sign > 0 else "dot"},
                 opacity=0.55, legendgroup=name,
             )  # fmt: skip
@@ -173,6 +174,7 @@ def swapped(means: Mapping[str, Sequence[float]]) -> go.Figure:
             hovertemplate="%{x}<br>%{y:.1%}<extra>" + name + "</extra>",
         )  # fmt: skip
     fig.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
+    fig.update_layout(margin={"b": 130}, height=440).update_xaxes(tickangle=-25, automargin=True)
     return fig.update_yaxes(tickformat=".0%")
 
 
