@@ -861,9 +861,9 @@ if __name__ == "__main__":
 # ## 7 · Swap a concept
 #
 # The strongest test is to make the model say something else, on purpose. *"When Mary and John went
-# to the beach, John gave a …"*: four times out of five the grammar chooses one of the six things
-# that belong to the scene. If some latents carry the scene, then giving them the values that they
-# have on the same sentence with *farm* must turn shells into pumpkins.
+# to the beach, John gave a …"*: half of the time a look such as *red* follows, else, five times of
+# six, one of the six things of the scene: 42 %. If some latents carry the scene, then giving them
+# the values that they have on the same sentence with *farm* must turn shells into pumpkins.
 
 # %% [markdown] tags=["task"]
 # `acts` are the latents of a prompt, `other` those of another prompt of the same length. Return the
