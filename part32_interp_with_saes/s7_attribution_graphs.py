@@ -505,11 +505,11 @@ if __name__ == "__main__":
     by, weights = shares(A), torch.zeros(len(A))
     weights[-1] = 1
     worth = influence(by, weights)
-    kind_of = {"embedding": "embedding", "error": "error", "latent": "feature"}
-    kinds = {name: graph.of_kind(kind) for name, kind in kind_of.items()}
+    kinds = {"embedding": graph.of_kind("embedding"), "error": graph.of_kind("error")}
+    kinds["latent"] = graph.of_kind("feature")
     for kind, here in kinds.items():
-        direct, whole = float(by[-1, here].sum()), float(worth[here].sum())
-        print(f"{kind:9}: {direct:6.1%} of the row, influence {whole:.3f}")
+        direct, every = float(by[-1, here].sum()), float(worth[here].sum())
+        print(f"{kind:9}: {direct:6.1%} of the row, influence {every:.3f}")
     table = influence_by_steps(by, weights, loaded.n_layers + 2)
     print(f"the series and the inverse are {float((table.sum(0) - worth).abs().max()):.1e} apart")
     steps = {kind: table[:, here].sum(dim=1).tolist() for kind, here in kinds.items()}
@@ -690,8 +690,8 @@ if __name__ == "__main__":
     merged.fill_diagonal_(0)  # what a group gives to itself is inside it
     new = influence(shares(merged.double()), torch.eye(n_groups).double()[-1])
     old = torch.zeros(n_groups).index_add(0, group, worth)
-    table = [(words[g], float(old[g]), float(new[g])) for g in range(1, len(words))]
-    display(plots.pairs_of_bars(table, ("sum of members", "in the merged graph"), "influence"))
+    pairs_of = [(words[g], float(old[g]), float(new[g])) for g in range(1, len(words))]
+    display(plots.pairs_of_bars(pairs_of, ("sum of members", "in the merged graph"), "influence"))
 
 # %% [markdown]
 # Contributions of groups add up, influence does not. Within a group, positive and negative
@@ -834,20 +834,20 @@ if __name__ == "__main__":
     gen = torch.Generator().manual_seed(0)
 
     asked = [ask for kind in KINDS for ask in questions(kind, 7, seed=0)][:20]
-    table = removals(loaded, saes, asked, predicted_effects, gen)
+    found = removals(loaded, saes, asked, predicted_effects, gen)
     draws = torch.randint(len(asked), (2000, len(asked)), generator=gen)
-    rows = table["predicted"].split(8)
+    rows = found["predicted"].split(8)
     guesses = {
-        "all paths": table["predicted"],
-        "direct edge only": table["direct"],
+        "all paths": found["predicted"],
+        "direct edge only": found["direct"],
         "shuffled in prompts": torch.cat([r[torch.randperm(8, generator=gen)] for r in rows]),
     }
     for name, guess in guesses.items():
         for kind in ("constrained", "free"):
-            r, low, high = r_with_interval(guess, table[kind], table["prompt"], draws)
+            r, low, high = r_with_interval(guess, found[kind], found["prompt"], draws)
             print(f"{name:19} {kind:11} r = {r:.3f} (95 % interval {low:.3f} to {high:.3f})")
     display(
-        plots.predicted_measured(table["predicted"], {k: table[k] for k in ("constrained", "free")})
+        plots.predicted_measured(found["predicted"], {k: found[k] for k in ("constrained", "free")})
     )
 
 # %% [markdown]
@@ -1062,11 +1062,11 @@ if __name__ == "__main__":
     off = [float((x.relu() @ D - y).abs().max()) for D, y in zip((D_1, D_2), toy(x), strict=True)]
     print(f"errors of the cross-layer transcoder: {off}")
     # nodes: embedding, error, latents, output; every edge carries the whole value, 1
-    two = torch.zeros(5, 5)
-    two[2, 0] = two[3, 2] = two[4, 3] = 1  # city, state latent, capital latent, output
+    double = torch.zeros(5, 5)
+    double[2, 0] = double[3, 2] = double[4, 3] = 1  # city, state latent, capital latent, output
     single = torch.zeros(4, 4)
     single[2, 0] = single[3, 2] = 1  # city, city latent (writes the capital itself), output
-    for name, edges in (("per layer", two), ("cross-layer", single)):
+    for name, edges in (("per layer", double), ("cross-layer", single)):
         n = len(edges)
         first, bad, out = torch.eye(n)[[0, 1, -1]]
         got = graph_scores(edges, out, bad > 0, first > 0)

@@ -148,8 +148,9 @@ def head_maps(
         pair = torch.stack([-rows[..., 1::2], rows[..., 0::2]], dim=-1).flatten(-2)
         return rows * rotary.cos_cached[pos] + pair * rotary.sin_cached[pos]
 
-    q = [turned(w[layer, head].detach(), q_pos) for w in (model.W_Q, model.b_Q)]
-    return *q, *(turned(w[layer, head].detach(), k_pos) for w in (model.W_K, model.b_K))
+    W_Q, b_Q = (turned(w[layer, head].detach(), q_pos) for w in (model.W_Q, model.b_Q))
+    W_K, b_K = (turned(w[layer, head].detach(), k_pos) for w in (model.W_K, model.b_K))
+    return W_Q, b_Q, W_K, b_K
 
 
 @torch.no_grad()

@@ -81,7 +81,7 @@ def question(kind: str, gen: torch.Generator) -> Question:
     opening, past = draw(tuple(MEETS)), bool(torch.rand((), generator=gen) < 0.5)
     verb, where = MEETS[opening][0 if past else 1], MEETS[opening][2]
     place, giver = draw(ALL_PLACES), draw((first, second))
-    gives = draw(VERBS["give"])[0 if past else 1]
+    gives = draw([forms[0 if past else 1] for forms in VERBS["give"]])
     start = f"{opening} {first} and {second} {verb} {where} the {place} , {giver}"
     if kind == "tense":
         verbs = [forms for group in ("give", "want", "talk") for forms in VERBS[group]]

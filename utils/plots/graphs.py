@@ -132,7 +132,7 @@ def pairs_of_bars(
     labels = [f"{i + 1} {html.escape(row[0])}" for i, row in enumerate(table)]
     for i, shape in ((0, ""), (1, "/")):
         fig.add_bar(
-            x=labels, y=[round(row[i + 1], 4) for row in table], name=names[i],
+            x=labels, y=[round((row[1], row[2])[i], 4) for row in table], name=names[i],
             marker={"color": OKABE_ITO[i], "pattern": {"shape": shape}},
             hovertemplate="%{x}<br>%{y:.3f}<extra>" + names[i] + "</extra>",
         )  # fmt: skip
