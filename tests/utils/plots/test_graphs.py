@@ -19,7 +19,7 @@ def small() -> Graph:
 def test_nodes_at_one_place_stand_side_by_side_around_it():
     spots = plots.spots_of(small().nodes)
     assert len(set(spots)) == 5
-    here = [x for x, y in spots[:3]]
+    here = [x for x, _ in spots[:3]]
     assert abs(sum(here) / 3 - 1) < 1e-9 and spots[3] == (1, -1)
 
 
