@@ -76,6 +76,7 @@ bench: setup-dev ## measure the fast trainers against the plain loops
 	@$(RUN) tools.bench.ensemble
 	@$(RUN) tools.bench.saes
 	@$(RUN) tools.bench.dashboards
+	@$(RUN) tools.bench.graphs
 
 artifacts: setup-dev ## train the course's small models and their SAEs, what is missing
 	@$(RUN) tools.tiny

@@ -106,6 +106,10 @@ def section(folder: Path) -> str:
         )
     rows = "".join(line(at, card, PLACES[kind]) for at, card in found)
     table = f"\n{COLUMNS.format('SAE')}{rows}" if rows else ""
+    sets = [(at, card) for at, card in cards(folder) if "latents" not in card]
+    lines = [f"- [{at.name}]({folder.name}/{at.name}/README.md): {card['about']}\n"
+             for at, card in sets]  # fmt: skip
+    table += "\n" + "".join(lines) if lines else ""
     all_of = [card for _, card in found]
     return f"\n## {title}\n\n{about}\n{table}{missed(all_of)}{denser_elsewhere(all_of)}"
 

@@ -150,6 +150,8 @@ def make_card(shop: Shop, plan: Plan) -> Card:
     rows, run = shop.rows[: plan.n_rows], read_run(shop.cache / FOLDER / COST)
     return {
         "name": FOLDER,
+        "about": "A plain and a Matryoshka SAE of the residual stream that differ in nothing else, "
+        "for absorption (3.2.4).",
         "model": shop.loaded.name,
         "hook": shop.loaded.hook("resid_post", plan.layer),
         "plan": asdict(plan),

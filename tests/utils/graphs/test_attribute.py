@@ -31,7 +31,7 @@ def test_rows_add_up_to_the_pre_activation_and_the_logit(loaded, kind, skip):
             inner = saes[node.layer].sae
             x = frozen.mlp_in[node.layer, node.pos]
             pre = x @ inner.W_enc[:, node.number] + inner.b_enc[node.number]
-            assert float(pre) == pytest.approx(node.activation, rel=1e-5)
+            assert float(pre) == pytest.approx(node.activation, rel=1e-5, abs=1e-6)
             torch.testing.assert_close(found, pre, rtol=1e-4, atol=1e-4)
         elif node.kind == "logit" and capped <= 0:
             logits = frozen.logits[-1]
