@@ -1250,19 +1250,19 @@ def predict_free__hardly_any():
     return "below 0.5"
 
 
-def predict_swap__at_the_place():
+def predict_scene_swap__at_the_place():
     """The place decides, but its latents hardly matter: heads read its embedding directly, and the
     scene is made at the last word."""
     return "at the place only"
 
 
-def predict_swap__at_either():
+def predict_scene_swap__at_either():
     """At the place's word the answer stays as it was: what heads carry from there is not made of
     latents."""
     return "at either"
 
 
-def predict_swap__together():
+def predict_scene_swap__together():
     """The last word alone is enough: nothing more is needed from the place's latents."""
     return "only at both together"
 

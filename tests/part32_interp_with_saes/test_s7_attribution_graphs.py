@@ -923,9 +923,12 @@ def test_predict_free__is_right(impl, ref):
     require(impl.predict_free == ref.predict_free, "see the second line of the demo")
 
 
-def test_predict_swap__is_right(impl, ref):
+def test_predict_scene_swap__is_right(impl, ref):
     """Where the swap turns the answer"""
-    require(impl.predict_swap == ref.predict_swap, "compare the second and third line of the demo")
+    require(
+        impl.predict_scene_swap == ref.predict_scene_swap,
+        "compare the second and third line of the demo",
+    )
 
 
 def test_predict_score__is_right(impl, ref):

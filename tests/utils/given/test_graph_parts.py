@@ -36,7 +36,7 @@ def written(local):
 
 
 def test_sources_together_are_the_model(story):
-    loaded, ask, local = story
+    _, ask, local = story
     found = read_outputs(local, difference(local.frozen, ask.right[0], ask.wrong[0]).vectors)
     bias = difference(local.frozen, ask.right[0], ask.wrong[0]).bias
     got = found(written(local)[None]) + bias
