@@ -68,11 +68,12 @@ class Frozen:
         embed: Float[Tensor, "batch pos d_model"],
         mlp_out: Float[Tensor, "batch layer pos d_model"],
         skip: Skip | None = None,
+        watch: Sequence[Hook] = (),
     ) -> Sites:
         """The affine map: what is written where, given what is written before.
 
         `mlp_out` is what each MLP adds, and `skip(layer, mlp_in)` what it adds beside that as a
-        linear function of what it reads.
+        linear function of what it reads. `watch` are further hooks that look at other places.
         """
         n, layers = len(embed), range(self.n_layers)
         read: list[Tensor] = []
@@ -85,7 +86,7 @@ class Frozen:
             hooks.append((self.loaded.hook("mlp_out", layer), _write(mlp_out, layer, read, skip)))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="A forward hook edited hook_scale")
-            hooks.append((END, _keep(final)))
+            hooks += [(END, _keep(final)), *watch]
             self.loaded.model.run_with_hooks(self.tokens.expand(n, -1), fwd_hooks=hooks)
         return Sites(read, final[0])
 
