@@ -12,7 +12,7 @@ PEOPLE  = || test $$? -eq 1
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test build check watch progress hint solution script reset solutions claims bench artifacts saes dashboard interpret graph doctor browser stats mutants lint setup setup-dev
+.PHONY: help lab test build check watch progress hint solution script reset solutions claims bench artifacts saes dashboard interpret graph sweep doctor browser stats mutants lint setup setup-dev
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,9 @@ interpret: setup ## sentences about latents, scored: SAE=residual LATENTS=0-49 (
 graph: setup ## the attribution graph of a prompt as a page: PROMPT="…" (more in tools/graph.py)
 	@$(RUN) tools.graph $(call quoted,$(PROMPT)) $(GRAPH_ARGS)
 
+sweep: setup ## train a grid of SAEs and compare them: SITE=story/residual K=4,8,16 (more in tools/sweep.py)
+	@$(RUN) tools.sweep $(call quoted,$(or $(strip $(SITE)),story/residual)) $(call option,--k,$(K)) $(SWEEP_ARGS)
+
 doctor: ## explain this machine: what works, what doesn't, and the cure
 	@$(SETUP) --doctor
 
@@ -77,6 +80,7 @@ bench: setup-dev ## measure the fast trainers against the plain loops
 	@$(RUN) tools.bench.saes
 	@$(RUN) tools.bench.dashboards
 	@$(RUN) tools.bench.graphs
+	@$(RUN) tools.bench.sweeps
 
 artifacts: setup-dev ## train the course's small models and their SAEs, what is missing
 	@$(RUN) tools.tiny

@@ -19,7 +19,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MODEL = "requirements-model.txt"  # with a hash, which pip checks; without its dependencies
 PINNED_BY = (
     "requirements.txt", "requirements-notebook.txt", "requirements-language.txt",
-    "requirements-lab.txt", "requirements-dev.txt", MODEL, "constraints.txt", "pyproject.toml",
+    "requirements-lab.txt", "requirements-dev.txt", "requirements-sweeps.txt",
+    MODEL, "constraints.txt", "pyproject.toml",
 )  # fmt: skip
 NEEDED_GB = 4  # .venv with torch's CPU build takes 2.5 GB; the rest is downloads on their way
 CUDA_GB = 10  # the same where pip takes torch's CUDA build, its default on Linux

@@ -33,7 +33,8 @@ class Recorder:
         if cfg.wandb_project is not None:
             import wandb  # a second to import, and optional
 
-            settings = wandb.Settings(console="off", silent=True)
+            # a stack of coders has a run for each, side by side
+            settings = wandb.Settings(console="off", silent=True, reinit="create_new")
             folder = None if cfg.wandb_folder is None else str(cfg.wandb_folder)
             self.run = wandb.init(
                 project=cfg.wandb_project,

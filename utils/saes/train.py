@@ -51,15 +51,22 @@ class Trainer:
         self.work = Workspace()
         self.longest: float | None = None  # raw rows longer than this are outliers
 
-    def prepare(self) -> None:
-        """Read the first batches for scales, the outliers' limit and the targets' mean."""
+    def first_batches(self) -> list[Pair]:
+        """Read what `prepare` looks at; nothing where the settings need nothing."""
         sae, cfg = self.coder.cfg, self.cfg
         wanted = cfg.mean_bias or cfg.outlier_factor is not None or sae.normalise == "average_norm"
         if not wanted:
-            return
+            return []
         if cfg.n_norm_batches < 1:
             raise ValueError("n_norm_batches = 0, but average norm, mean or outliers need some")
-        pairs = [next(self.feed) for _ in range(cfg.n_norm_batches)]
+        return [next(self.feed) for _ in range(cfg.n_norm_batches)]
+
+    def prepare(self, pairs: list[Pair] | None = None) -> None:
+        """Take scales, the outliers' limit and the targets' mean from the first batches."""
+        sae, cfg = self.coder.cfg, self.cfg
+        pairs = self.first_batches() if pairs is None else pairs
+        if not pairs:
+            return
         if cfg.outlier_factor is not None:
             lengths = torch.cat([x.norm(dim=1) for x, _ in pairs])
             # the median: a mean would follow the outliers that it is to find
@@ -174,9 +181,8 @@ class Trainer:
     def update(self, batch: Batch, step: Pass) -> None:
         """Clip, take Adam's step, and put constrained weights back in their set."""
         params, grads = self.coder.params, step.grads
-        if self.coder.cfg.decoder_norm == "unit":  # what would only change a norm is wasted
-            along = (grads["W_dec"] * params["W_dec"]).sum(1, keepdim=True)
-            grads["W_dec"].addcmul_(along, params["W_dec"], value=-1)
+        if self.coder.cfg.decoder_norm == "unit":
+            drop_parallel_part(params, grads)
         length = clip(grads, self.cfg.clip)
         if not length.is_cuda:  # on a GPU asking would wait: `metrics` and checkpoints ask there
             self.require_finite(batch, step, length)
@@ -184,21 +190,24 @@ class Trainer:
             value.grad = grads[name]
         self.optimiser.param_groups[0]["lr"] = learning_rate(self.cfg, self.n_steps)
         self.optimiser.step()
-        if "threshold" in params:
-            params["threshold"].clamp_(min=0)
-        if self.coder.cfg.decoder_norm == "unit":
-            params["W_dec"].div_(params["W_dec"].norm(dim=1, keepdim=True).clamp(min=1e-8))
+        back_into_bounds(self.coder.cfg, params)
 
     def average_edge(self, edge: Float[Tensor, ""]) -> None:
         """Running average of the least positive score kept, equally right after few steps."""
         rate = max(1 - EDGE_MEMORY, 1 / (self.n_steps + 1))  # a plain mean over the first ten
         self.coder.cut.lerp_(edge.to(self.coder.cut.dtype), rate)
 
-    def finish(self) -> None:
-        """Estimate the threshold of the last weights, on batches read for it; warn of no effect."""
-        if needs_cut(self.coder.cfg):
-            n_batches = max(1, self.cfg.n_norm_batches)
-            calibrate_cut(self.coder, [self.kept(next(self.feed))[0] for _ in range(n_batches)])
+    def last_batches(self) -> list[Pair]:
+        """Read what `finish` looks at."""
+        if not needs_cut(self.coder.cfg):
+            return []
+        return [next(self.feed) for _ in range(max(1, self.cfg.n_norm_batches))]
+
+    def finish(self, pairs: list[Pair] | None = None) -> None:
+        """Estimate the threshold of the last weights on the last batches; warn of no effect."""
+        pairs = self.last_batches() if pairs is None else pairs
+        if pairs:
+            calibrate_cut(self.coder, [self.kept(pair)[0] for pair in pairs])
         seen, window = self.firing.n_rows, self.cfg.dead_window
         if self.cfg.aux_coefficient and seen < window:
             warnings.warn(
@@ -223,6 +232,20 @@ class Trainer:
         if not math.isfinite(metrics["loss"] or 0):  # on a GPU: elsewhere no such step is taken
             raise FloatingPointError(f"step {self.n_steps}: the loss is {metrics['loss']}")
         return metrics
+
+
+def drop_parallel_part(params: Params, grads: Params) -> None:
+    """Take off what would only change the norms of W_dec's rows; stacked coders, too."""
+    along = (grads["W_dec"] * params["W_dec"]).sum(-1, keepdim=True)
+    grads["W_dec"].addcmul_(along, params["W_dec"], value=-1)
+
+
+def back_into_bounds(cfg: SAEConfig, params: Params) -> None:
+    """Thresholds are not negative, rows of W_dec have norm 1 if so asked; stacked coders, too."""
+    if "threshold" in params:
+        params["threshold"].clamp_(min=0)
+    if cfg.decoder_norm == "unit":
+        params["W_dec"].div_(params["W_dec"].norm(dim=-1, keepdim=True).clamp(min=1e-8))
 
 
 def clip(grads: Params, longest: float | None) -> Float[Tensor, ""]:

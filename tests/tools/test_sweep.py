@@ -1,0 +1,53 @@
+"""`make sweep` on a tiny model: a table, a page, SAEs that load, errors that name the cure."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from tools import sweep
+from utils.models.sae import load_sae
+
+app = typer.Typer()
+app.command()(sweep.main)
+SMALL = ("--rows", 40, "--steps", 30, "--batch", 64, "--latent", "32", "--out", "grid")
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_PROFILE", "tiny")
+    monkeypatch.setenv("COURSE_PROGRESS", "0")
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.mark.filterwarnings("ignore:after")
+def test_sweep__trains_a_grid_and_goes_on():
+    asked = ("story/residual", "--architecture", "topk,relu", "--k", "2,4", *SMALL)
+    done = run(*asked)
+    assert done.exit_code == 0, done.output
+    results = json.loads(Path("grid/results.json").read_text())
+    assert [r["name"] for r in results] == ["topk-32-k2-s0", "topk-32-k4-s0", "relu-32-l1-s0"]
+    assert all(r["name"] in done.output for r in results) and " *" in done.output
+    assert "<script" in Path("grid/sweep.html").read_text()
+    assert load_sae(Path("grid/topk-32-k4-s0")).n_latents == 32
+    before = Path("grid/topk-32-k2-s0.json").stat().st_mtime_ns
+    assert run(*asked).exit_code == 0
+    assert Path("grid/topk-32-k2-s0.json").stat().st_mtime_ns == before
+    other = run("story/residual", "--k", "3", *SMALL)
+    assert other.exit_code == 1 and "give another folder, or remove it" in other.output
+
+
+def test_sweep__says_what_is_wrong(monkeypatch):
+    assert "is not a list of numbers" in run("story/residual", "--k", "4;8", *SMALL).output
+    assert "is one of relu, gated" in run("story/residual", "--architecture", "tpk", *SMALL).output
+    assert "more than there are latents" in run("story/residual", "--k", "33", *SMALL).output
+    monkeypatch.setitem(sys.modules, "ray", None)
+    without = run("story/residual", "--k", "2", "--ray", *SMALL)
+    assert without.exit_code == 1 and "pip install 'ray[tune]'" in without.output
