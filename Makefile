@@ -12,7 +12,7 @@ PEOPLE  = || test $$? -eq 1
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test build check watch progress hint solution script reset solutions claims bench artifacts saes dashboard interpret graph sweep doctor browser stats mutants lint setup setup-dev
+.PHONY: help lab test build check watch progress hint solution script reset solutions claims bench gpu artifacts saes dashboard interpret graph sweep doctor browser stats mutants lint setup setup-dev
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -81,6 +81,9 @@ bench: setup-dev ## measure the fast trainers against the plain loops
 	@$(RUN) tools.bench.dashboards
 	@$(RUN) tools.bench.graphs
 	@$(RUN) tools.bench.sweeps
+
+gpu: setup-dev ## what a GPU shows, in one table; bare machines: python3 tools/gpu.py
+	@$(RUN) tools.gpu
 
 artifacts: setup-dev ## train the course's small models and their SAEs, what is missing
 	@$(RUN) tools.tiny
