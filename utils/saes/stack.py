@@ -1,7 +1,7 @@
 """Many small coders trained at once: what a sweep needs on one device.
 
 A small SAE's step is mostly the fixed cost of its operations, so coders that differ in k, in
-sparsity or in their seed, but not in size, share them: weights have a leading axis `coder`, every
+sparsity or in their seed, but not in size, share them: weights have a leading axis `inst`, every
 coder reads the same batch, and each ends up where `train_coder` would have brought it, up to
 rounding. Products are dense here, so a large SAE is better trained alone (gradients.py skips what
 is not active).
@@ -37,13 +37,13 @@ MAY_DIFFER = ("k", "sparsity", "threshold")  # fields of SAEConfig
 class Stacked:
     """What one step of all coders computed."""
 
-    mse: Float[Tensor, " coder"]
-    penalty: Float[Tensor, " coder"]
+    mse: Float[Tensor, " inst"]
+    penalty: Float[Tensor, " inst"]
     grads: Params
-    fired: Float[Tensor, "coder latent"]
-    x_c: Float[Tensor, "coder batch d_in"]
-    error: Float[Tensor, "coder batch d_out"]
-    edge: Float[Tensor, " coder"] | None = None
+    fired: Float[Tensor, "inst latent"]
+    x_c: Float[Tensor, "inst batch d_in"]
+    error: Float[Tensor, "inst batch d_out"]
+    edge: Float[Tensor, " inst"] | None = None
     aux: dict[int, Tensor] = field(default_factory=dict)  # of coders with dead latents
 
 
@@ -154,7 +154,7 @@ class Stack:
         edge = None if step.edge is None else step.edge[i]
         return Pass(losses, grads, step.fired[i], step.x_c[i], step.error[i], edge)
 
-    def require_finite(self, batch: Batch, step: Stacked, length: Float[Tensor, " coder"]) -> None:
+    def require_finite(self, batch: Batch, step: Stacked, length: Float[Tensor, " inst"]) -> None:
         """Raise FloatingPointError if a step would spoil the weights of any coder."""
         good = (step.mse + step.penalty).isfinite() & length.isfinite()
         if not bool(good.all()):
@@ -209,7 +209,7 @@ class Stack:
 
 
 def _step(
-    lead: SparseCoder, params: Params, batch: Batch, k: list[int], weight: Float[Tensor, " coder"]
+    lead: SparseCoder, params: Params, batch: Batch, k: list[int], weight: Float[Tensor, " inst"]
 ) -> Stacked:
     """Losses and gradients of all coders; the formulas are those of gradients.py."""
     cfg, n, W_dec = lead.cfg, len(batch.x), params["W_dec"]
@@ -251,10 +251,10 @@ def _step(
 def _active(
     architecture: str,
     params: Params,
-    pre: Float[Tensor, "coder batch latent"],
-    norms: Float[Tensor, "coder latent"],
+    pre: Float[Tensor, "inst batch latent"],
+    norms: Float[Tensor, "inst latent"],
     k: list[int],
-) -> tuple[Bool[Tensor, "coder batch latent"], Float[Tensor, " coder"] | None]:
+) -> tuple[Bool[Tensor, "inst batch latent"], Float[Tensor, " inst"] | None]:
     """Which latents are on; for batchtopk also the least positive score that was kept."""
     if architecture == "relu":
         return pre > 0, None
@@ -268,7 +268,7 @@ def _active(
     return kept.view_as(pre), edge
 
 
-def _largest(scores: Float[Tensor, "coder *row item"], k: list[int]) -> Bool[Tensor, "..."]:
+def _largest(scores: Float[Tensor, "inst *row item"], k: list[int]) -> Bool[Tensor, "..."]:
     """The k largest positive ones along the last axis; k is the coder's own."""
     most, kept = scores.shape[-1], scores > 0
     if scores.is_cuda:
@@ -287,7 +287,7 @@ def _largest(scores: Float[Tensor, "coder *row item"], k: list[int]) -> Bool[Ten
     return kept
 
 
-def clip_each(grads: Params, longest: float | None) -> Float[Tensor, " coder"]:
+def clip_each(grads: Params, longest: float | None) -> Float[Tensor, " inst"]:
     """Scale each coder's whole gradient down to length `longest`; what the lengths were."""
     squares = [grad.flatten(1).square().sum(dim=1) for grad in grads.values()]
     length = torch.stack(squares).sum(dim=0).sqrt()
