@@ -986,7 +986,7 @@ if __name__ == "__main__":
         saes = []
     if saes:
         text = "When Mary and John went to the store, John gave a drink to"
-        real = freeze(loaded, loaded.model.to_tokens(text)[0])
+        real = freeze(loaded, loaded.model.to_tokens(text)[0], saes)
         one, two = (int(loaded.model.to_single_token(name)) for name in (" Mary", " John"))
         whole = attribute(real, saes, difference(real, one, two), max_features=1000, batch=16)
         gap, off = float(real.logits[-1, one] - real.logits[-1, two]), whole.gap()

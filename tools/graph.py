@@ -69,10 +69,9 @@ def main(
 
     try:
         loaded = language_model(profile)
-        tokens = loaded.model.to_tokens(prompt)[0]
-        frozen = freeze(loaded, tokens)
-        wanted = targets_of(frozen, target, other)
         saes = transcoders(range(loaded.n_layers), profile)
+        frozen = freeze(loaded, loaded.model.to_tokens(prompt)[0], saes)
+        wanted = targets_of(frozen, target, other)
         graph = attribute(frozen, saes, wanted, max_features)
         small = pruned(graph, nodes, edges)
     except (ModelMissing, ModelUnavailable, ValueError) as error:

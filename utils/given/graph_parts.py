@@ -84,7 +84,7 @@ def local_model(
     loaded: "Loaded", tokens: Int[Tensor, " pos"] | Sequence[int], saes: Sequence[Sae]
 ) -> Local:
     """Freeze a prompt and put the transcoders in."""
-    frozen = freeze(loaded, tokens)
+    frozen = freeze(loaded, tokens, saes)
     return Local(frozen, replace_mlps(frozen, saes), list(saes))
 
 
@@ -198,7 +198,8 @@ def _free(local: Local, edits: Sequence[Edits]) -> Tensor:
             f = _put(local.saes[layer].encode(read[layer]), [{}] * n, layer)
             return out + (_put(f, edits, layer) - f) @ local.saes[layer].sae.W_dec
 
-        return [(loaded.hook("mlp_in", layer), keep), (loaded.hook("mlp_out", layer), add)]
+        names = local.frozen.reads[layer], loaded.hook("mlp_out", layer)
+        return [(names[0], keep), (names[1], add)]
 
     layers = sorted({layer for edit in edits for layer, _, _ in edit})
     hooks = [pair for layer in layers for pair in hooks_of(layer)]

@@ -169,7 +169,7 @@ def begins_at(
     """Where the influence of each prompt's embeddings begins; both functions are the learner's."""
     found = []
     for ask in track(asked, "graphs"):
-        frozen = freeze(loaded, ask.tokens)
+        frozen = freeze(loaded, ask.tokens, saes)
         graph = attribute(frozen, saes, ask.targets(frozen))
         worth = influence_of(graph.adjacency, graph.of_kind("logit").float())
         pos = torch.tensor([node.pos for node in graph.nodes])

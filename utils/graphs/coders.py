@@ -86,14 +86,12 @@ def replace_mlps(frozen: Frozen, transcoders: Sequence[Sae]) -> Replacement:
     if missing := [i for i in layers if i not in by_layer]:
         raise GraphError(f"no transcoder for layer {missing[0]}: a graph needs one for every layer")
     for i in layers:
-        sae, places = (
-            by_layer[i],
-            (frozen.loaded.hook("mlp_in", i), frozen.loaded.hook("mlp_out", i)),
-        )
+        sae, places = by_layer[i], (frozen.reads[i], frozen.loaded.hook("mlp_out", i))
         if (sae.hook_in, sae.hook_out) != places:
             raise GraphError(
                 f"the transcoder of layer {i} goes from {sae.hook_in} to {sae.hook_out}; a graph "
-                f"needs {places[0]} to {places[1]}"
+                f"needs {places[0]} to {places[1]}. If it reads another place before the MLP, give "
+                "the transcoders to `freeze`, too"
             )
     coders = [coder_of(by_layer[i]) for i in layers]
     acts = torch.stack([by_layer[i].encode(frozen.mlp_in[i]) for i in layers])

@@ -21,6 +21,7 @@ from utils.models.splice import Hook
 
 if TYPE_CHECKING:
     from utils.models.loaded import Loaded
+    from utils.models.sae import Sae
 
 START = "blocks.0.hook_resid_pre"  # embeddings, those of the positions included
 END = "unembed.hook_in"  # after the final norm
@@ -36,7 +37,7 @@ class GraphError(ValueError):
 class Sites:
     """What targets are read from, for a batch of copies of the prompt."""
 
-    mlp_in: list[Float[Tensor, "batch pos d_in"]]  # by layer: after norm and gain
+    mlp_in: list[Float[Tensor, "batch pos d_in"]]  # by layer: where transcoders read
     final: Float[Tensor, "batch pos d_model"]  # after the final norm: what the unembedding reads
 
 
@@ -52,6 +53,7 @@ class Frozen:
     final: Float[Tensor, "pos d_model"]
     logits: Float[Tensor, "pos vocab"]
     held: dict[str, Tensor] = field(repr=False)  # queries, keys, scales, by hook
+    reads: tuple[str, ...]  # by layer, the hook of `mlp_in`
 
     @property
     def n_layers(self) -> int:
@@ -82,7 +84,7 @@ class Frozen:
         for name, value in self.held.items():
             hooks.append((name, _hold(value.expand(n, *value.shape[1:]))))
         for layer in layers:
-            hooks.append((self.loaded.hook("mlp_in", layer), _keep(read)))
+            hooks.append((self.reads[layer], _keep(read)))
             hooks.append((self.loaded.hook("mlp_out", layer), _write(mlp_out, layer, read, skip)))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="A forward hook edited hook_scale")
@@ -127,14 +129,23 @@ def held_hooks(loaded: "Loaded") -> list[str]:
 
 
 @torch.no_grad()
-def freeze(loaded: "Loaded", tokens: Int[Tensor, " pos"] | Sequence[int]) -> Frozen:
-    """Run the model on one prompt (with its BOS) and hold still what is not linear in it."""
+def freeze(
+    loaded: "Loaded",
+    tokens: Int[Tensor, " pos"] | Sequence[int],
+    transcoders: "Sequence[Sae]" = (),
+) -> Frozen:
+    """Run the model on one prompt (with its BOS) and hold still what is not linear in it.
+
+    `transcoders` are needed only where they read something else than the MLPs do, as Gemma Scope's
+    do: what the norm gives before its gain.
+    """
     ids = torch.as_tensor(tokens, dtype=torch.long, device=loaded.device)
     if ids.ndim != 1 or len(ids) < 2:
         raise GraphError(f"a graph is of one prompt of two tokens or more, not {tuple(ids.shape)}")
     held = held_hooks(loaded)
     layers = range(loaded.n_layers)
-    mlp_in = [loaded.hook("mlp_in", i) for i in layers]
+    places = {sae.layer: sae.hook_in for sae in transcoders}
+    mlp_in = [places.get(i, loaded.hook("mlp_in", i)) for i in layers]
     mlp_out = [loaded.hook("mlp_out", i) for i in layers]
     names = [*held, *mlp_in, *mlp_out, START, END]
     check_hooks(loaded.model, names)
@@ -148,4 +159,5 @@ def freeze(loaded: "Loaded", tokens: Int[Tensor, " pos"] | Sequence[int]) -> Fro
         final=cache[END][0],
         logits=logits[0],
         held={name: cache[name] for name in held},
+        reads=tuple(mlp_in),
     )

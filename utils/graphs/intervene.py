@@ -101,7 +101,7 @@ def _free(frozen: Frozen, coders: Mapping[int, Sae], edits: Edits) -> Tensor:
             moved[:, :SKIP_FIRST] = 0
             return out + moved @ sae.sae.W_dec
 
-        names = (loaded.hook("mlp_in", layer), loaded.hook("mlp_out", layer))
+        names = (frozen.reads[layer], loaded.hook("mlp_out", layer))
         return [(names[0], keep), (names[1], add)]
 
     layers = sorted({layer for layer, _, _ in edits})

@@ -107,8 +107,8 @@ def test_gpt2__transcoder(gpt2, stand_in, tokens):
     torch.testing.assert_close(run.cache[sae.hook_out], wanted, **CLOSE)
 
 
-def test_gemma__residual_and_transcoder(stand_in, tokenizer, tokens):
-    """Gemma Scope at its own width, one thin layer: the transcoder reads before the norm's gain"""
+def plant_gemma(stand_in, tokenizer):
+    """Gemma Scope at its own width, one thin layer, few latents that are not silent."""
     thin = {"num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 8}
     thin |= {"num_hidden_layers": 1, "hidden_size": 2304, "intermediate_size": 8}
     plant_transformer(stand_in.plant("google/gemma-2-2b"), tokenizer, "Gemma2", **thin)
@@ -124,6 +124,11 @@ def test_gemma__residual_and_transcoder(stand_in, tokenizer, tokens):
         zeros["W_dec"][5], zeros["b_enc"][5] = 0.5, 2  # one latent, always on
         zeros["threshold"] = np.ones(16384, np.float16)
         np.savez_compressed(folder / "params.npz", **zeros)
+
+
+def test_gemma__residual_and_transcoder(stand_in, tokenizer, tokens):
+    """Gemma Scope's transcoder reads before the norm's gain"""
+    plant_gemma(stand_in, tokenizer)
     lm = models.language_model("hub", "gemma-2-2b")
     residual = models.residual_sae(0, "hub", "gemma-2-2b")
     [transcoder] = models.transcoders([0], "hub", "gemma-2-2b")
@@ -141,6 +146,19 @@ def test_gemma__residual_and_transcoder(stand_in, tokenizer, tokens):
     _, cache = lm.model.run_with_cache(tokens)
     mid, out = cache["blocks.0.hook_resid_mid"], cache["blocks.0.hook_mlp_out"]
     torch.testing.assert_close(mid + out, cache["blocks.0.hook_resid_post"], **CLOSE)
+
+
+def test_gemma__attribution_graph(stand_in, tokenizer, tokens):
+    """Gemma Scope's transcoders through the same code: every row adds up"""
+    from utils.graphs import attribute, freeze
+
+    plant_gemma(stand_in, tokenizer)
+    lm = models.language_model("hub", "gemma-2-2b")
+    saes = models.transcoders([0], "hub", "gemma-2-2b")
+    graph = attribute(freeze(lm, tokens[0], saes), saes)
+    latents = [node for node in graph.nodes if node.kind == "feature"]
+    assert {node.pos for node in latents} == set(range(1, 7))
+    assert latents and graph.gap() < 1e-4
 
 
 def test_stories__model_and_sae(stand_in, tokenizer, tokens):
