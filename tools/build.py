@@ -20,7 +20,7 @@ import nbformat
 import typer
 from nbformat import NotebookNode
 
-from tools import pages
+from tools import glossary, pages
 from tools.notebooks import (
     code_cells,
     fingerprint,
@@ -35,6 +35,7 @@ from utils.grading.render import NOT_PASSED
 
 MAX_BYTES = 3_000_000  # a notebook larger than this loads slowly, and GitHub does not show it
 START = ROOT / "exercises" / pages.START
+GLOSSARY = ROOT / "docs" / "glossary.md"
 TABLE = re.compile(r"(<!-- sections -->\n).*?(<!-- /sections -->)", re.S)
 ROUTES = re.compile(r"(<!-- routes -->\n).*?(<!-- /routes -->)", re.S)
 
@@ -157,6 +158,8 @@ def check() -> list[str]:
         found.append(f"stale: {START.relative_to(ROOT)} (run make build)")
     if (ROOT / "README.md").read_text() != readme_text():
         found.append("stale: the table in README.md (run make build)")
+    if not GLOSSARY.exists() or GLOSSARY.read_text() != glossary.page():
+        found.append("stale: docs/glossary.md (run make build)")
     return found
 
 
@@ -183,6 +186,7 @@ def build(again: bool, only: str | None = None) -> list[str]:
             write(path, text)
     write(START, to_text(pages.start_page()))
     write(ROOT / "README.md", readme_text())
+    write(GLOSSARY, glossary.page())
     return kept
 
 
