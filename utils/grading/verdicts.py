@@ -1,7 +1,7 @@
 """Verdicts kept between two checks, so that only what changed is tested again.
 
 A verdict is kept under everything that it depends on: what the answer rests on in the learner's
-file, the course's sources and tests, the versions of the libraries, device and seed. Only PASS and
+file, the course's sources, tests and models, the versions of the libraries, device and seed. Only PASS and
 FAIL are kept: an error or a time-out may be the machine's. `--fresh` looks at none of them.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from utils import files
-from utils.course import PARTS, ROOT, Exercise, Section
+from utils.course import ARTIFACTS, PARTS, ROOT, Exercise, Section
 from utils.grading.learner import Script
 from utils.grading.statements import Statement, fingerprint, needed
 
@@ -96,6 +96,10 @@ def _course(section: Section) -> str:
     for path in _sources(section):
         with contextlib.suppress(OSError):
             found.update(path.name.encode() + path.read_bytes())
+    for path in sorted(ARTIFACTS.rglob("*.safetensors")):  # 90 MB: by size and time, not read
+        with contextlib.suppress(OSError):
+            state = path.stat()
+            found.update(f"{path} {state.st_size} {state.st_mtime_ns}".encode())
     return found.hexdigest()
 
 

@@ -229,6 +229,18 @@ def test_what_did_not_change_is_not_tested_again(pretend, tmp_path):
     assert started() == 8, "what comes from another file of theirs is never kept"
 
 
+def test_another_model_is_another_verdict(tmp_path, monkeypatch):
+    monkeypatch.setattr("utils.grading.verdicts.ARTIFACTS", tmp_path)
+    weights = tmp_path / "tiny" / "model.safetensors"
+    bases = [Verdicts(SECTION, "cpu", None, tmp_path / "kept").base]
+    weights.parent.mkdir()
+    for content in (b"1", b"22"):
+        weights.write_bytes(content)
+        bases.append(Verdicts(SECTION, "cpu", None, tmp_path / "kept").base)
+    assert len(set(bases)) == 3
+    assert Verdicts(SECTION, "cpu", None, tmp_path / "kept").base == bases[-1]
+
+
 @pytest.mark.parametrize("verdict", ["ERROR", "TIMEOUT"])
 def test_errors_and_timeouts_are_never_kept(pretend, tmp_path, verdict):
     started = pretend(OPEN + f"result(first, verdict={verdict!r}); say(done=True)")
