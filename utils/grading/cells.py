@@ -50,6 +50,8 @@ def read_bytes(path: Path) -> bytes:
             why = f"{name} is a link to {os.readlink(path)}, and that is not there"
         elif error.errno == errno.ENOENT:
             why = f"there is no file {name}"
+            if name.startswith(("exercises/", "solutions/")):
+                why += ": `make build` writes it again"
         else:
             why = f"{name} cannot be read: {error.strerror or error}"
         raise CourseError(why) from None

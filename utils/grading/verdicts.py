@@ -1,8 +1,9 @@
 """Verdicts kept between two checks, so that only what changed is tested again.
 
 A verdict is kept under everything that it depends on: what the answer rests on in the learner's
-file, the course's sources, tests and models, the versions of the libraries, device and seed. Only PASS and
-FAIL are kept: an error or a time-out may be the machine's. `--fresh` looks at none of them.
+file, the course's sources, tests and models, the versions of the libraries, device and seed. Only
+PASS and FAIL are kept: an error or a time-out may be the machine's. `--fresh` looks at none of
+them.
 """
 
 import contextlib

@@ -347,3 +347,11 @@ def test_tests_are_counted_as_pytest_counts_them():
             prefix = f"test_{exercise.name}__"
             count = sum(n for name, n in found.items() if name.startswith(prefix))
             assert expected_tests(section, exercise) == count, exercise.id
+
+
+def test_a_notebook_of_the_course_that_is_gone_names_the_cure():
+    from utils.course import ROOT, CourseError
+    from utils.grading.cells import read_bytes
+
+    with pytest.raises(CourseError, match="exercises/gone.ipynb: `make build` writes it again"):
+        read_bytes(ROOT / "exercises" / "gone.ipynb")
