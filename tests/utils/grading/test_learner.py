@@ -353,5 +353,5 @@ def test_a_notebook_of_the_course_that_is_gone_names_the_cure():
     from utils.course import ROOT, CourseError
     from utils.grading.cells import read_bytes
 
-    with pytest.raises(CourseError, match="exercises/gone.ipynb: `make build` writes it again"):
+    with pytest.raises(CourseError, match=r"exercises/gone\.ipynb: `make build` writes it again"):
         read_bytes(ROOT / "exercises" / "gone.ipynb")
