@@ -46,9 +46,9 @@ from part32_interp_with_saes.s5_circuits_between_latents import (
     random_like,
     select_nodes,
 )
-from utils.data.stories.lexicon import ID, VOCABULARY
+from utils.data.stories.lexicon import BOS, ID, VOCABULARY
 from utils.data.stories.sample import sample_tokens
-from utils.given.blind_case import BlindCase, told, vocabulary_family
+from utils.given.blind_case import BlindCase, clear_cases, told, vocabulary_family
 from utils.given.in_model import sample_rows
 from utils.given.latent_circuits import bootstrap, number_gap, number_pairs
 from utils.given.transcoder_runs import (
@@ -132,7 +132,7 @@ def replaced_stream(
 
 
 # %% tags=["predict"] exercise="3.2.6.P1" title="All at once" difficulty=2 importance=4 minutes=2 skill="errors that add up" choices=["less than the four costs together", "one to two times the four costs together", "more than two times"]
-predict_all = "more than two times"
+predict_all = "one to two times the four costs together"
 
 # %% tags=["demo"] reveals=["predict_all"]
 if __name__ == "__main__":
@@ -529,10 +529,10 @@ if __name__ == "__main__":
     E_big = extended(big, rows_of_words)
     for i in [i for i in layers if i > 0]:
         norm, coder = norm_before(big, i), coder_of(big_saes[i])
-        read = fold_norm(coder.W_enc, coder.bias, norm.gain, norm.bias, norm.centred)
+        folded = fold_norm(coder.W_enc, coder.bias, norm.gain, norm.bias, norm.centred)
         active = big_saes[i].encode(big_seen[big_saes[i].hook_in][keep]) > 0
         live = judged(active)
-        scores = (standalone_preactivation(E, *read, norm.centred, norm.eps)[:, live]
+        scores = (standalone_preactivation(E, *folded, norm.centred, norm.eps)[:, live]
                   for E in (rows_of_words, E_big))  # fmt: skip
         panels[f"{big.name.split('-')[0]} {i}"] = three_ways(*scores, which, active[:, live])
         show(f"{big.name}, layer {i}", panels[f"{big.name.split('-')[0]} {i}"])
@@ -605,7 +605,7 @@ def head_word_contributions(
 # %% tags=["demo"]
 if __name__ == "__main__":
     text = "when Mary and John went to the beach , John gave a shell to"
-    prompt = torch.tensor([ID[w] for w in ["<s>", *text.split()] if w in ID])
+    prompt = torch.tensor([ID[w] for w in (BOS, *text.split())])
     shown = [VOCABULARY[int(t)] for t in prompt]
     layer, q = 2, len(prompt) - 1
     f = saes[layer].encode(seen(stories, prompt[None], [saes[layer].hook_in])[saes[layer].hook_in])
@@ -797,21 +797,24 @@ def commitment(answer: str, salt: str) -> str:
 # `.hexdigest()` is text, `.digest()` is bytes.
 
 # %% [markdown]
-# The answer is a *predicate* of the written family of 3.2.4: a sentence that is true or false of a word.
-# One can let weights choose it.
+# The answer is a *predicate*: a sentence that is true or false of a word, from a written family (3.2.4)
+# that knows letters, word classes and scenes. One can let weights choose it. But mind how often words
+# occur: that some rare word scores higher than *the* says little about a text. How the language
+# is used is no secret about the latent, so we give the weights a text, of which they see the words only.
 
 # %% [markdown] tags=["task"]
-# `score` has a latent's extended de-embedding, one number per word; `holds` says of which words each
-# sentence is true. Let the `n` words of highest score stand for "active" (of equal scores the earlier
-# word first) and return the number of the sentence with the best balanced accuracy over the vocabulary
-# (the first of equals). Use `balanced_accuracy(says, truth)` from 3.2.4; $0 < n <$ number of words.
+# `score` has a latent's extended de-embedding at each token of a text (equal for equal words); `holds`
+# says at which tokens each sentence is true. Let the `n` tokens of highest score stand for "active" (of
+# equal scores the earlier token first) and return the number of the sentence with the best balanced
+# accuracy over the text (the first of equals). Use `balanced_accuracy(says, truth)` from 3.2.4; $n$ is
+# above 0 and below the number of tokens.
 
 
-# %% tags=["exercise"] exercise="3.2.6.f2" title="A description from weights" difficulty=2 importance=4 minutes=8 skill="an explainer without text"
+# %% tags=["exercise"] exercise="3.2.6.f2" title="A description from weights" difficulty=2 importance=4 minutes=8 skill="an explainer without activations"
 def predicate_from_weights(
-    score: Float[Tensor, " vocab"], holds: Bool[Tensor, "item vocab"], n: int
+    score: Float[Tensor, " token"], holds: Bool[Tensor, "item token"], n: int
 ) -> int:
-    """The sentence that tells the n words of highest score from the others best."""
+    """The sentence that tells the n tokens of highest score from the others best."""
     order = score.argsort(descending=True, stable=True)
     top = torch.zeros_like(holds[0])
     top[order[:n]] = True
@@ -820,23 +823,28 @@ def predicate_from_weights(
 
 
 # %% [markdown] tags=["hint"]
-# Make a mask of the `n` best words, then one call of `balanced_accuracy` for all sentences.
+# Make a mask of the `n` best tokens, then one call of `balanced_accuracy` for all sentences.
 
 # %% [markdown] tags=["hint"]
 # `argsort(descending=True, stable=True)` keeps equals in order; `scores.index(max(scores))` is the first.
 
 # %% [markdown]
-# Here is your case: a latent of layer 1. You see the twenty words that score highest by the extended
-# embedding, those it writes for, and the earlier latents by weight. Nothing else is shown before you
+# Here is your case: a latent of layer 1, drawn from those of which the weights seem to say something
+# clear. You see the words that score highest by the extended embedding, with how often each occurs in
+# 1,000 words, those it writes for, and the earlier latents by weight. Nothing else is shown before you
 # commit.
 
 # %% tags=["demo"]
 if __name__ == "__main__":
-    case = BlindCase(stories, saes[1], seed=5)
-    score = alone(E_stories, 1)[:, case.latent]
-    order = score.argsort(descending=True)
-    print("reads:", ", ".join(f"{VOCABULARY[int(i)]} {float(score[i]):.1f}" for i in order[:20]))
-    print("least:", ", ".join(VOCABULARY[int(i)] for i in order[-10:]))
+    family, scores = vocabulary_family(), alone(E_stories, 1)
+    on_text, often = family.holds[:, words], torch.bincount(words, minlength=len(VOCABULARY))
+    n_active = round(12 / 192 * len(words))  # as many as a latent has on average
+    clear = clear_cases(scores[words], on_text, n_active, predicate_from_weights)
+    case = BlindCase(stories, saes[1], family, clear, seed=5)
+    score = scores[:, case.latent]
+    order = (score.argsort(descending=True)[:40]).tolist()
+    per_mille = 1000 * often / len(words)
+    print("reads:", ", ".join(f"{VOCABULARY[i]} ({per_mille[i]:.1f})" for i in order))
     out = stories.model.ln_final.weight.detach() * coder_of(saes[1]).W_dec[case.latent]
     promoted = (out - out.mean()) @ stories.model.W_U.detach()
     print("writes for:", ", ".join(VOCABULARY[int(i)] for i in promoted.topk(8).indices))
@@ -847,16 +855,15 @@ if __name__ == "__main__":
 # %% [markdown] tags=["task"]
 # Choose a sentence. `None` takes the one that `predicate_from_weights` chooses; better, write your own,
 # in the words of the family: `"the token is 'beach'"`, `"a word that begins with 'sh'"`, `"letters that
-# end in 'ed'"`, `"the token is capitalised"`, … A sentence that is not in the family is refused, with some
-# that are.
+# end in 'ed'"`, `"kind of word is a place"`, `"verb is go"`, `"scene is sea"`, … A sentence that is not in
+# the family is refused, with some that are.
 
 # %% tags=["demo"]
 if __name__ == "__main__":
     MY_SENTENCE = None  # your own: a text
-    said = case.said
-    mine = predicate_from_weights(score, said.holds, 20)
+    mine = predicate_from_weights(score[words], on_text, n_active)
     mine = mine if MY_SENTENCE is None else case.find(MY_SENTENCE)
-    print(f"committed: {told(said.predicates[mine], said.holds[mine])}")
+    print(f"committed: {told(family.predicates[mine], family.holds[mine])}")
     print("digest", case.commit(mine, commitment)[:16], "…")
     says, truth = case.open(mine, commitment)
     low, high = score_interval(says, truth, 1000, 0.95, gen)
@@ -877,15 +884,12 @@ predict_blind = "nearer to the sentence by activations"
 
 # %% tags=["demo"] reveals=["predict_blind"]
 if __name__ == "__main__":
-    family = vocabulary_family()
     new = sample_tokens(100, 96, torch.Generator().manual_seed(2))
     f_new = saes[1].encode(seen(stories, new, [saes[1].hook_in], 1)[saes[1].hook_in])[:, 1:]
     active, new_words = f_new.flatten(0, 1) > 0, new[:, 1:].flatten()
     live = judged(active)
     live = live[torch.isin(live, judged(fs[1] > 0))]
-    scores = alone(E_stories, 1)
-    by_weights = [predicate_from_weights(scores[:, k], family.holds, 20) for k in live.tolist()]
-    on_text = family.holds[:, words]
+    by_weights = [predicate_from_weights(scores[words, k], on_text, n_active) for k in live.tolist()]
     by_acts = [int(balanced_accuracy(on_text, fs[1][:, k] > 0).argmax()) for k in live.tolist()]
     chosen = {"weights": by_weights, "another latent's": by_weights[1:] + by_weights[:1],
               "activations": by_acts}  # fmt: skip

@@ -11,15 +11,58 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from utils.autointerp import Family, Predicate, Text, family
-from utils.data.stories.lexicon import VOCABULARY
+from utils.data.stories.lexicon import (
+    BOYS,
+    COLOURED,
+    FEEL,
+    GIRLS,
+    LOOKS,
+    NAMES,
+    PLACES,
+    SCENES,
+    THINGS,
+    TIMES,
+    VERBS,
+    VOCABULARY,
+    plural,
+)
 from utils.data.stories.sample import sample_stories
-from utils.given.transcoder_runs import judged, seen
+from utils.given.transcoder_runs import seen
 from utils.models.sae import Sae
 
 if TYPE_CHECKING:
     from utils.models.loaded import Loaded
 
-KINDS = ("token", "word", "class", "begins 1", "begins 2", "begins 3", "ends 2", "ends 3")
+LETTERS = ("token", "begins 1", "begins 2", "begins 3", "ends 2", "ends 3")
+
+
+def word_labels() -> dict[str, dict[str, set[str]]]:
+    """What the lexicon says of words: kind of label, value, its words; a word has one of a kind."""
+    forms = [form for group in (*VERBS.values(), *FEEL) for form in group]
+    things = {scene: {*some, *map(plural, some)} for scene, some in THINGS.items()}
+    single = {t for some in THINGS.values() for t in some}
+    return {
+        "kind of word": {
+            "a girl's name": set(GIRLS),
+            "a boy's name": set(BOYS),
+            "a place": {p for some in PLACES.values() for p in some},
+            "one thing": single,
+            "several things": {plural(t) for t in single},
+            "a verb in the past": {past for past, _, _ in forms},
+            "a verb after he": {one for _, one, _ in forms},
+            "a verb after they": {many for _, _, many in forms},
+            "a happy word": {w for happy, _ in COLOURED.values() for w in happy},
+            "a sad word": {w for _, sad in COLOURED.values() for w in sad},
+            "a look": set(LOOKS),
+            "a time": set(TIMES),
+        },
+        "word": {"a name": set(NAMES), "a verb": {w for form in forms for w in form}},
+        "scene": {scene: {*PLACES[scene], *things[scene]} for scene in SCENES},
+        "verb": {
+            name: {w for form in group for w in form}
+            for name, group in (*VERBS.items(), ("feel", FEEL[0] + FEEL[1]))
+        },
+    }
 
 
 class NotYet(RuntimeError):
@@ -28,14 +71,38 @@ class NotYet(RuntimeError):
 
 def vocabulary_family() -> Family:
     """Sentences about a word by itself, and of which words of the stories they are true."""
-    words = [*VOCABULARY]
-    text = Text([[word] for word in words], torch.ones(len(words), 1, dtype=torch.bool))
-    found = family(text, least=1, kinds=KINDS)
+    words, labels, names = [*VOCABULARY], {}, {}
+    for kind, values in word_labels().items():
+        names[kind] = list(values)
+        numbers = [next((i for i, n in enumerate(values) if w in values[n]), -1) for w in words]
+        labels[kind] = torch.tensor(numbers)[:, None]
+    mask = torch.ones(len(words), 1, dtype=torch.bool)
+    text = Text([[word] for word in words], mask, labels, names)
+    found = family(text, least=1, kinds=[*(f"label {kind}" for kind in labels), *LETTERS])
     first: dict[tuple[bool, ...], int] = {}
     for i, row in enumerate(found.holds.tolist()):
         first.setdefault(tuple(row), i)  # of sentences that say the same, one
     keep = sorted(first.values())
     return Family([found.predicates[i] for i in keep], text, found.holds[keep])
+
+
+def clear_cases(
+    score: Float[Tensor, "token latent"],
+    holds: Bool[Tensor, "item token"],
+    n: int,
+    choose: Callable[..., int],
+    least: float = 0.7,
+) -> Int[Tensor, " item"]:
+    """Latents whose sentence, chosen by weights, is true of `least` of the n best tokens.
+
+    Nothing but weights decides, so a case that is drawn from them is still blind.
+    """
+    clear = []
+    for k, column in enumerate(score.T):
+        says = holds[choose(column, holds, n)]
+        if float(says[column.topk(n).indices].double().mean()) >= least:
+            clear.append(k)
+    return torch.tensor(clear)
 
 
 @dataclass
@@ -44,15 +111,12 @@ class BlindCase:
 
     loaded: "Loaded"
     sae: Sae
+    said: Family  # what one could say of a word
+    candidates: Int[Tensor, " item"]
     seed: int
     n_rows: int = 100
     digest: str = ""
     salt: str = field(default_factory=lambda: secrets.token_hex(8))
-
-    @cached_property
-    def said(self) -> Family:
-        """What one could say of a word."""
-        return vocabulary_family()
 
     @cached_property
     def _data(self) -> tuple[Int[Tensor, "row pos"], Float[Tensor, "row pos latent"]]:
@@ -63,11 +127,9 @@ class BlindCase:
 
     @cached_property
     def latent(self) -> int:
-        """The latent of the case, drawn among those that can be judged."""
-        _, f = self._data
-        live = judged((f[:, 1:] > 0).flatten(0, 1), 100)
+        """The latent of the case, drawn from the candidates."""
         gen = torch.Generator().manual_seed(self.seed)
-        return int(live[torch.randint(len(live), (), generator=gen)])
+        return int(self.candidates[torch.randint(len(self.candidates), (), generator=gen)])
 
     def find(self, sentence: str) -> int:
         """The number of a sentence of the family."""
