@@ -52,6 +52,7 @@ from utils.given.blind_case import BlindCase, clear_cases, told, vocabulary_fami
 from utils.given.in_model import sample_rows
 from utils.given.latent_circuits import bootstrap, number_gap, number_pairs
 from utils.given.transcoder_runs import (
+    added_up,
     as_function,
     attention_of,
     judged,
@@ -59,7 +60,6 @@ from utils.given.transcoder_runs import (
     pieces,
     seen,
     short_coder,
-    taken_apart,
     token_aucs,
     unexplained_by_rows,
 )
@@ -74,6 +74,7 @@ from utils.given.unit_circuits import (
 )
 from utils.graphs.coders import coder_of
 from utils.models import language_model, transcoders
+from utils.models.loaded import Loaded
 from utils.models.profiles import describe
 from utils.plots import transcoders as plots
 from utils.plots.circuits import size_curves
@@ -163,7 +164,9 @@ if __name__ == "__main__":
     display(plots.costs(spans, "nats per word more than the clean model"))
 
 # %% [markdown]
-# TEXT-A1
+# Errors make errors: all four together cost 0.006 nats, 1.5 times (1.3 to 1.8) what they cost one by
+# one, because each reads a stream that the others have changed. Against a loss of 1.09 nats even that is
+# little. Layer 0 alone costs nothing that one could measure.
 #
 # The same on a real model, and beside it the *loss recovered*: 1 where nothing is lost, 0 where
 # the MLPs write zeros.
@@ -179,7 +182,11 @@ if __name__ == "__main__":
         print(f"recovered {found.loss_recovered:.3f} ± {found.loss_recovered_se:.3f} (SE)")
 
 # %% [markdown]
-# TEXT-A2
+# One transcoder of SmolLM2, in layer 10, costs 0.04 nats. All thirty cost 1.1 nats: that is another
+# language model, and a bad one. Yet its loss recovered is 0.96, and that of layer 10 only 0.82! The share
+# depends on what zeros do, and a model without any MLP is hopeless (31.5 nats). So report nats, too. And
+# keep in mind for all that follows: what the transcoders say of SmolLM2 is a part of the truth, and the
+# errors are the rest.
 #
 # ### And an SAE on the MLP's output?
 #
@@ -276,17 +283,28 @@ if __name__ == "__main__":
     big_seen = seen(big, big_rows.ids, names, layers[-1])
     ways = {}
     for i in layers:
-        coder, x, y = coder_of(big_saes[i]), *(big_seen[h][keep] for h in names[2 * layers.index(i) :][:2])
+        coder, x, y = (
+            coder_of(big_saes[i]),
+            *(big_seen[h][keep] for h in names[2 * layers.index(i) :][:2]),
+        )
         through = big_saes[i].encode(x) @ coder.W_dec
         skip = 0 * y if coder.W_skip is None else x @ coder.W_skip.T
         parts = torch.stack([through, skip, y - through - skip - coder.b_out])
         ways[f"layer {i}"] = path_shares(parts).tolist()
         print(f"{big.name}, layer {i}: ", end="")
         print("latents {:.2f}, skip {:.2f}, error {:.2f}".format(*ways[f"layer {i}"]))
-    display(plots.stacked(ways, ("latents", "skip path", "error"), "share of the output's variance"))
+    display(
+        plots.stacked(ways, ("latents", "skip path", "error"), "share of the output's variance")
+    )
 
 # %% [markdown]
-# TEXT-G
+# Not to see the answer costs little: transcoder and SAE leave 1.5 % and 1.4 %. A linear map, which has no
+# latents at all, leaves 13 %, and beside latents it helps: 1.1 %. Of what this coder writes, 16 % goes
+# through the skip path.
+#
+# In SmolLM2 that share goes from 4 % (layer 2) to 50 % (layer 0), and the error's from 3 % to 49 %
+# (layer 5). A skip path makes the numbers better, but what goes through it is a full matrix that no latent
+# explains. From here on we count it as a part of its own.
 #
 # ## 2 · Which latents write what a latent reads
 #
@@ -328,7 +346,7 @@ def fold_norm(
 # %% [markdown]
 # An earlier latent writes a multiple of its decoder row. So one number says how much one unit of it
 # adds to a later pre-activation (times the scale) on the direct way: the decoder row times the
-# folded encoder column. Dunefsky et al. call the list of these numbers for one latent its *pullback*.
+# folded encoder column. We call the list of these numbers for one latent its *pullback*.
 
 # %% [markdown] tags=["task"]
 # Return the pullback of several latents: entry (target, layer, latent) is the decoder row of that
@@ -391,16 +409,20 @@ if __name__ == "__main__":
             pairs = torch.stack([table, together_with], dim=-1)  # intervals over targets
 
             def r(some: Tensor) -> float:
+                """Correlation over all pairs."""
                 return float(torch.corrcoef(some.flatten(0, 1).T)[0, 1])
 
             low, high = bootstrap(pairs, r, n=200)
             print(f"layer 0 to {j}, {name}: r = {r(pairs):+.2f} ({low:+.2f} to {high:+.2f})")
             if j == 1:
-                scatter[name] = pairs.flatten(0, 1)[:: 37]
+                scatter[name] = pairs.flatten(0, 1)[::37]
     display(plots.clouds(scatter, "weight", "correlation over words"))
 
 # %% [markdown]
-# TEXT-B
+# Weights that were never fitted to these correlations know them in good part: r = 0.59 (interval over
+# target latents: 0.58 to 0.60), and 0.00 in both controls. With shuffled rows near 0.5, the agreement
+# would have said nothing of *which* latent writes. It is not 1, since the direct way is not the only one:
+# heads and other MLPs lie between, and other latents come along. To layer 3 it falls to 0.49.
 #
 # ## 3 · Which words it reads
 #
@@ -453,7 +475,9 @@ if __name__ == "__main__":
         live = judged(fs[i] > 0)
         auc = token_aucs(alone(W_E, i)[:, live], words, fs[i][:, live] > 0)
         low, high = bootstrap(auc)
-        print(f"layer {i}: mean AUC {auc.mean():.2f} ({low:.2f} to {high:.2f}), {len(live)} latents")
+        print(
+            f"layer {i}: mean AUC {auc.mean():.2f} ({low:.2f} to {high:.2f}), {len(live)} latents"
+        )
 
 # %% [markdown]
 # Layer 0 reads words, and its latents can be read off like a list. From layer 1 on the raw
@@ -499,11 +523,12 @@ predict_extended = "the extended one at all four layers"
 # %% tags=["demo"] reveals=["predict_extended"]
 if __name__ == "__main__":
 
-    def extended(loaded, rows: Tensor) -> Tensor:
+    def extended(loaded: Loaded, rows: Tensor) -> Tensor:
         """Rows of the embedding through a model's first MLP."""
         norm, mlp = norm_before(loaded, 0), loaded.model.blocks[0].mlp
-        run = lambda x: mlp(x[None])[0].detach()  # noqa: E731
-        return extended_embedding(rows, run, norm.gain, norm.bias, norm.centred, norm.eps)
+        rest = norm.gain, norm.bias, norm.centred, norm.eps
+        with torch.no_grad():
+            return extended_embedding(rows, lambda x: mlp(x[None])[0], *rest)
 
     def three_ways(raw: Tensor, more: Tensor, words: Tensor, active: Tensor) -> dict[str, Tensor]:
         """AUCs of raw and extended scores, and of the extended scores of another latent."""
@@ -539,7 +564,14 @@ if __name__ == "__main__":
     display(plots.boxes(panels, "AUC: active against silent tokens"))
 
 # %% [markdown]
-# TEXT-C
+# From 0.68 to 0.90 in layer 1 of the story model, from 0.56 to 0.84 in layer 1 of SmolLM2, and still
+# from 0.54 to 0.74 in its layer 10, though attention and nine blocks are left out. Another latent's scores
+# stay at 0.47 to 0.54. (Intervals are over latents, on 9,500 words of stories and 16 rows of text. Latents
+# with fewer than 20 active tokens are not judged.) It would have counted against the idea if another
+# latent's words had done as well: then it would be about words that make *any* latent active.
+#
+# At layer 0 it is the other way round: there the raw embedding is what is read. And a list of words says
+# nothing of contexts.
 #
 # ## 4 · Through the heads
 #
@@ -610,21 +642,37 @@ if __name__ == "__main__":
     layer, q = 2, len(prompt) - 1
     f = saes[layer].encode(seen(stories, prompt[None], [saes[layer].hook_in])[saes[layer].hook_in])
     latent = int(f[0, q].argmax())
-    att = attention_of(stories, prompt, layer, layer)
-    heads, model = norm_before(stories, layer, "ln1"), stories.model
-    W_V, W_O = model.W_V[layer].detach(), model.W_O[layer].detach()
-    w = reads[layer][0][:, latent]
-    read = read_through_heads(w, W_V, W_O, heads.gain, heads.centred)
-    by_word = head_word_contributions(att.x, att.scale, att.pattern[:, q], read, float(att.after[q]))
-    z = torch.einsum("hk,hkd->hd", att.z[q], W_O) @ w / att.after[q]
-    b_V = torch.einsum("hk,hkd->hd", heads.bias @ W_V + model.b_V[layer].detach(), W_O)
-    off = (by_word.sum(dim=1) + b_V @ w / att.after[q] - z).abs().max()
-    print(f"layer {layer}, latent {latent} at {shown[q]!r}: pre-activation {float(f[0, q].max()):.2f}")
-    print(f"words and value biases sum to what each head gives it, {float(off):.0e} off at most")
-    display(plots.grid(by_word, [f"head {h}" for h in range(len(W_O))], shown, "contribution"))
+    print(f"layer {layer}, latent {latent} at {shown[q]!r}: activation {float(f[0, q].max()):.2f}")
+
+    def through(loaded: Loaded, ids: Tensor, i: int, pos: int, w: Tensor) -> tuple:
+        """What each word adds through each head of a block, and the directions; checks the sum."""
+        att, norm, model = (
+            attention_of(loaded, ids, i, i),
+            norm_before(loaded, i, "ln1"),
+            loaded.model,
+        )
+        W_V, W_O = model.W_V[i].detach(), model.W_O[i].detach()
+        read = read_through_heads(w, W_V, W_O, norm.gain, norm.centred)
+        rest = att.pattern[:, pos], read, float(att.after[pos])
+        by_word = head_word_contributions(att.x, att.scale, *rest)
+        z = torch.einsum("hk,hkd,d->h", att.z[pos] - att.value_bias, W_O, w) / att.after[pos]
+        off = float((by_word.sum(dim=1) - z).abs().max() / z.abs().max())
+        print(f"{loaded.name}: {len(W_O)} heads, {len(W_V)} value heads;", end=" ")
+        print(f"sums over words are what the heads add, {off:.0e} off")
+        return by_word, read, att
+
+    by_word, read, att = through(stories, prompt, layer, q, reads[layer][0][:, latent])
+    w_big = norm_before(big, layers[-1]).gain * coder_of(big_saes[layers[-1]]).W_enc[:, 0]
+    through(big, big_rows.ids[0], layers[-1], 40, w_big)
+    n_heads = len(by_word)
+    display(plots.grid(by_word, [f"head {h}" for h in range(n_heads)], shown, "contribution"))
 
 # %% [markdown]
-# TEXT-D
+# One head and one word: head 3 looks from *to* at the second *John*, the giver, and that is half of the
+# activation (+1.2 of 2.3). What the other heads bring from *Mary* and the first *John* is small. Nobody
+# had to run the model with another text for that; but the pattern was given. *Why* the head looks there is
+# a question to $W_Q$ and $W_K$ (3.2.7). In SmolLM2, where three heads share their values, the sums agree,
+# too.
 #
 # ## 5 · Weights times input
 #
@@ -693,35 +741,17 @@ def terms_of_latent(
 
 # %% tags=["demo"]
 if __name__ == "__main__":
-
-    def explain(loaded, some, ids: Tensor, layer: int, pos: int, latent: int | None = None) -> dict:
-        """Contributions to a latent by kind, and how far their sum is from its pre-activation."""
-        apart = taken_apart(loaded, some, ids, layer, pos, mlp_components)
-        coder, norm = coder_of(some[layer]), norm_before(loaded, layer)
-        k = int(apart.pre.argmax()) if latent is None else latent
-        rest = norm.gain, norm.bias, norm.centred, norm.eps
-        terms, constant = terms_of_latent(apart.parts, coder.W_enc[:, k], coder.bias[k], *rest)
-        total = float(terms.sum() + constant)
-        size = float(terms.abs().sum())
-        print(f"{loaded.name}, layer {layer}, latent {k}: {len(terms)} parts and a constant sum to")
-        print(f"   {total:.4f}, the encoder says {float(apart.pre[k]):.4f}", end="")
-        print(f" ({abs(total - float(apart.pre[k])) / size:.0e} of what is summed)")
-        kinds = {kind: 0.0 for kind in ("embedding", "heads", "latents", "skip", "errors", "biases")}
-        for kind, term in zip(apart.kinds, terms.tolist(), strict=True):
-            kinds[kind] += term
-        kinds["biases"] += float(constant)
-        top = terms.abs().topk(4).indices.tolist()
-        print("   largest:", ", ".join(f"{apart.names[i]} {float(terms[i]):+.2f}" for i in top))
-        return kinds
-
-    sums = {"story model": explain(stories, saes, prompt, layer, q, latent)}
+    by_hand = mlp_components, terms_of_latent
+    sums = {"story model": added_up(stories, saes, prompt, layer, q, *by_hand, latent)}
     row = big_rows.ids[0]
     for i in layers[-2:]:
-        sums[f"{big.name}, layer {i}"] = explain(big, big_saes, row, i, 40)
+        sums[f"{big.name}, layer {i}"] = added_up(big, big_saes, row, i, 40, *by_hand)
     display(plots.stacked_signed(sums, "contribution to the pre-activation"))
 
 # %% [markdown]
-# TEXT-E
+# Nothing is missing, up to rounding: neither skip path nor error nor bias. The identity holds for *any*
+# transcoder; how good it is, one sees from the errors. In the story model they are small. In SmolLM2 they
+# are among the largest parts. A weights-only account of such a latent would leave out what matters most.
 #
 # Each contribution of an earlier latent is a product. One factor stands in the weights and is the same
 # in every text: Dunefsky et al. call it *input-invariant*. The other is the activation (times the
@@ -766,11 +796,19 @@ if __name__ == "__main__":
         h, rest = divmod(i, product[0].numel())
         p, s = divmod(rest, product.shape[2])
         rank = int((fixed[h].abs() > fixed[h, s].abs()).sum()) + 1
-        print(f"L1 latent {s} at {shown[p]!r} through head {h}: {float(product[h, p, s]):+.2f} =", end="")
-        print(f" weight {float(fixed[h, s]):+.2f} (no. {rank} of 192) × input {float(given[h, p, s]):.2f}")
+        print(
+            f"L1 latent {s} at {shown[p]!r} through head {h}: {float(product[h, p, s]):+.2f} =",
+            end="",
+        )
+        print(
+            f" weight {float(fixed[h, s]):+.2f} (no. {rank} of 192) × input {float(given[h, p, s]):.2f}"
+        )
 
 # %% [markdown]
-# TEXT-E3
+# The first one could have been found without a prompt: of all 192 latents of layer 1 it has the largest
+# weight through this head. The others stand far down the list of weights; here it is the input that makes
+# them matter. And all of layer 1 together is only a part of what the head brings from *John*: the rest
+# is from layer 0, earlier heads and the embedding.
 #
 # ## 6 · A blind case
 #
@@ -868,7 +906,9 @@ if __name__ == "__main__":
     says, truth = case.open(mine, commitment)
     low, high = score_interval(says, truth, 1000, 0.95, gen)
     accuracy = float(balanced_accuracy(says, truth))
-    print(f"latent {case.latent}, active on {int(truth.sum())} of {len(truth):,} words of new stories")
+    print(
+        f"latent {case.latent}, active on {int(truth.sum())} of {len(truth):,} words of new stories"
+    )
     print(f"balanced accuracy {accuracy:.2f} ({low:.2f} to {high:.2f})")
     for line in case.examples():
         print("  ", line)
@@ -889,7 +929,9 @@ if __name__ == "__main__":
     active, new_words = f_new.flatten(0, 1) > 0, new[:, 1:].flatten()
     live = judged(active)
     live = live[torch.isin(live, judged(fs[1] > 0))]
-    by_weights = [predicate_from_weights(scores[words, k], on_text, n_active) for k in live.tolist()]
+    by_weights = [
+        predicate_from_weights(scores[words, k], on_text, n_active) for k in live.tolist()
+    ]
     by_acts = [int(balanced_accuracy(on_text, fs[1][:, k] > 0).argmax()) for k in live.tolist()]
     chosen = {"weights": by_weights, "another latent's": by_weights[1:] + by_weights[:1],
               "activations": by_acts}  # fmt: skip
@@ -904,7 +946,15 @@ if __name__ == "__main__":
     display(plots.boxes({"layer 1": blind}, "balanced accuracy on new stories"))
 
 # %% [markdown]
-# TEXT-F
+# Weights 0.68 (0.66 to 0.70), activations 0.71 (0.69 to 0.73), another latent's 0.50. So nearly all that
+# this family can say of these latents stands in the weights. Two limits. The family says things of single
+# words, and that is all that the extended embedding knows; contexts are beyond both. And without the text's
+# word frequencies it does not work: a first version of ours, which took the 20 best *words* instead of tokens,
+# got 0.56.
+#
+# Your case shows the first limit. The automatic sentence is poor (0.59), since the words look mixed: *met,
+# joined, named, and*. Together with what the latent writes for, names, a person sees it: after these
+# words somebody new is named.
 #
 # ## 7 · Against neurons
 #
@@ -961,8 +1011,10 @@ if __name__ == "__main__":
         nothing = [torch.zeros_like(s, dtype=torch.bool) for s in ranked]
         empty = run_units(units, fresh, number_gap, nothing, base)
         whole = run_units(units, fresh, number_gap, [~n for n in nothing], base)
-        print(f"all {name}, no errors: {faithfulness(whole, empty, full):.2f}")
+        print(f"all {name}, no errors: {faithfulness(whole, empty, full):.2f}", end="; ")
         eligible = [(v != 0).any(dim=0) for v in values(units, plural)[0]]
+        on = sum(float((v[:, 1:] != 0).sum()) for v in values(units, plural)[0]) / len(plural)
+        print(f"active in a prompt: {on:.0f} on average")
         for size in sizes:
             circuit = select_nodes(ranked, size)
             chance = random_like(circuit, eligible, torch.Generator().manual_seed(0))
@@ -972,12 +1024,21 @@ if __name__ == "__main__":
                 span = bootstrap(table, lambda rows: faithfulness(*rows.T), n=300)
                 curves.setdefault(label, []).append((faithfulness(*table.T), *span))
     for label, spans_of in curves.items():
-        print(f"{label:15}" + " ".join(f"{n}: {v:.2f}" for n, (v, *_) in zip(sizes, spans_of, strict=True)))
+        print(
+            f"{label:15}"
+            + " ".join(f"{n}: {v:.2f}" for n, (v, *_) in zip(sizes, spans_of, strict=True))
+        )
         print(f"   0.8 from {smallest_size(sizes, [v for v, *_ in spans_of], 0.8)} on")
     display(size_curves(sizes, curves))
 
 # %% [markdown]
-# TEXT-H
+# 30 latents do 0.85 of the task, and it takes 300 neurons for 0.84. Random sets of these sizes at the same
+# places do nothing. The transcoders' errors are not needed: all latents without them do 1.00.
+#
+# A fair objection: there are more neurons to choose from, and nearly all are active at every word, but only
+# 12 latents. As a share of what is active the 300 neurons are the *smaller* part (see the counts above). So
+# the gain is in the number of things that one has to look at; whether the task is a smaller part of the model,
+# it does not say.
 #
 # ## What you should be able to do now
 #

@@ -65,7 +65,7 @@ def test_replaced_stream__without_transcoders_is_the_model(impl, seed, device):
 
 
 def test_replaced_stream__a_perfect_transcoder_changes_nothing(impl, seed, device):
-    """Transcoders that do what the MLPs do leave the stream as it was, also at the first position"""
+    """Transcoders that do what the MLPs do leave the whole stream as it was"""
     g = generator(seed + 1, device)
     attend, mlps, _ = stack(g, 2, 3)
     x = normal(g, 1, 4, 3)
@@ -199,10 +199,16 @@ def test_fold_norm__a_constant_stream_says_nothing_behind_a_layer_norm(impl, see
 def test_fold_norm__agrees_with_the_worked_one(impl, ref, seed, device, size, centred, dtype):
     """Other sizes; the inputs stay as they are"""
     g = generator(seed + 2, device)
-    args = normal(g, *size, dtype=dtype), normal(g, size[1], dtype=dtype), *norm_args(g, size[0], dtype)
+    args = (
+        normal(g, *size, dtype=dtype),
+        normal(g, size[1], dtype=dtype),
+        *norm_args(g, size[0], dtype),
+    )
     with unchanged(*args):
         mine = impl.fold_norm(*args, centred)
-    assert_same(list(mine), list(ref.fold_norm(*args, centred)), ("d_model latent", "latent"), 1e-4, 1e-5)
+    assert_same(
+        list(mine), list(ref.fold_norm(*args, centred)), ("d_model latent", "latent"), 1e-4, 1e-5
+    )
 
 
 # ---------------------------------------------------------------------------------- b2. pullback
@@ -236,7 +242,9 @@ def test_pullback__agrees_with_the_worked_one(impl, ref, seed, device, size, dty
 
 @pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize("size", [1.0, 1e-3])
-def test_standalone_preactivation__is_the_encoder_behind_the_norm(impl, seed, device, centred, size):
+def test_standalone_preactivation__is_the_encoder_behind_the_norm(
+    impl, seed, device, centred, size
+):
     """The norm of the row and the encoder say the same, for short rows, too"""
     g = generator(seed, device)
     W_enc, b_enc = normal(g, 6, 4, dtype=torch.float64), normal(g, 4, dtype=torch.float64)
@@ -295,7 +303,11 @@ def test_extended_embedding__knows_a_word_that_only_the_mlp_knows(impl, seed, de
     d = 4
     E = torch.eye(d, device=device)[:3] * 2
     gain, bias = torch.ones(d, device=device), torch.zeros(d, device=device)
-    marks = lambda x: torch.zeros_like(x).index_fill(-1, torch.tensor([3], device=device), 1) * (x[:, 1:2] > 1)  # noqa: E731,E501
+    third = torch.tensor([0.0, 0.0, 0.0, 1.0], device=device)
+
+    def marks(x):
+        return (x[..., 1:2] > 1) * third
+
     mine = impl.extended_embedding(E, marks, gain, bias, False, 1e-5)
     require(mine[1, 3] > 0.5, "what the first MLP writes of a word is left out")
     assert_same(mine[:, :3], E[:, :3], "vocab d_model", what="what the embedding itself says")
@@ -318,7 +330,9 @@ def test_extended_embedding__agrees_with_the_worked_one(impl, ref, seed, device,
     args, mlp = norm_args(g, 4, dtype), small_mlp(g, 4, dtype)
     with unchanged(E, *args):
         mine = impl.extended_embedding(E, mlp, *args, centred, 0.3)
-    assert_same(mine, ref.extended_embedding(E, mlp, *args, centred, 0.3), "vocab d_model", 1e-4, 1e-4)
+    assert_same(
+        mine, ref.extended_embedding(E, mlp, *args, centred, 0.3), "vocab d_model", 1e-4, 1e-4
+    )
 
 
 # ------------------------------------------------------------------------ d1. read_through_heads
@@ -333,7 +347,7 @@ def heads(g, head, k, d, d_head, dtype=torch.float32):
 @pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize("size", [(6, 2), (4, 4), (3, 1)])
 def test_read_through_heads__is_what_a_word_adds_through_a_head(impl, seed, device, size, centred):
-    """For every head: norm of a word, its values, output, read by w; heads share values in groups"""
+    """For every head: norm of a word, values (shared in groups), output, read by w"""
     g = generator(seed, device)
     w, W_V, W_O, gain = heads(g, *size, 5, 3, torch.float64)
     x = normal(g, 5, dtype=torch.float64) + 2
@@ -347,7 +361,9 @@ def test_read_through_heads__is_what_a_word_adds_through_a_head(impl, seed, devi
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize("size", [(4, 2, 5, 3), (6, 3, 4, 2), (2, 2, 3, 3)])
-def test_read_through_heads__agrees_with_the_worked_one(impl, ref, seed, device, size, centred, dtype):
+def test_read_through_heads__agrees_with_the_worked_one(
+    impl, ref, seed, device, size, centred, dtype
+):
     """Other numbers of heads; the inputs stay as they are"""
     args = heads(generator(seed + 1, device), *size, dtype)
     with unchanged(*args):
@@ -454,7 +470,7 @@ def test_terms_of_latent__contributions_and_constant_are_the_preactivation(
     impl, seed, device, centred, skip
 ):
     """On a random model with either norm, with and without skip path, biases not 0"""
-    args, pre, mlp = small_model(generator(seed, device), centred, skip)
+    args, pre, _ = small_model(generator(seed, device), centred, skip)
     terms, constant = impl.terms_of_latent(*args)
     assert_same(terms.sum() + constant, pre, "", 1e-8, 1e-8, what="the sum of everything")
     assert_same(constant, args[2] + args[4] @ args[1], "", 1e-8, 1e-8, what="the constant")
@@ -543,7 +559,15 @@ def test_commitment__is_the_digest_of_salt_and_answer(impl):
 
 def test_commitment__another_answer_or_salt_has_another_digest(impl):
     """The digest depends on both, on capitals, and on where salt ends and answer begins"""
-    pairs = [("bc", "a"), ("c", "ab"), ("Bc", "a"), ("bc", "A"), ("", "abc"), ("a", "bc"), ("bc ", "a")]
+    pairs = [
+        ("bc", "a"),
+        ("c", "ab"),
+        ("Bc", "a"),
+        ("bc", "A"),
+        ("", "abc"),
+        ("a", "bc"),
+        ("bc ", "a"),
+    ]
     found = [impl.commitment(*pair) for pair in pairs]
     require(len(set(found)) == len(pairs), "two different commitments have the same digest")
 
@@ -561,7 +585,9 @@ def test_predicate_from_weights__finds_the_sentence_that_is_true_of_the_top(impl
     """A sentence that is true just of the n best tokens wins; n decides which"""
     score = torch.tensor([0.1, 3.0, -9.0, 2.0, 1.0, 0.5], device=device)
     holds = torch.tensor(
-        [[1, 0, 1, 0, 0, 1], [0, 1, 0, 1, 0, 0], [0, 1, 0, 1, 1, 0]], dtype=torch.bool, device=device
+        [[1, 0, 1, 0, 0, 1], [0, 1, 0, 1, 0, 0], [0, 1, 0, 1, 1, 0]],
+        dtype=torch.bool,
+        device=device,
     )
     assert_same(impl.predicate_from_weights(score, holds, 2), 1)
     assert_same(impl.predicate_from_weights(score, holds, 3), 2)
@@ -610,7 +636,9 @@ def test_smallest_size__by_hand(impl):
         ([-1.0, 0.0, 0.25, 0.25], 0.25, 10),
         ([-1.0, 0.0, 0.25, 0.25], 0.0, 3),
     ):
-        assert_same(impl.smallest_size(sizes, found, level), wanted, hint=f"for {found} and {level}")
+        assert_same(
+            impl.smallest_size(sizes, found, level), wanted, hint=f"for {found} and {level}"
+        )
 
 
 @pytest.mark.parametrize("n", [1, 2, 6, 9])
@@ -623,3 +651,37 @@ def test_smallest_size__agrees_with_the_worked_one(impl, ref, seed, device, n):
         for level in (0.25, 0.5, 0.75):
             mine = impl.smallest_size(sizes, found, level)
             assert_same(mine, ref.smallest_size(sizes, found, level), hint=f"for {found}, {level}")
+
+
+# ---------------------------------------------------------------------------------- predictions
+
+
+def test_predict_all__is_right(impl, ref):
+    """What four transcoders cost together, and one by one"""
+    require(impl.predict_all == ref.predict_all, "compare the last two bars, and see the ratio")
+
+
+def test_predict_coder__is_right(impl, ref):
+    """Which of the three coders leaves least unexplained"""
+    require(impl.predict_coder == ref.predict_coder, "look for the lowest bar")
+
+
+def test_predict_weights__is_right(impl, ref):
+    """How closely weights agree with correlations over words"""
+    require(impl.predict_weights == ref.predict_weights, "the first line of the demo says it")
+
+
+def test_predict_extended__is_right(impl, ref):
+    """Which embedding tells more about SmolLM2's latents"""
+    want = ref.predict_extended
+    require(impl.predict_extended == want, "compare raw and extended in the lines of SmolLM2")
+
+
+def test_predict_blind__is_right(impl, ref):
+    """How good sentences are that weights choose"""
+    require(impl.predict_blind == ref.predict_blind, "which of the two other means is nearer?")
+
+
+def test_predict_neurons__is_right(impl, ref):
+    """How many more neurons than latents a circuit needs"""
+    require(impl.predict_neurons == ref.predict_neurons, "divide the two sizes that are printed")

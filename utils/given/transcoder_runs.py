@@ -19,6 +19,7 @@ from utils.saes.train import train_coder
 if TYPE_CHECKING:
     from utils.models.loaded import Loaded
 
+START = "blocks.0.hook_resid_pre"
 FEWEST = 20  # active tokens that a latent needs to be judged
 
 
@@ -192,7 +193,36 @@ def taken_apart(
     return Apart(names, torch.cat(parts), kinds, pre)
 
 
-START = "blocks.0.hook_resid_pre"
+def added_up(
+    loaded: "Loaded",
+    saes: Sequence[Sae],
+    tokens: Int[Tensor, " pos"],
+    layer: int,
+    pos: int,
+    mlp_components: Callable[..., Tensor],
+    terms_of_latent: Callable[..., tuple[Tensor, Tensor]],
+    latent: int | None = None,
+) -> dict[str, float]:
+    """Contributions to a latent (default: the one of largest pre-activation) by kind; says how far
+    their sum is from the pre-activation.
+    """
+    apart = taken_apart(loaded, saes, tokens, layer, pos, mlp_components)
+    coder, norm = coder_of(saes[layer]), norm_before(loaded, layer)
+    k = int(apart.pre.argmax()) if latent is None else latent
+    rest = norm.gain, norm.bias, norm.centred, norm.eps
+    terms, constant = terms_of_latent(apart.parts, coder.W_enc[:, k], coder.bias[k], *rest)
+    total, wanted = float(terms.sum() + constant), float(apart.pre[k])
+    off = abs(total - wanted) / float(terms.abs().sum())
+    print(f"{loaded.name}, layer {layer}, latent {k}: {len(terms)} parts and a constant sum to")
+    print(f"   {total:.4f}, the encoder says {wanted:.4f} ({off:.0e} of what is summed)")
+    top = terms.abs().topk(4).indices.tolist()
+    print("   largest:", ", ".join(f"{apart.names[i]} {float(terms[i]):+.2f}" for i in top))
+    kinds = dict.fromkeys(("embedding", "heads", "latents", "skip", "errors", "biases"), 0.0)
+    for kind, term in zip(apart.kinds, terms.tolist(), strict=True):
+        kinds[kind] += term
+    kinds["biases"] += float(constant)
+    print("   " + ", ".join(f"{kind} {value:+.2f}" for kind, value in kinds.items()))
+    return kinds
 
 
 @dataclass(frozen=True)
@@ -203,6 +233,7 @@ class Attention:
     scale: Float[Tensor, " pos"]  # of the norm before the heads
     pattern: Float[Tensor, "head pos pos"]
     z: Float[Tensor, "pos head d_head"]
+    value_bias: Float[Tensor, "head d_head"]  # what z has of the biases, where patterns sum to 1
     after: Float[Tensor, " pos"]  # scale of the norm before the transcoder that reads
 
 
@@ -217,5 +248,10 @@ def attention_of(
     check_hooks(loaded.model, names)
     _, cache = loaded.model.run_with_cache(tokens[None], names_filter=lambda n: n in names)
     x, scale, pattern, z, after = (cache[name][0] for name in names)
-    n_heads = len(pattern)
-    return Attention(x, scale[:, 0], pattern, z.reshape(len(x), n_heads, -1), after[:, 0])
+    z = z.reshape(len(x), len(pattern), -1)
+    norm, bias = norm_before(loaded, layer, "ln1"), torch.zeros_like(z[0])
+    if norm.bias.any() or getattr(loaded.model.blocks[layer].attn.v, "bias", None) is not None:
+        W_V = loaded.model.W_V[layer].detach()
+        shared = norm.bias @ W_V + loaded.model.b_V[layer].detach()
+        bias = shared.repeat_interleave(len(pattern) // len(shared), dim=0)
+    return Attention(x, scale[:, 0], pattern, z, bias, after[:, 0])

@@ -82,7 +82,8 @@ def boxes(groups: Mapping[str, Mapping[str, Float[Tensor, " item"]]], y: str) ->
         x = [group for group, ways in groups.items() for _ in ways[name]]
         values = [v for ways in groups.values() for v in rounded(array(ways[name]))]
         fig.add_box(
-            x=x, y=values, name=name, marker={"color": OKABE_ITO[i], "size": 3}, boxpoints="outliers",
+            x=x, y=values, name=name, boxpoints="outliers",
+            marker={"color": OKABE_ITO[i], "size": 3},
             line={"color": OKABE_ITO[i], "width": 2}, fillcolor="rgba(0, 0, 0, 0)",
             hovertemplate="%{x}: %{y:.2f}<extra>" + name + "</extra>",
         )  # fmt: skip

@@ -19,7 +19,9 @@ def test_shares_are_stacked_in_order_and_signs_kept():
 
 
 def test_clouds_share_their_axes():
-    fig = plots.clouds({"a": torch.tensor([[1.0, 2.0]]), "b": torch.tensor([[-3.0, 0.5]])}, "x", "y")
+    fig = plots.clouds(
+        {"a": torch.tensor([[1.0, 2.0]]), "b": torch.tensor([[-3.0, 0.5]])}, "x", "y"
+    )
     assert fig.layout.xaxis.range == fig.layout.xaxis2.range
     assert fig.layout.xaxis.range[1] > 3 and fig.layout.yaxis.range[1] > 2
 
