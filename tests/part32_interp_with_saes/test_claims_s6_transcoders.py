@@ -222,7 +222,7 @@ def test_extended_embedding__claim_predicts_active_words_story(claim_seeds, reco
         number=92, paper="after Dunefsky et al. 2024; numbers found here",
         claim="story model: the extended embedding predicts active words (AUC)",
         measured="; ".join(lines),
-        tolerance="95 % interval of the gain over latents above 0.05; another latent's within 0.1 of"
+        tolerance="95 % interval of the gain over latents above 0.05; another's within 0.1 of"
         " 0.5",
         seeds=seeds,
     )  # fmt: skip
@@ -240,7 +240,7 @@ def test_extended_embedding__claim_predicts_active_words_smollm2(claim_seeds, re
         number=92, paper="after Dunefsky et al. 2024; numbers found here",
         claim="SmolLM2: the extended embedding predicts active words in layers 1 to 10",
         measured="; ".join(lines),
-        tolerance="95 % interval of the gain over latents above 0.05; another latent's within 0.1 of"
+        tolerance="95 % interval of the gain over latents above 0.05; another's within 0.1 of"
         " 0.5",
         seeds=seeds,
     )  # fmt: skip
@@ -354,7 +354,7 @@ def test_smallest_size__claim_latents_need_fewer_than_neurons(claim_seeds, recor
             assert need["neurons"] >= 3 * need["latents"]
     record_claim(
         number=95, paper="found here",
-        claim="story model, number: a circuit of transcoder latents is at least 3 times smaller than"
+        claim="story model, number: a circuit of latents is at least 3 times smaller than"
         " one of neurons with equal faithfulness",
         measured="sizes for 0.8 on 30 new prompts, random ones: " + "; ".join(lines),
         tolerance="3 or more for both forms of prompt and each seed; random below 0.5",

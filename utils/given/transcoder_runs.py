@@ -117,7 +117,8 @@ def short_coder(
 ) -> SparseCoder:
     """A short TopK run: `sae` reads y and writes y, a transcoder reads x and writes y."""
     gen = torch.Generator().manual_seed(0)
-    cfg = SAEConfig(x.shape[1], latent, "topk", kind=kind, k=k)  # type: ignore[arg-type]
+    d_in, d_out = (y if kind == "sae" else x).shape[1], y.shape[1]
+    cfg = SAEConfig(d_in, latent, "topk", kind=kind, d_out=d_out, k=k)  # type: ignore[arg-type]
 
     def batches() -> Iterator[Any]:
         while True:
@@ -128,7 +129,12 @@ def short_coder(
         400, 1.5e-3, warmup_steps=50, decay_steps=130, dead_window=50_000, record_every=10**6,
         label=f"training: {kind}",
     )  # fmt: skip
-    return train_coder(init_coder(cfg, gen), batches(), plan).coder
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # matrices as small as these wait for each other on more
+    try:
+        return train_coder(init_coder(cfg, gen), batches(), plan).coder
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def unexplained_by_rows(
