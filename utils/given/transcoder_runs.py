@@ -78,10 +78,10 @@ def seen(
 ) -> dict[str, Tensor]:
     """What passes some hooks, for all rows; nothing after block `last` is computed."""
     check_hooks(loaded.model, list(names))
-    stop = {} if last is None else {"stop_at_layer": last + 1}
+    stop = None if last is None else last + 1
     found: dict[str, list[Tensor]] = {name: [] for name in names}
     for some in track(tokens.split(16), "rows through the model"):
-        _, cache = loaded.model.run_with_cache(some, names_filter=lambda n: n in found, **stop)
+        _, cache = loaded.model.run_with_cache(some, names_filter=list(names), stop_at_layer=stop)
         for name in names:
             found[name].append(cache[name])
     return {name: torch.cat(parts) for name, parts in found.items()}

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from utils.graphs.coders import coder_of
 from utils.models.sae import Sae
+from utils.models.splice import Hook
 
 if TYPE_CHECKING:
     from utils.models.loaded import Loaded
@@ -119,7 +120,7 @@ def slopes(
         points = [x + share * (y.mean(dim=0) - x) for x, y in zip(clean, moved, strict=True)]
         points = [torch.cat([x[:, :1], p[:, 1:]], dim=1).requires_grad_()
                   for x, p in zip(clean, points, strict=True)]  # fmt: skip
-        hooks = [
+        hooks: list[Hook] = [
             (name, lambda value, hook, p=p: p) for name, p in zip(units.outs, points, strict=True)
         ]
         with torch.enable_grad():
