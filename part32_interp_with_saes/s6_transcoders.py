@@ -644,13 +644,10 @@ if __name__ == "__main__":
     latent = int(f[0, q].argmax())
     print(f"layer {layer}, latent {latent} at {shown[q]!r}: activation {float(f[0, q].max()):.2f}")
 
-    def through(loaded: Loaded, ids: Tensor, i: int, pos: int, w: Tensor) -> tuple:
+    def by_heads(loaded: Loaded, ids: Tensor, i: int, pos: int, w: Tensor) -> tuple:
         """What each word adds through each head of a block, and the directions; checks the sum."""
-        att, norm, model = (
-            attention_of(loaded, ids, i, i),
-            norm_before(loaded, i, "ln1"),
-            loaded.model,
-        )
+        att, norm = attention_of(loaded, ids, i, i), norm_before(loaded, i, "ln1")
+        model = loaded.model
         W_V, W_O = model.W_V[i].detach(), model.W_O[i].detach()
         read = read_through_heads(w, W_V, W_O, norm.gain, norm.centred)
         rest = att.pattern[:, pos], read, float(att.after[pos])
@@ -661,9 +658,9 @@ if __name__ == "__main__":
         print(f"sums over words are what the heads add, {off:.0e} off")
         return by_word, read, att
 
-    by_word, read, att = through(stories, prompt, layer, q, reads[layer][0][:, latent])
+    by_word, read, att = by_heads(stories, prompt, layer, q, reads[layer][0][:, latent])
     w_big = norm_before(big, layers[-1]).gain * coder_of(big_saes[layers[-1]]).W_enc[:, 0]
-    through(big, big_rows.ids[0], layers[-1], 40, w_big)
+    by_heads(big, big_rows.ids[0], layers[-1], 40, w_big)
     n_heads = len(by_word)
     display(plots.grid(by_word, [f"head {h}" for h in range(n_heads)], shown, "contribution"))
 
@@ -890,8 +887,8 @@ if __name__ == "__main__":
     named = writers.abs().topk(5).indices.tolist()
     print("earlier latents:", ", ".join(f"{s}: {float(writers[s]):+.2f}" for s in named))
 
-# %% [markdown] tags=["task"]
-# Choose a sentence. `None` takes the one that `predicate_from_weights` chooses; better, write your own,
+# %% [markdown]
+# **Choose a sentence.** `None` takes the one that `predicate_from_weights` chooses; better, write your own,
 # in the words of the family: `"the token is 'beach'"`, `"a word that begins with 'sh'"`, `"letters that
 # end in 'ed'"`, `"kind of word is a place"`, `"verb is go"`, `"scene is sea"`, … A sentence that is not in
 # the family is refused, with some that are.
