@@ -372,6 +372,19 @@ def extended_embedding__one_scale_for_all(W_E, mlp, gain, bias, centred, eps):
     return W_E + mlp(x / (x.square().mean() + eps).sqrt() * gain + bias)
 
 
+def extended_embedding__length_for_scale(W_E, mlp, gain, bias, centred, eps):
+    """You divide by the length. The scale is the root of the *mean* square: shorter by
+    √d_model."""
+    x = W_E - W_E.mean(dim=1, keepdim=True) if centred else W_E
+    return W_E + mlp(x / (x.square().sum(dim=1, keepdim=True) + eps).sqrt() * gain + bias)
+
+
+def extended_embedding__mean_over_words(W_E, mlp, gain, bias, centred, eps):
+    """You take the mean over words out. A norm sees one word: it is the mean over d_model."""
+    x = W_E - W_E.mean(dim=0) if centred else W_E
+    return W_E + mlp(x / (x.square().mean(dim=1, keepdim=True) + eps).sqrt() * gain + bias)
+
+
 # ------------------------------------------------------------------------ d1. read_through_heads
 
 
@@ -428,6 +441,20 @@ def read_through_heads__centred_before_the_gain(w, W_V, W_O, gain, centred):
     """You centre and then apply the gain. Seen from x the gain comes first."""
     W_V = W_V.repeat_interleave(len(W_O) // len(W_V), dim=0)
     return _read(w, W_V, W_O, torch.ones_like(gain), centred) * gain
+
+
+def read_through_heads__centres_w(w, W_V, W_O, gain, centred):
+    """You centre w. The mean is subtracted from the stream before the heads, so it is the
+    direction that reads *there* that has to be centred: the result."""
+    W_V = W_V.repeat_interleave(len(W_O) // len(W_V), dim=0)
+    return _read(w - w.mean() if centred else w, W_V, W_O, gain, False)
+
+
+def read_through_heads__one_mean_for_all(w, W_V, W_O, gain, centred):
+    """You subtract the mean over all heads and coordinates. Each head's direction has its own."""
+    W_V = W_V.repeat_interleave(len(W_O) // len(W_V), dim=0)
+    read = _read(w, W_V, W_O, gain, False)
+    return read - read.mean() if centred else read
 
 
 # ------------------------------------------------------------------- d2. head_word_contributions
@@ -600,6 +627,24 @@ def terms_of_latent__scale_with_the_mean(parts, w_enc, b_enc, gain, bias, centre
     return _terms(
         parts, w - w.mean() if centred else w, b_enc + bias @ w_enc, parts.sum(dim=0), eps
     )
+
+
+def terms_of_latent__gain_on_the_bias(parts, w_enc, b_enc, gain, bias, centred, eps):
+    """You send the norm's bias through the gain. It is added after the gain."""
+    x = parts.sum(dim=0)
+    x = x - x.mean() if centred else x
+    w = gain * w_enc
+    return _terms(parts, w - w.mean() if centred else w, b_enc + (bias * gain) @ w_enc, x, eps)
+
+
+def terms_of_latent__shared_out_in_proportion(parts, w_enc, b_enc, gain, bias, centred, eps):
+    """You read the parts without the norm, and stretch them until the sum is right. Gain and mean
+    change each part in its own way, so that only the sum agrees."""
+    x = parts.sum(dim=0)
+    x = x - x.mean() if centred else x
+    whole = (x / (x.square().mean() + eps).sqrt() * gain) @ w_enc
+    terms = parts @ w_enc
+    return terms / terms.sum() * whole, b_enc + bias @ w_enc
 
 
 # ------------------------------------------------------------------------- e3. weights_and_input
