@@ -276,7 +276,7 @@ def test_terms_of_latent__claim_adds_up_on_smollm2(claim_seeds, record_claim):
 @torch.no_grad()
 def test_predicate_from_weights__claim_near_sentences_by_activations(claim_seeds, record_claim):
     """Sentences that weights choose are nearly as good as those that activations choose."""
-    seeds, lines = claim_seeds(SEEDS), []
+    seeds, lines = claim_seeds(SEEDS[:2]), []
     loaded, saes = story()
     said, sae = vocabulary_family(), saes[1]
     scores = standalone_preactivation(
