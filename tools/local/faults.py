@@ -31,7 +31,7 @@ PLAN: dict[str, tuple[RunConfig, tuple[str, ...]]] = {
     "run_g": (RELU, ("wrong input scale",)),
     "run_h": (RunConfig(), ("learning rate too low",)),
     "run_i": (RunConfig(), ("expansion 1",)),
-    "run_j": (RunConfig(), ("k too small", "learning rate too low")),
+    "run_j": (RELU, ("L1 too small", "wrong data")),
 }
 
 

@@ -171,7 +171,7 @@ ONE: Mapping[str, dict[str, Any]] = {
     "healthy": {},
     "k too small": {"k": 1},
     "no warm-up": {"warmup": 0},
-    "learning rate too low": {"lr": 3e-5},
+    "learning rate too low": {"lr": 1e-4},
     "expansion 1": {"latent": 96},
     "expansion too large": {"latent": 3072},
     "wrong data": {"layer": LAYER - 1},
@@ -180,8 +180,6 @@ ONE: Mapping[str, dict[str, Any]] = {
 }
 
 
-# nothing else differs between a run and the reference of its architecture; a healthy run has another
-# seed than the reference
 def with_fault(base: RunConfig, *names: str) -> RunConfig:
     """The settings with these faults."""
     changes = {key: value for name in names for key, value in ONE[name].items()}
