@@ -797,7 +797,7 @@ if __name__ == "__main__":
 # | fault | the curve that shows it | here, against the reference |
 # | --- | --- | --- |
 # | k too small | `l0`, `silent`, `unexplained` | L0 1, 81 % silent, 0.115 for 0.016 |
-# | L1 too small | `l0`, at the same `mse` at step 1 | L0 115 for 11 |
+# | L1 too small | `l0`, at the same `mse` at step 1 | L0 115 for 11 (in J 102, and 9 times as much unexplained on the right rows) |
 # | wrong data | `held_out` far above `unexplained` | 0.218 above 0.023 |
 # | no warm-up | the first ten steps | at step 8 half is explained; in the reference 2 % |
 # | expansion too large | `silent` | 68 % for 5 % |

@@ -310,11 +310,6 @@ def starting_point__separate_encoder(centre, latent, norm, gen):
     return _start(centre, latent, norm, gen, change)
 
 
-def starting_point__shared_memory(centre, latent, norm, gen):
-    """Your encoder is a view of the decoder: an update of one changes the other. Clone it."""
-    return _start(centre, latent, norm, gen, lambda W, D: {"W_enc": D.T})
-
-
 def starting_point__bias_at_zero(centre, latent, norm, gen):
     """Your `b_dec` is 0. It starts at `centre`."""
     return _start(centre, latent, norm, gen, lambda W, D: {"b_dec": torch.zeros_like(centre)})

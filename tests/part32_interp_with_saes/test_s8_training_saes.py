@@ -332,8 +332,9 @@ def test_coder_gradients__are_those_of_autograd(impl, seed, device, size, centre
 
 def test_coder_gradients__negative_winners_are_not_active(impl, device):
     """Two of the k largest pre-activations are negative: they give nothing and get nothing"""
-    p = {"W_enc": torch.eye(3, device=device), "b_enc": torch.tensor([0.5, -9.0, -8.0], device=device)}  # fmt: skip
-    p |= {"W_dec": torch.eye(3, device=device), "b_dec": torch.zeros(3, device=device)}
+    eye, b_enc = torch.eye(3, device=device), torch.tensor([0.5, -9.0, -8.0], device=device)
+    p = {"W_enc": eye, "b_enc": b_enc, "W_dec": eye.clone()}
+    p |= {"b_dec": torch.zeros(3, device=device)}
     x = torch.ones(2, 3, device=device)
     loss, grads = impl.coder_gradients(p, x, x, 3, True)
     number(loss, 2.25)
@@ -695,7 +696,8 @@ def test_training_cost__agrees_with_the_worked_one(impl, ref):
         for by in (True, False):
             for target in (True, False):
                 mine, theirs = (m.training_cost(*args, by, target) for m in (impl, ref))
-                require(dict(mine) == theirs, f"for {(*args, by, target)} it is {dict(mine)}, not {theirs}")  # fmt: skip
+                says = f"for {(*args, by, target)} it is {dict(mine)}, not {theirs}"
+                require(dict(mine) == theirs, says)
 
 
 # ------------------------------------------------------------------------- i2. predicted_seconds
@@ -726,3 +728,91 @@ def test_predicted_seconds__agrees_with_the_worked_one(impl, ref, seed, device):
     with unchanged(steps, seconds):
         got = impl.predicted_seconds(steps, seconds, 200)
     number(got, ref.predicted_seconds(steps, seconds, 200), rtol=1e-4)
+
+
+# ------------------------------------------------------------------------------------- predictions
+
+
+def test_predict_buffer__is_right(impl, ref):
+    """How mixed a buffer's batches are"""
+    require(impl.predict_buffer == ref.predict_buffer, "how many documents are in the buffer?")
+
+
+def test_predict_start__is_right(impl, ref):
+    """Which start leaves latents silent"""
+    require(impl.predict_start == ref.predict_start, "whose encoder does not fit its decoder?")
+
+
+def test_predict_target__is_right(impl, ref):
+    """Which penalty reaches its target"""
+    require(impl.predict_target == ref.predict_target, "how far can a threshold move in 600 steps?")
+
+
+def test_predict_stage__is_right(impl, ref):
+    """What the divergence saves"""
+    require(impl.predict_stage == ref.predict_stage, "which error counts for the model?")
+
+
+def test_predict_single__is_right(impl, ref):
+    """How many latents one winner leaves"""
+    require(impl.predict_single == ref.predict_single, "who gets a gradient when one wins?")
+
+
+def test_predict_first__is_right(impl, ref):
+    """How much variance first tokens have"""
+    require(impl.predict_first == ref.predict_first, "variance counts squares of lengths")
+
+
+def test_predict_head__is_right(impl, ref):
+    """Which head is left worst"""
+    require(impl.predict_head == ref.predict_head, "what does a sum of squares favour?")
+
+
+def test_predict_run_a__is_right(impl, ref):
+    """What is wrong with run A"""
+    require(impl.predict_run_a == ref.predict_run_a, "which curve leaves the reference first?")
+
+
+def test_predict_run_b__is_right(impl, ref):
+    """What is wrong with run B"""
+    require(impl.predict_run_b == ref.predict_run_b, "which curve leaves the reference first?")
+
+
+def test_predict_run_c__is_right(impl, ref):
+    """What is wrong with run C"""
+    require(impl.predict_run_c == ref.predict_run_c, "which curve leaves the reference first?")
+
+
+def test_predict_run_d__is_right(impl, ref):
+    """What is wrong with run D"""
+    require(impl.predict_run_d == ref.predict_run_d, "which curve leaves the reference first?")
+
+
+def test_predict_run_e__is_right(impl, ref):
+    """What is wrong with run E"""
+    require(impl.predict_run_e == ref.predict_run_e, "which curve leaves the reference first?")
+
+
+def test_predict_run_f__is_right(impl, ref):
+    """What is wrong with run F"""
+    require(impl.predict_run_f == ref.predict_run_f, "which curve leaves the reference first?")
+
+
+def test_predict_run_g__is_right(impl, ref):
+    """What is wrong with run G"""
+    require(impl.predict_run_g == ref.predict_run_g, "which curve leaves the reference first?")
+
+
+def test_predict_run_h__is_right(impl, ref):
+    """What is wrong with run H"""
+    require(impl.predict_run_h == ref.predict_run_h, "which curve leaves the reference first?")
+
+
+def test_predict_run_i__is_right(impl, ref):
+    """What is wrong with run I"""
+    require(impl.predict_run_i == ref.predict_run_i, "which curve leaves the reference first?")
+
+
+def test_predict_run_j__is_right(impl, ref):
+    """What is wrong with run J"""
+    require(impl.predict_run_j == ref.predict_run_j, "which curve leaves the reference first?")
