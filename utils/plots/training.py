@@ -42,8 +42,9 @@ def lines(
     fig = plain(400, x_title, y_title, title)
     for n, (name, (x, y)) in enumerate(curves.items()):
         few = len(x) < 20
+        shown = [None if log and v <= 0 else round(float(v), 5) for v in y]  # no logarithm: a gap
         fig.add_scatter(
-            x=list(x), y=[round(float(v), 5) for v in y], name=name,
+            x=list(x), y=shown, name=name,
             mode="lines+markers" if few else "lines",
             line={"color": OKABE_ITO[n % 8], "width": 2},
             marker={"symbol": SYMBOLS[n % 4], "size": 8},
@@ -82,6 +83,11 @@ def beside_reference(run: RunLog, reference: RunLog, name: str) -> go.Figure:
             fig.update_yaxes(range=[-0.03, 1.03], row=row + 1, col=col + 1)
         if row:
             fig.update_xaxes(title_text="step", row=row + 1, col=col + 1)
+    for col in (1, 2, 3):  # room for the tick labels between the panels
+        left = 0.355 * (col - 1)
+        fig.update_xaxes(domain=[left, left + 0.285], col=col)
+        for note in fig.layout.annotations[col - 1 :: 3]:
+            note.x = left + 0.1425
     architecture = "TopK" if run.architecture == "topk" else "ReLU with L1"
     return headline(fig, f"{name} ({architecture})")
 

@@ -128,9 +128,8 @@ def test_records_are_put_together_over_blocks():
     room = demos.BLOCK - demos.HEAD  # what is left of the first block after the file's head
     filler = b"x" * (room - demos.HEAD - demos.HEAD - 5 - 3)
     raw = b"h" * demos.HEAD + piece(1, filler) + piece(2, b"begin")
-    raw += (
-        b"\\0" * (demos.BLOCK - len(raw)) + piece(3, b"-and-") + piece(4, b"end") + piece(1, b"z")
-    )
+    raw += bytes(demos.BLOCK - len(raw)) + piece(3, b"-and-")
+    raw += piece(4, b"end") + piece(1, b"z")
     assert demos._records(raw) == [filler, b"begin-and-end", b"z"]
 
 
