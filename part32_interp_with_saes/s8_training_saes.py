@@ -788,9 +788,9 @@ predict_run_j = "two of these faults"
 # %% tags=["demo"] reveals=["predict_run_a", "predict_run_b", "predict_run_c", "predict_run_d", "predict_run_e", "predict_run_f", "predict_run_g", "predict_run_h", "predict_run_i", "predict_run_j"]
 if __name__ == "__main__":
     for name in sorted(logs):
-        told = logs[name].opened()
-        names = ("fault", "k", "lr", "warmup", "latent", "sparsity", "layer", "input_scale")
-        print(f"{name:15} " + ", ".join(f"{n} {told[n]}" for n in names))
+        under = logs[name].opened()
+        shown = ("fault", "k", "lr", "warmup", "latent", "sparsity", "layer", "input_scale")
+        print(f"{name:15} " + ", ".join(f"{n} {under[n]}" for n in shown))
 
 # %% [markdown]
 # | fault | the curve that shows it | here, against the reference |
@@ -864,8 +864,8 @@ if __name__ == "__main__":
 #
 # ## 9 · Other places
 #
-# Attention's $z$ has heads side by side (3.2.1): an SAE on it is trained in the same way. Its error may
-# hide that one head is hardly explained at all.
+# Attention's $z$ has heads side by side (3.2.1): an SAE on it is trained in the same way. Its
+# error is a sum over heads, and they differ.
 
 # %% [markdown] tags=["task"]
 # Return for each head the squared error over the variance about the head's mean row, sums over rows and
@@ -893,7 +893,7 @@ def unexplained_by_head(
 # head is left unexplained most?
 
 
-# %% tags=["predict"] exercise="3.2.8.P17" title="The quiet head" difficulty=2 importance=3 minutes=2 skill="what a sum hides" choices=["the one with the least variance", "the one with the most variance", "another one"]
+# %% tags=["predict"] exercise="3.2.8.P17" title="Six heads" difficulty=2 importance=3 minutes=2 skill="what a sum hides" choices=["the one with the least variance", "the one with the most variance", "another one"]
 predict_head = "the one with the least variance"
 
 # %% tags=["demo"] reveals=["predict_head"]
@@ -1053,10 +1053,10 @@ if __name__ == "__main__":
     in_memory = LanguageModelSAETrainingRunner(config, **local).run()
     history = [h for h in wandb_history(folder) if "metrics/explained_variance" in h]
     print(f"{len(history)} records in {next(folder.glob('wandb/offline-run-*')).name[:11]}…")
-    shown = {"unexplained": [1 - h["metrics/explained_variance"] for h in history]}
-    shown["dead latents / 384"] = [h["sparsity/dead_features"] / 384 for h in history]
+    logged = {"unexplained": [1 - h["metrics/explained_variance"] for h in history]}
+    logged["dead latents / 384"] = [h["sparsity/dead_features"] / 384 for h in history]
     at = [h["_step"] + 1 for h in history]
-    display(plots.lines({n: (at, v) for n, v in shown.items()}, "step", "share", log=False))
+    display(plots.lines({n: (at, v) for n, v in logged.items()}, "step", "share", log=False))
 
 # %% [markdown]
 # These are the numbers of W&B's own file: what the notebook plots is what would be synced.

@@ -65,6 +65,11 @@ def scaled_rows(n, seed):
     return raw * scale, scale
 
 
+def answer(params, scale, value):
+    """A TopK SAE's output for raw activations, k = 4."""
+    return topk_output(params, value * scale, 4) / scale
+
+
 def run_of(cfg):
     """A run's log."""
     return RunLog(cfg.architecture, "", make_run(story(), cfg))
@@ -220,7 +225,7 @@ def test_equal_parts__claim_a_last_stage_saves_loss(claim_seeds, record_claim):
             name: finetuned(story(), small, 4, hook, more.ids, loss, scale)
             for name, loss in (("alone", lambda m, k: m), ("both", equal_parts))
         }
-        put = {n: (lambda v, p=p: topk_output(p, v * scale, 4) / scale) for n, p in ways.items()}
+        put = {n: functools.partial(answer, p, scale) for n, p in ways.items()}
         counts = torch.ones_like(held.mask)
         counts[:, 0] = False
         cost = measure(story().model, held.ids, counts, hook, put, loss_per_row, kl_per_row)

@@ -184,7 +184,7 @@ def wandb_history(folder: Path) -> list[dict[str, float]]:
 
     file, found = next(folder.glob("wandb/offline-run-*/*.wandb")), []
     for data in _records(file.read_bytes()):
-        record = wandb_internal_pb2.Record()
+        record = wandb_internal_pb2.Record()  # type: ignore[attr-defined]  # made at run time
         record.ParseFromString(data)
         if record.WhichOneof("record_type") == "history":
             names = [item.key or "/".join(item.nested_key) for item in record.history.item]
