@@ -831,7 +831,7 @@ def kept_rows(x: Float[Tensor, "row d"], factor: float) -> Bool[Tensor, " row"]:
 # `x.norm(dim=1)` has one number for each row.
 
 # %% [markdown] tags=["task"]
-# In SmolLM2's stream after block 11, one row in 116 of our text is a first token. What share of the
+# In SmolLM2's stream after block 11, one row in 124 of our text is a first token. What share of the
 # *variance* of all rows is theirs?
 
 
