@@ -12,7 +12,7 @@ PEOPLE  = || test $$? -eq 1
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test build check watch progress hint solution script reset solutions claims bench gpu artifacts saes dashboard interpret graph sweep doctor browser stats mutants lint setup setup-dev
+.PHONY: help lab test build check watch progress hint solution script reset solutions claims bench gpu artifacts saes dashboard interpret graph sweep doctor browser stats mutants lint setup setup-dev runs
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -94,6 +94,9 @@ saes: setup-dev ## train the language model's SAEs (hours; NLTK_DATA: a folder o
 	@$(RUN) tools.corpus sample
 	@$(RUN) tools.local
 	@$(RUN) tools.catalogue
+
+runs: setup-dev ## train again the runs of 3.2.8 that have faults (two minutes)
+	@$(RUN) tools.local.faults --again
 
 browser: setup-dev ## drive JupyterLab in a headless Chromium
 	@$(RUN) pytest -m browser $(PYTEST_ARGS)

@@ -33,6 +33,7 @@ from utils.course import ROOT, CourseError, Section, find_section, notebooks
 from utils.files import write
 from utils.grading.render import NOT_PASSED
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
 MAX_BYTES = 3_000_000  # a notebook larger than this loads slowly, and GitHub does not show it
 START = ROOT / "exercises" / pages.START
 GLOSSARY = ROOT / "docs" / "glossary.md"
@@ -101,6 +102,9 @@ def execute(section: Section, nb: NotebookNode) -> None:
                 os.environ[key] = value
     for cell in code_cells(nb):
         cell.metadata.pop("execution", None)
+        # a library's progress bar is dead without its kernel
+        cell.outputs = [out for out in cell.outputs if WIDGET not in out.get("data", {})]
+    nb.metadata.pop("widgets", None)
     nb.metadata.update(jupyterlab_metadata())
     nb.metadata["course"]["executed"] = output_fingerprint(section, nb)
 
