@@ -7,9 +7,15 @@ import pytest
 from utils.course import Section, sections
 
 
-@pytest.mark.parametrize(
-    "section", [s for s in sections() if s.path.startswith("part32")], ids=lambda s: s.number
-)
+QUICK = ("3.2.0", "3.2.1", "3.2.2")  # the others take 20 to 60 seconds each: `make claims` has them
+PART = [
+    pytest.param(s, id=s.number, marks=() if s.number in QUICK else pytest.mark.slow)
+    for s in sections()
+    if s.path.startswith("part32")
+]
+
+
+@pytest.mark.parametrize("section", PART)
 def test_demos_run_on_the_tiny_models_and_say_what_they_loaded(
     section: Section, monkeypatch, capsys
 ):
