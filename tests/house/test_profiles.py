@@ -6,7 +6,6 @@ import pytest
 
 from utils.course import Section, sections
 
-
 QUICK = ("3.2.0", "3.2.1", "3.2.2")  # the others take 20 to 60 seconds each: `make claims` has them
 PART = [
     pytest.param(s, id=s.number, marks=() if s.number in QUICK else pytest.mark.slow)
