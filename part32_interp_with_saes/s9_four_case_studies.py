@@ -747,7 +747,7 @@ if __name__ == "__main__":
     x = cases.site_rows(othello, ids, hook)[k, flips.pos]
     W_dec = trained.params["W_dec"] / trained.scale_out
     delta = boards.owner_difference(seen["latents"][0], states[1])
-    sign = torch.where(flips.was == 2, -1.0, 1.0)[:, None]  # towards theirs where it was mine
+    sign = torch.where(flips.was == 2, 1.0, -1.0)[:, None]  # towards mine where it was theirs
 
     def wrong(push: Tensor) -> Tensor:
         """Wrong moves by the rules of the new boards, after a push of the residual stream."""

@@ -42,7 +42,7 @@ def here_and_there(effects: Mapping[str, tuple[float, float]]) -> go.Figure:
 def law(
     tokens: Sequence[int], left: Sequence[float], promise: float, found: float, more: int
 ) -> go.Figure:
-    """Unexplained variance against tokens, both logarithmic; what a power law promises further on."""
+    """Unexplained variance against tokens, both logarithmic; what a power law promises."""
     fig = plain(400, "tokens trained on", "unexplained variance")
     fig.add_scatter(
         x=list(tokens), y=[round(u, 4) for u in left], name="short runs", mode="lines+markers",
