@@ -563,3 +563,57 @@ def test_written_by_largest__agrees_with_the_worked_one(impl, ref, seed, device,
     with unchanged(delta, W_dec):
         mine = impl.written_by_largest(delta, W_dec, m)
     assert_same(mine, ref.written_by_largest(delta, W_dec, m), "n d_in", rtol=1e-4, atol=1e-5)
+
+
+# ------------------------------------------------------------------------------------- predictions
+
+
+def test_predict_moved__is_right(impl, ref):
+    """What a label of the whole story keeps when labels are moved within rows"""
+    want = ref.predict_moved
+    require(
+        impl.predict_moved == want,
+        "a row still has as many of its labels as before: the story can be recognised",
+    )
+
+
+def test_predict_untrained__is_right(impl, ref):
+    """What part of the trained F1 a random SAE reaches"""
+    want = ref.predict_untrained
+    require(impl.predict_untrained == want, "compare the first two lines of the demo")
+
+
+def test_predict_family__is_right(impl, ref):
+    """The family's part of what all of z does for repeated tokens"""
+    want = ref.predict_family
+    require(impl.predict_family == want, "the last line of the demo says it")
+
+
+def test_predict_law__is_right(impl, ref):
+    """What the shipped SAE leaves, against the promise"""
+    want = ref.predict_law
+    require(
+        impl.predict_law == want,
+        "the law is fitted where tokens are few, and nothing tells it what else may run out",
+    )
+
+
+def test_predict_coverage__is_right(impl, ref):
+    """Who has the highest coverage"""
+    want = ref.predict_coverage
+    require(
+        impl.predict_coverage == want,
+        "how often must a unit be active, to have a high recall for a frequent state?",
+    )
+
+
+def test_predict_drawn__is_right(impl, ref):
+    """From which the best boards are drawn"""
+    want = ref.predict_drawn
+    require(impl.predict_drawn == want, "who is right whenever it speaks?")
+
+
+def test_predict_one_latent__is_right(impl, ref):
+    """What one latent brings of the whole improvement"""
+    want = ref.predict_one_latent
+    require(impl.predict_one_latent == want, "the last line of the demo says it")

@@ -44,7 +44,8 @@ def short_run(
     cfg = SAEConfig(rows.shape[1], latent, k=k, normalise="average_norm")
     train = SAETrainConfig(
         n_steps, lr, warmup_steps=min(100, n_steps // 4), decay_steps=n_steps // 4,
-        dead_window=min(5_000, n_steps * batch // 4), aux_coefficient=0.25, aux_k=4, record_every=n_steps, label=label,
+        dead_window=min(5_000, n_steps * batch // 4), aux_coefficient=0.25, aux_k=4,
+        record_every=n_steps, label=label,
     )  # fmt: skip
     return train_coder(init_coder(cfg, gen), _Epochs(rows, batch, gen), train).coder
 
