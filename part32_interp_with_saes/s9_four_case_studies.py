@@ -362,8 +362,7 @@ if __name__ == "__main__":
 #
 # But it is 7 % of what all of $z$ does for repeated tokens. The rest of the family's work is done by what
 # is left: latents that are active on a quarter or a half of all tokens (too dense for our limit), and
-# the SAE's error. To be active where something is done is not to do it. (The model's heads, not latents,
-# are the unit of induction in 3.2.1's references; here some dense latents are nearly one head.)
+# the SAE's error. To be active where something is done is not to do it.
 #
 # One more thing to see: the contrast is a mean over rows, and rows of stories repeat little. So it is
 # smaller, 0.32, than the difference of the two pooled numbers. Both are right; say which one you report.

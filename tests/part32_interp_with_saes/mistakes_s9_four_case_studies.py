@@ -852,48 +852,50 @@ def written_by_largest__dropped(delta, W_dec, m):
 
 
 def predict_moved__it_breaks():
-    """Moving labels within a row breaks the link to a *place*. That the row belongs to this name
-    stays, and a latent that knows the story keeps its score."""
+    """Moving labels within a row breaks the link to a *place*. That the row belongs to this
+    name stays, and a latent that knows the story keeps its score."""
     return "less than half"
 
 
 def predict_untrained__next_to_nothing():
-    """Random directions are not nothing: words with one role lie close together, and the best of
-    512 directions is near them."""
+    """Random directions are not nothing: words with one role lie close together, and the best
+    of 512 directions is near them."""
     return "less than a quarter"
 
 
 def predict_untrained__less_than_half():
-    """More: for what is nearly a function of the word, the best of 512 random directions does well."""
+    """More: for what is nearly a function of the word, the best of 512 random directions does
+    well."""
     return "a quarter to a half"
 
 
 def predict_family__about_a_third():
-    """Less. Latents that are active on every repeated token need not carry what is done there: dense
-    latents and the error do most of it."""
+    """Less. Latents that are active on every repeated token need not carry what is done there:
+    dense latents and the error do most of it."""
     return "a fifth to a half"
 
 
 def predict_family__most_of_it():
-    """To be active where something happens is not to do it. The dense latents, which serve repeated
-    tokens among others, carry most."""
+    """To be active where something happens is not to do it. The dense latents, which serve
+    repeated tokens among others, carry most."""
     return "more than half"
 
 
 def predict_law__better_than_promised():
-    """A power law has no floor, but an SAE with so many latents has: it cannot do better than that."""
+    """A power law has no floor, but an SAE with so many latents has: it cannot do better than
+    that."""
     return "less than 2/3 of the promise"
 
 
 def predict_law__as_promised():
-    """That would hold if nothing but tokens were scarce. So far out, the number of latents and of
-    active ones is the limit."""
+    """That would hold if nothing but tokens were scarce. So far out, the number of latents and
+    of active ones is the limit."""
     return "2/3 to 3/2 of it"
 
 
 def predict_coverage__latents():
-    """They are right when they speak, but each speaks rarely: with a recall of a tenth F1 is low.
-    Coverage rewards units that are as dense as the state."""
+    """They are right when they speak, but each speaks rarely: with a recall of a tenth F1 is
+    low. Coverage rewards units that are as dense as the state."""
     return "the latents"
 
 
@@ -903,8 +905,8 @@ def predict_coverage__random():
 
 
 def predict_drawn__neurons():
-    """They cover more, but above any threshold few are right in 95 % of the cases. A drawing takes
-    precise rules only."""
+    """They cover more, but above any threshold few are right in 95 % of the cases. A drawing
+    takes precise rules only."""
     return "the neurons"
 
 
@@ -914,12 +916,12 @@ def predict_drawn__random():
 
 
 def predict_one_latent__some():
-    """Less. What a square's owner changes is spread over many latents; the one that writes most is
-    one of dozens."""
+    """Less. What a square's owner changes is spread over many latents; the one that writes most
+    is one of dozens."""
     return "a third to two thirds"
 
 
 def predict_one_latent__nearly_all():
-    """That would be a latent that *is* the disc. The curve of the figure would then be flat from the
-    first mark on."""
+    """That would be a latent that *is* the disc. The curve of the figure would then be flat
+    from the first mark on."""
     return "more than two thirds"

@@ -1,7 +1,7 @@
 """Claims of 3.2.9: each of the four SAEs against controls that could have won.
 
-Seeds were fixed before the first look; tuning used 100 to 105, and the notebook shows 0 to 2. A seed s
-draws the training text (10 s), the text to choose on (10 s + 1), and the text to score on (10 s + 2).
+Seeds were fixed before the first look; tuning used 100 to 105, and the notebook shows 0 to 2. A seed
+s draws the text to train on (10 s), to choose on (10 s + 1) and to score on (10 s + 2).
 """
 
 import functools
@@ -148,8 +148,9 @@ def test_power_law_at__claim_the_law_of_short_runs_promises_too_much(claim_seeds
         spread = (held - held.mean(dim=0)).square().sum(dim=1)
         shares = boards.per_game(missed, of_row) / boards.per_game(spread, of_row)
         found, _, low, _ = told(shares, 3)
+        pairs = zip(tokens.tolist(), left.tolist(), strict=True)
         said.append(
-            f"{', '.join(f'{n:,} tokens {u:.2f}' for n, u in zip(tokens.tolist(), left.tolist()))};"
+            f"{', '.join(f'{n:,} tokens {u:.2f}' for n, u in pairs)};"
             f" promised for 3.68 M {promise:.3f}, found {found} ({len(shares)} rows)"
         )
         assert bool((left.diff() < 0).all())
