@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -162,7 +162,7 @@ def loss_with(
     """Nats per prediction, with these values in place of what passes the hooks."""
     found = []
     for i in range(0, len(ids), batch_rows):
-        part, hooks = ids[i : i + batch_rows], []
+        part, hooks = ids[i : i + batch_rows], list[Any]()
         for name, values in puts:
 
             def put(
