@@ -870,14 +870,14 @@ def predict_untrained__less_than_half():
 
 
 def predict_family__about_a_third():
-    """Less. Latents that are active on every repeated token need not carry what is done there:
-    dense latents and the error do most of it."""
+    """Less. Latents that are active on every repeated token need not carry what is done there: the
+    other latents and the SAE's error are nearly enough."""
     return "a fifth to a half"
 
 
 def predict_family__most_of_it():
-    """To be active where something happens is not to do it. The dense latents, which serve
-    repeated tokens among others, carry most."""
+    """To be active where something happens is not to do it. Without the family, the other latents
+    and the SAE's error still do most of it."""
     return "more than half"
 
 
