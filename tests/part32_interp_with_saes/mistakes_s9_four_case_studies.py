@@ -556,6 +556,15 @@ def state_coverage__by_precision(f, has):
     return _cover(f, has, TENTHS, score=precision)
 
 
+def state_coverage__nan_for_nothing(f, has):
+    """A silent latent and a state that never holds give 0 / 0, and one NaN spoils the maximum."""
+
+    def score(on, has):
+        return 2 * _both(on, has) / (on.sum(0)[:, None] + has.sum(0))
+
+    return _cover(f, has, TENTHS, score=score)
+
+
 def state_coverage__averaged(f, has):
     """You return the mean over the states. One number for each state is asked for."""
     return _cover(f, has, TENTHS).mean()
