@@ -333,7 +333,7 @@ def test_square_states__agrees_with_the_worked_one(impl, ref, seed, device, size
 
 
 def test_state_coverage__finds_the_right_threshold(impl, device):
-    """A latent that is right only above half of its maximum, a silent one, a state that never holds"""
+    """A latent that is right above half of its maximum, a silent one, a state that never holds"""
     f = torch.tensor([[1.0, 0.0], [2.0, 0.0], [4.0, 0.0], [8.0, 0.0], [9.0, 0.0]], device=device)
     has = booleans([[0, 0], [0, 0], [0, 0], [1, 0], [1, 0]], device)
     found = impl.state_coverage(f, has)
