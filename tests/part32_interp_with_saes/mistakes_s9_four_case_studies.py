@@ -541,6 +541,11 @@ def state_coverage__ends_early(f, has):
     return _cover(f, has, TENTHS[:9])
 
 
+def state_coverage__begins_at_one_tenth(f, has):
+    """Your shares are 0.1, 0.2, …, 1. They begin at 0: active at all; above 1 nothing is active."""
+    return _cover(f, has, [i / 10 for i in range(1, 11)])
+
+
 def state_coverage__absolute(f, has):
     """You use 0, 0.1, …, 0.9 as activations. They are shares of a latent's maximum."""
     return _cover(f, has, TENTHS, top=torch.ones(f.shape[1]))
@@ -822,6 +827,12 @@ def written_by_largest__signed(delta, W_dec, m):
     """You choose the largest *positive* changes. A latent that is switched off writes as much
     as one that is switched on."""
     return _kept(delta, delta * W_dec.norm(dim=1), W_dec, m)
+
+
+def written_by_largest__largest_values(delta, W_dec, m):
+    """You choose the largest values of δ. What a latent writes is |δ| times the length of its row, and
+    one that is switched off writes, too."""
+    return _kept(delta, delta, W_dec, m)
 
 
 def written_by_largest__norms_only(delta, W_dec, m):
