@@ -359,10 +359,11 @@ if __name__ == "__main__":
 #
 # But it is 7 % of what all of $z$ does for repeated tokens. Who does the rest? Not simply the others:
 # without *all others* repeated tokens lose 0.73 nats. Each side is nearly enough without the other, and
-# a loss notices only when both go: without all latents it is 2.29. And even that is a third of 6.84. Two
-# thirds are in the SAE's *error*, with 12 % of the variance. An SAE that explains 0.88 may miss most of
-# what a layer does in the one task that one asks about; and to be active where something is done is not
-# to be the one who does it.
+# a loss notices only when both go: without all latents it is 2.29. And even that is a third of 6.84. The
+# rest is in what is left then, the SAE's bias, which is the same for all tokens, and its *error*, with
+# 12 % of the variance. (When we tuned this, on other text, $z$ replaced by its mean cost 5.74 nats: so
+# the bias has a small part.) An SAE that explains 0.88 may miss most of what a layer does in the one task
+# that one asks about; and to be active where something is done is not to be the one who does it.
 #
 # One more thing to see: the contrast is a mean over rows, and rows of stories repeat little. So it is
 # smaller, 0.32, than the difference of the two pooled numbers. Both are right; say which one you report.
@@ -510,8 +511,8 @@ if __name__ == "__main__":
 #
 # A model was told moves of Othello games, and nothing else. Li et al. (2023) found the board inside such
 # a model; Nanda et al. (2023) found that it is linear, if one asks not for black and white but for
-# *mine* and *theirs*. Karvonen et al. (2024) asked whether SAEs find it, and proposed two measures.
-# Ours is a model of a board of 6 × 6. All boards here are seen by the player to move.
+# *mine* and *theirs*. Karvonen et al. (2024) asked whether SAEs find it, and proposed two measures; we
+# use small versions of both. Ours is a model of a board of 6 × 6, seen by the player to move.
 
 # %% [markdown] tags=["task"]
 # `board` has 0 (empty), 1 (mine) or 2 (theirs) for each square. Return all states as booleans: first

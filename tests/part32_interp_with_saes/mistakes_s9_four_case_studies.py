@@ -830,8 +830,8 @@ def written_by_largest__signed(delta, W_dec, m):
 
 
 def written_by_largest__largest_values(delta, W_dec, m):
-    """You choose the largest values of δ. What a latent writes is |δ| times the length of its row, and
-    one that is switched off writes, too."""
+    """You choose the largest values of δ. What a latent writes is |δ| times the length of its row,
+    and one that is switched off writes, too."""
     return _kept(delta, delta, W_dec, m)
 
 
