@@ -340,13 +340,16 @@ if __name__ == "__main__":
     sets = {"family": family, "as frequent": like_density(density, family)}
     every = torch.arange(len(density))
     sets |= {"all others": every[~torch.isin(every, family)], "all latents": every}
+    cuts = {name: cases.without(coder, x_score, chosen) for name, chosen in sets.items()}
+    mean = x_score[:, 1:].mean(dim=(0, 1)).expand_as(x_score[:, 1:])
+    cuts["z by its mean"] = torch.cat([x_score[:, :1], mean], dim=1)
+    cuts["all of z"] = cases.without(coder, x_score, None)
     effects = {}
-    for name, chosen in {**sets, "all of z": None}.items():
-        cut = cases.without(coder, x_score, chosen)
+    for name, cut in cuts.items():
         rise = cases.loss_with(induction, texts[2], [(hook, cut)])[:, 1:] - clean
         contrast = rise_contrast(rise, right[2], keep)
         effects[name] = (float(rise[right[2]].mean()), float(rise[~right[2]].mean()))
-        print(f"{name:12} repeated {effects[name][0]:+.2f}, others {effects[name][1]:+.2f}", end="")
+        print(f"{name:13} repeated {effects[name][0]:+.2f}, others {effects[name][1]:+.2f}", end="")
         print(f" nats; row by row {told(contrast)} ({len(contrast)} rows)")
     print(f"the family's part of all of z: {effects['family'][0] / effects['all of z'][0]:.0%}")
     display(plots.here_and_there(effects))
@@ -381,7 +384,7 @@ if __name__ == "__main__":
 
 
 # %% tags=["exercise"] exercise="3.2.9.c1" title="A promise" difficulty=2 importance=4 minutes=8 skill="extrapolation"
-def power_law_at(tokens: Int[Tensor, " run"], left: Float[Tensor, " run"], more: int) -> float:
+def power_law_at(tokens: Int[Tensor, " item"], left: Float[Tensor, " item"], more: int) -> float:
     """exp of the least-squares line of log left over log tokens, at log more."""
     n, u = tokens.double().log(), left.double().log()
     slope = ((n - n.mean()) * (u - u.mean())).sum() / (n - n.mean()).square().sum()
