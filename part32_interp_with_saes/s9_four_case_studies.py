@@ -362,11 +362,11 @@ if __name__ == "__main__":
 #
 # But it is 7 % of what all of $z$ does for repeated tokens. Who does the rest? Not simply the others:
 # without *all others* repeated tokens lose 0.73 nats. Each side is nearly enough without the other, and
-# a loss notices only when both go: without all latents it is 2.29. And even that is a third of 6.84. The
-# rest is in what is left then, the SAE's bias, which is the same for all tokens, and its *error*, with
-# 12 % of the variance. (When we tuned this, on other text, $z$ replaced by its mean cost 5.74 nats: so
-# the bias has a small part.) An SAE that explains 0.88 may miss most of what a layer does in the one task
-# that one asks about; and to be active where something is done is not to be the one who does it.
+# a loss notices only when both go: without all latents it is 2.29. And even that is a third of 6.84. What
+# is left then is the SAE's bias, the same for all tokens, and its *error*, with 12 % of the variance. With
+# only the mean of $z$ left it is 5.74: so half of what $z$ does for repeated tokens gets through in the
+# error alone. An SAE that explains 0.88 may miss most of what a layer does in the one task that one asks
+# about; and to be active where something is done is not to be the one who does it.
 #
 # One more thing to see: the contrast is a mean over rows, and rows of stories repeat little. So it is
 # smaller, 0.32, than the difference of the two pooled numbers. Both are right; say which one you report.
@@ -504,11 +504,11 @@ if __name__ == "__main__":
 #
 # What do 250 times more tokens buy, then? Loss recovered goes from 0.88 [0.85, 0.91] to 0.97 [0.97,
 # 0.98], and the latents that are silent on 4,260 held-out tokens from 1,917 to 916. The short SAE's
-# latents are more about single tokens: their favourite has 0.30 [0.25, 0.36] of the other half's
-# activations, against 0.19 [0.15, 0.24]. (With another draw of 150 latents the intervals touched: take it
-# as a hint.) And 31 % of the short SAE's latents have a partner in the shipped one that is active on the
-# same tokens; with shuffled tokens, none. Most are something else. A minute of training has found a
-# third of what it found for good.
+# latents may be more about single tokens: their favourite has 0.29 [0.23, 0.36] of the other half's
+# activations, against 0.21 [0.16, 0.26]. The intervals overlap, so that is a hint and no finding. And
+# 31 % of the short SAE's latents have a partner in the shipped one that is active on the same tokens;
+# with shuffled tokens, none. Most are something else. A minute of training has found a third of what it
+# found for good.
 #
 # ## 4 · Othello: reading the board
 #
@@ -836,7 +836,7 @@ if __name__ == "__main__":
     )
 
 # %% [markdown]
-# With all latents changed at once the model makes 1.16 [0.94, 1.37] fewer wrong moves by the new board,
+# With all latents changed at once the model makes 1.16 [0.95, 1.38] fewer wrong moves by the new board,
 # half of the 2.35. The same for another square, or random latents of the same norm, makes it worse: so it
 # is *this* disc, and the moves change as the rules say. But one latent brings 9 % of that (14 % and 15 %
 # for two seeds that were fixed beforehand), sixteen little more than half. In this SAE a disc is not a
