@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 HOOK, LABELS = "blocks.2.hook_resid_post", ("role", "tense", "number", "depth", "where", "happy")
 REGIMES = ("few data", "imbalance", "label noise", "shift")
-K_PROBES, DECAYS = (1, 4, 16), (1e-3, 1e-2, 1e-1)
+K_PROBES, DECAYS = (1, 4, 16), (1e-2, 1e-1, 1.0)
 N_TEST = 600
 Flip = Callable[[Tensor, float, torch.Generator], Tensor]
 
@@ -46,7 +46,15 @@ class Tokens:
         return torch.arange(len(self.x)) < len(self.x) // 2
 
 
-def story_model(scramble: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] | None = None):
+@cache
+def plain_model() -> "Loaded":
+    """The story model, loaded once."""
+    return story_model()
+
+
+def story_model(
+    scramble: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] | None = None,
+) -> "Loaded":
     """The four-layer story model, or the same with its weights passed through `scramble`."""
     from utils.course import ARTIFACTS
     from utils.models.loaded import Loaded
@@ -77,7 +85,7 @@ def yes_or_no(stories: Stories) -> dict[str, Tensor]:
 @torch.no_grad()
 def story_tokens(n: int, seed: int, loaded: "Loaded | None" = None) -> Tokens:
     """Tokens of `n` rows of fresh stories, and the residual stream after block 2."""
-    loaded = loaded or story_model()
+    loaded = loaded or plain_model()
     n_ctx = int(loaded.model.cfg.n_ctx)
     stories = sample_stories(n, n_ctx, torch.Generator().manual_seed(seed))
     mask = torch.ones_like(stories.tokens, dtype=torch.bool)
@@ -121,7 +129,9 @@ def frozen_sae(
             torch.autograd.backward(loss)
             adam.step()
     learned = {"encoder": encoder.detach(), "b_enc": b_enc.detach(), "b_dec": b_dec.detach()}
-    return SparseCoder(cfg, params | learned | {"W_dec": W_dec}, torch.zeros((), dtype=torch.double))
+    return SparseCoder(
+        cfg, params | learned | {"W_dec": W_dec}, torch.zeros((), dtype=torch.double)
+    )
 
 
 @dataclass(frozen=True)
@@ -205,7 +215,7 @@ def probe_regime(
     choose: Callable[..., Tensor],
     auc: Callable[..., float],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """All tasks and seeds in one regime: AUC in validation and test, (setting, strategy); is_sae."""
+    """All tasks and seeds in one regime: AUC in validation and test; is_sae."""
     runs = [(task, seed) for seed in seeds for task in data.tasks]
     found: list[Any] = []
     for task, seed in track(runs, regime):
@@ -255,7 +265,7 @@ def codes(coder: SparseCoder, x: Float[Tensor, "item d_in"]) -> Float[Tensor, "i
 
 @dataclass(frozen=True)
 class Made:
-    """An SAE built by hand: how it encodes rows, what it writes; fits `utils.sae_metrics.in_model`."""
+    """An SAE built by hand: how it encodes rows, and what it writes."""
 
     encode: Callable[[Tensor], Tensor]
     W_dec: Float[Tensor, "latent d_in"]
@@ -290,6 +300,21 @@ def loss_recovered(sae: Made, n_rows: int, seed: int) -> float:
     from utils.given.in_model import sample_rows
     from utils.sae_metrics.recovered import in_model
 
-    loaded = story_model()
+    loaded = plain_model()
     rows = sample_rows(loaded, n_rows, seed)
     return in_model(loaded.model, rows, sae, anchor="mean", batch_rows=n_rows).loss_recovered
+
+
+def only_largest(z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent"]:
+    """TopK with k = 1."""
+    value, where = z.max(dim=-1, keepdim=True)
+    return torch.zeros_like(z).scatter(-1, where, value.relu())
+
+
+def as_often_active(
+    z: Float[Tensor, "item latent"], active: Bool[Tensor, "item latent"]
+) -> Bool[Tensor, "item latent"]:
+    """Where each column is among its largest, as often as the same column of `active` is true."""
+    n = active.sum(dim=0)
+    edge = z.sort(dim=0, descending=True).values.gather(0, (n - 1).clamp(min=0)[None])
+    return (z >= edge) & (n > 0)

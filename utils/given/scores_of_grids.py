@@ -1,5 +1,6 @@
 """Proxies and truth of many SAEs at once, for 3.2.10: one row per SAE, one column per score."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -122,7 +123,9 @@ def story_grid(train: Tokens, held: Tokens, seed: int, learned: Learned, quick: 
     points = [(w, k, s) for s in steps for w in widths for k in ks]
     for width, k, n in track(points, "SAEs trained and scored"):
         cfg = SAEConfig(train.x.shape[1], width, "topk", k=k)
-        coder = short_sae(train.x, cfg, seed + width + k, steps=n)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that no latent can die in so short a run
+            coder = short_sae(train.x, cfg, seed + width + k, steps=n)
         rows.append(story_scores(coder, held, learned))
         names.append(f"{width} latents, k = {k}, {n} steps")
     return _table(rows, names)

@@ -1,16 +1,18 @@
 """Data of 3.2.10 whose features are known: four ways to occur together, and grids of small SAEs."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from utils.given.families import explained
 from utils.progress import track
-from utils.saes.coder import SparseCoder, init_coder
+from utils.sae_metrics.similarity import matched
+from utils.saes.coder import SparseCoder, encode, init_coder
 from utils.saes.config import SAEConfig, SAETrainConfig
 from utils.saes.stack import train_stack
 
@@ -97,3 +99,22 @@ def grid(
             configs = [SAEConfig(x.shape[1], width, "batchtopk", k=k) for k in ks]
             found += train_together(x, configs, [seed + width], steps)
     return found
+
+
+def curves(
+    coders: Sequence[SparseCoder], data: World, overlap: Callable[[Tensor], float]
+) -> dict[str, list[float]]:
+    """By SAE: L0, variance explained, cosine with the truth (best matching), overlap."""
+    found: dict[str, list[float]] = {"l0": [], "explained": [], "cosine": [], "overlap": []}
+    for coder in coders:
+        W = coder.params["W_dec"].detach()
+        found["l0"].append(float((encode(coder, data.x) > 0).double().sum(dim=1).mean()))
+        found["explained"].append(explained(coder, data.x))
+        found["cosine"].append(float(matched(data.W, W)[0].mean()))
+        found["overlap"].append(overlap(W))
+    return found
+
+
+def in_order(C: Float[Tensor, "latent feature"]) -> Int[Tensor, " latent"]:
+    """The latents in the order of the features that they are most made of."""
+    return C.argmax(dim=1).sort(stable=True).indices
