@@ -12,7 +12,7 @@
 # 3. How does one tell a latent with holes from a latent that is merely bad?
 # 4. How good does an SAE look that learned nothing, or that was trained on a model that learned nothing?
 # 5. Which metrics put SAEs in the order of the truth?
-# 6. Is there a right number of active latents?
+# 6. How many latents should be active?
 #
 # ## Words
 #
@@ -594,10 +594,11 @@ predict_controls = "the frozen decoder, not the scrambled model"
 
 # %% tags=["demo"] reveals=["predict_controls"]
 if __name__ == "__main__":
-    blank = evaluating.story_model(lambda weights: scramble_weights(weights, gen))
+    own = torch.Generator().manual_seed(1)
+    blank = evaluating.story_model(lambda weights: scramble_weights(weights, own))
     nothing = evaluating.story_tokens(100, 0, blank)
     on_nothing = families.short_sae(nothing.x, trained.cfg, 0, steps=400)
-    directions = random_as_long(x[0], 384, gen)
+    directions = random_as_long(x[0], 384, own)
     active = evaluating.codes(trained, x) > 0
     as_often = evaluating.as_often_active((x - x.mean(dim=0)) @ directions.T, active)
     runs = {
@@ -701,7 +702,7 @@ def decoder_overlap(W_dec: Float[Tensor, "latent d_in"]) -> float:
 # Which of these proxies has the largest $\tau$ with the truth?
 
 # %% tags=["predict"] exercise="3.2.10.P4" title="Which proxy?" difficulty=3 importance=5 minutes=2 skill="proxies against the truth" choices=["variance explained", "sparsity (-L0)", "one-latent probes", "no holes", "little overlap"]
-predict_proxy = "one-latent probes"
+predict_proxy = "variance explained"
 
 # %% tags=["demo"] reveals=["predict_proxy"]
 if __name__ == "__main__":
@@ -792,7 +793,7 @@ if __name__ == "__main__":
 # %% [markdown]
 # @@LIBRARY
 #
-# ## 8 · The right L0
+# ## 8 · Which L0?
 #
 # Sweeps end in a plot of explained variance against L0. What nobody beats on both lies on the **Pareto
 # front**.
@@ -824,13 +825,13 @@ def pareto_front(
 # features are on in a row, on average. SAEs with 20 latents and $k$ from 1 to 8.
 
 # %% [markdown] tags=["task"]
-# In the world with *independent* features, which of the seven values of $k$ (1, 2, 3, 4, 5, 6, 8) are on the Pareto front of
-# L0 and explained variance, and is 3 the only one there?
+# Which $k$ gives the rows that are nearest to the features? In how many of the four worlds is the mean
+# cosine with the truth (best matching) larger at $k = 3$ than both at 2 and at 5?
 
-# %% tags=["predict"] exercise="3.2.10.P6" title="What the front says" difficulty=2 importance=5 minutes=2 skill="what a sweep can show" choices=["3 alone", "3 and some others, not all", "all seven", "all but 3"]
-predict_front = "all seven"
+# %% tags=["predict"] exercise="3.2.10.P6" title="More is not more" difficulty=2 importance=5 minutes=2 skill="what a sweep can show" choices=["in none", "in one or two", "in three or four"]
+predict_peak = "in three or four"
 
-# %% tags=["demo"] reveals=["predict_front"]
+# %% tags=["demo"] reveals=["predict_peak"]
 if __name__ == "__main__":
     ks = (1, 2, 3, 4, 5, 6, 8)
     curves: dict[str, dict[str, list[float]]] = {}

@@ -1060,3 +1060,94 @@ def pareto_front__ties_in_less_dropped(less, more):
     """You compare only items with strictly less. Of two with as much of `less`, the one with less of
     `more` is beaten."""
     return ~((less < less[:, None]) & (more >= more[:, None])).any(dim=1)
+
+
+# ------------------------------------------------------------------------------------ predictions
+
+
+def predict_two_latents__as_before():
+    """So it was two blocks earlier. Between them the first token of every row has grown so long
+    that nothing else is left in a sum of squares."""
+    return "less than 20 %"
+
+
+def predict_two_latents__a_part():
+    """Even more: the first token of every row is so long that one direction holds nearly all of the
+    sum of squares."""
+    return "20 % to 80 %"
+
+
+def predict_regimes__some():
+    """So it looks if the rivals on the activation are tuned badly. With enough weight decay among
+    them nothing is left."""
+    return "in one or two"
+
+
+def predict_regimes__most():
+    """That was the hope: few latents, little to learn. But the activation has what the latents
+    have, and weight decay keeps a probe from learning noise as well."""
+    return "in three or four"
+
+
+def predict_controls__none():
+    """A random direction is often active on words that have something in common. A decoder that
+    was never trained is full of them."""
+    return "none"
+
+
+def predict_controls__scrambled():
+    """It is the other way round. The scrambled model's stream knows little but the word itself, and
+    its SAE is explained worst here."""
+    return "the scrambled model, not the frozen decoder"
+
+
+def predict_controls__both():
+    """Close, but the scrambled model's latents are explained worse, by almost 0.1."""
+    return "both"
+
+
+def predict_proxy__sparsity():
+    """A sparser SAE is not a truer one: with too few active latents rows become mixtures, with too
+    many as well."""
+    return "sparsity (-L0)"
+
+
+def predict_proxy__probes():
+    """It finds the best SAE, and costs nothing. But in the order of all the others it is beaten by
+    the variance explained: too narrow and too short runs do badly on that."""
+    return "one-latent probes"
+
+
+def predict_proxy__holes():
+    """Its tau is negative. With many active latents none is ever silent, so an SAE without holes
+    may have rows that are mixtures."""
+    return "no holes"
+
+
+def predict_proxy__overlap():
+    """Its tau is about 0 on this grid, where width and training vary too: rows can be far from the
+    features and far from each other."""
+    return "little overlap"
+
+
+def predict_ratios__equal():
+    """Tokens near the mean have a small divisor. Their ratios are bad, and in a mean of ratios each
+    counts as much as a token far out."""
+    return "within 0.002"
+
+
+def predict_ratios__larger():
+    """The other way round: tokens near the mean have a small divisor, so their ratio is bad, and in
+    a mean of ratios they count fully."""
+    return "larger by more than 0.002"
+
+
+def predict_peak__none():
+    """Three features are on in a row. With two latents each has to stand for several; with five the
+    surplus is spent on splitting features."""
+    return "in none"
+
+
+def predict_peak__some():
+    """In all four, however the features occur together."""
+    return "in one or two"

@@ -116,6 +116,7 @@ def both_evaluations(
         store_batch_size_prompts=n_rows,
         get_batch_tokens=lambda size=None: rows.ids,
         reset_input_dataset=lambda: None,
+        context_size=rows.ids.shape[1],
     )
     config = EvalConfig(
         batch_size_prompts=n_rows, n_eval_reconstruction_batches=1, compute_ce_loss=True,
