@@ -341,7 +341,7 @@ def difference_latents__sums(f, label, k):
 
 
 def difference_latents__most_active(f, label, k):
-    """You take the latents that are most active. What counts is the difference between yes and no."""
+    """You take the latents that are most active. What counts is the difference of yes and no."""
     return f.mean(dim=0).sort(descending=True, stable=True).indices[:k]
 
 
@@ -490,8 +490,8 @@ def quiver_gain__mean_of_baselines(valid, test, sae):
 
 
 def quiver_gain__shifted_columns(valid, test, sae):
-    """You cut the latents' columns out of validation and look up the number that is left in the full
-    test table. The columns have moved: mask them instead."""
+    """You cut the latents' columns out of validation and look up the number that is left in the
+    full test table. The columns have moved: mask them instead."""
     return _at(test, valid) - _at(test, valid[:, ~sae])
 
 
@@ -657,13 +657,6 @@ def _split(loss):
     return loss[own], loss[~own]
 
 
-def tpp_score__rows_against_rows(before, after):
-    """You subtract along the wrong axis. `before[j]` belongs to probe j, that is to *column* j of
-    `after`."""
-    own, others = _split(before[:, None] - after)
-    return float(own.mean() - others.mean())
-
-
 def tpp_score__other_sign(before, after):
     """You count the change of accuracy, so that harm is negative. Count losses: before minus
     after."""
@@ -696,11 +689,29 @@ def tpp_score__absolute_changes(before, after):
     return float(own.mean() - others.mean())
 
 
-def tpp_score__accuracies(before, after):
-    """You compare the accuracies after the removal, not the losses. Probes differ in how good they
-    were before."""
-    own, others = _split(after)
-    return float(others.mean() - own.mean())
+def tpp_score__no_negative_losses(before, after):
+    """You set negative losses to 0. A probe that gets better through a removal counts as it is."""
+    own, others = _split((before - after).clamp(min=0))
+    return float(own.mean() - others.mean())
+
+
+def tpp_score__worst_of_the_others(before, after):
+    """You subtract the largest loss of the other probes. Their mean was asked for."""
+    own, others = _split(before - after)
+    return float(own.mean() - others.max())
+
+
+def tpp_score__ratio(before, after):
+    """You divide the two means. Their difference was asked for; the second is often near 0."""
+    own, others = _split(before - after)
+    return float(own.mean() / others.mean())
+
+
+def tpp_score__relative_losses(before, after):
+    """You measure losses as shares of the accuracy before. Differences of accuracies were asked
+    for."""
+    own, others = _split((before - after) / before)
+    return float(own.mean() - others.mean())
 
 
 # ---------------------------------------------------------------------------- e. scramble_weights
@@ -969,7 +980,7 @@ def tokenwise_explained__ratio_of_means(x, x_hat):
 
 
 def tokenwise_explained__not_centred(x, x_hat):
-    """You divide by the squared length of the token. Divide by its squared distance from the mean."""
+    """You divide by the token's squared length. Divide by its squared distance from the mean."""
     return float((1 - (x - x_hat).square().sum(dim=1) / x.square().sum(dim=1)).mean())
 
 
@@ -1057,8 +1068,8 @@ def pareto_front__best_ratio(less, more):
 
 
 def pareto_front__ties_in_less_dropped(less, more):
-    """You compare only items with strictly less. Of two with as much of `less`, the one with less of
-    `more` is beaten."""
+    """You compare only items with strictly less. Of two with as much of `less`, the one with less
+    of `more` is beaten."""
     return ~((less < less[:, None]) & (more >= more[:, None])).any(dim=1)
 
 
@@ -1130,24 +1141,24 @@ def predict_proxy__overlap():
     return "little overlap"
 
 
-def predict_ratios__equal():
+def predict_two_variances__equal():
     """Tokens near the mean have a small divisor. Their ratios are bad, and in a mean of ratios each
     counts as much as a token far out."""
     return "within 0.002"
 
 
-def predict_ratios__larger():
+def predict_two_variances__larger():
     """The other way round: tokens near the mean have a small divisor, so their ratio is bad, and in
     a mean of ratios they count fully."""
     return "larger by more than 0.002"
 
 
-def predict_peak__none():
+def predict_best_k__none():
     """Three features are on in a row. With two latents each has to stand for several; with five the
     surplus is spent on splitting features."""
     return "in none"
 
 
-def predict_peak__some():
+def predict_best_k__some():
     """In all four, however the features occur together."""
     return "in one or two"

@@ -677,3 +677,41 @@ def test_pareto_front__is_what_nobody_beats(impl, ref, seed, device, dtype):
             beaten = any(c <= a and d >= b and (c, d) != (a, b) for c, d in pairs)
             require(on != beaten, f"({a}, {b}) among {pairs}: on the front {on}, beaten {beaten}")
         assert_same(got, ref.pareto_front(less, more), "item")
+
+
+# ------------------------------------------------------------------------------------ predictions
+
+
+def test_predict_two_latents__is_right(impl, ref):
+    """The line after block 12 with every token counted"""
+    want = ref.predict_two_latents
+    require(impl.predict_two_latents == want, "look at the third line: with the first token")
+
+
+def test_predict_regimes__is_right(impl, ref):
+    """An interval above 0 in the lines of the latents"""
+    want = ref.predict_regimes
+    require(impl.predict_regimes == want, "count the regimes whose interval lies above 0")
+
+
+def test_predict_controls__is_right(impl, ref):
+    """Compare the means of the sentences' scores"""
+    want = ref.predict_controls
+    require(impl.predict_controls == want, "which of the two is within 0.05 of the first line?")
+
+
+def test_predict_proxy__is_right(impl, ref):
+    """The largest tau on made data"""
+    require(impl.predict_proxy == ref.predict_proxy, "compare the taus, not what choosing costs")
+
+
+def test_predict_two_variances__is_right(impl, ref):
+    """`explained` beside `older` in the last of the lines"""
+    want = ref.predict_two_variances
+    require(impl.predict_two_variances == want, "tokens near the mean have small divisors")
+
+
+def test_predict_best_k__is_right(impl, ref):
+    """The lines called cosine: third number against second and fifth"""
+    want = ref.predict_best_k
+    require(impl.predict_best_k == want, "three features are on in a row: compare 2, 3 and 5")
