@@ -77,9 +77,10 @@ def train_together(
     x: Float[Tensor, "item d_in"], configs: Sequence[SAEConfig], seeds: Sequence[int], n_steps: int
 ) -> list[SparseCoder]:
     """One SAE per config (which differ in k alone) and seed, on the same rows."""
+    window = 20_000 if n_steps * BATCH > 25_000 else n_steps * BATCH // 2  # rows without a sign
     starts = [init_coder(cfg, torch.Generator().manual_seed(s)) for cfg in configs for s in seeds]
     cfg = SAETrainConfig(
-        n_steps, 3e-3, warmup_steps=n_steps // 10, decay_steps=n_steps // 3, dead_window=20_000,
+        n_steps, 3e-3, warmup_steps=n_steps // 10, decay_steps=n_steps // 3, dead_window=window,
         record_every=10**6, label="SAEs side by side",
     )  # fmt: skip
     return [one.coder for one in train_stack(starts, batches(x, seeds[0]), cfg)]

@@ -12,7 +12,9 @@ from utils.plots.understanding import MARKS, groups
 
 def gains(values: Mapping[str, Float[Tensor, " item"]]) -> go.Figure:
     """What latents add to a quiver of probes, per task and regime."""
-    return groups(values, "test AUC with latents minus without (points)", 0.0)
+    named = {name.replace(", ", "<br>"): value for name, value in values.items()}
+    fig = groups(named, "test AUC with minus without (points)", 0.0)
+    return fig.update_xaxes(tickangle=0).update_layout(margin={"b": 70})
 
 
 def explained_by(values: Mapping[str, Float[Tensor, " item"]]) -> go.Figure:
@@ -63,7 +65,7 @@ def proxies(
     names: Sequence[str],
 ) -> go.Figure:
     """One panel per proxy: every SAE's proxy against its truth."""
-    fig = panels(list(values), 3, 260)
+    fig = panels(list(values), 3, 260, head=20)
     for i, (name, column) in enumerate(values.items()):
         row, col, _, first = place(i, len(values), 3)
         fig.add_scatter(
