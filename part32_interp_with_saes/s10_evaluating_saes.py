@@ -25,7 +25,8 @@
 # | probe | a logistic regression on activations, for a question with the answer yes or no |
 #
 # Numbers in the text are for the default profile. The story model is the course's own; the grammar of
-# its stories says what is true of every word. We look after its third block (`blocks.2.hook_resid_post`).
+# its stories says what is true of every word. We look after its third block
+# (`blocks.2.hook_resid_post`).
 
 # %% tags=["setup"]
 import math
@@ -69,15 +70,15 @@ if __name__ == "__main__":
 # %% [markdown]
 # ## 1 · How to win
 #
-# The two usual numbers are the variance explained (3.2.1) and L0. Both can be had for nothing. You will
-# build four SAEs that nobody wants.
+# The two usual numbers are the variance explained (3.2.1) and L0. Both can be had for nothing. You
+# will build four SAEs that nobody wants.
 #
 # **Win one: an exact reconstruction.** Take any orthonormal basis $q_1 \dots q_d$. A number is the
 # difference of two numbers that are not negative: $a = \mathrm{ReLU}(a) - \mathrm{ReLU}(-a)$.
 
 # %% [markdown] tags=["task"]
-# Return `(W_enc, W_dec)` of a ReLU SAE with $2d$ latents and no biases that reconstructs *every* vector
-# exactly: latent $i$ reads $q_i$, latent $d + i$ reads $-q_i$. The rows of `Q` are the basis.
+# Return `(W_enc, W_dec)` of a ReLU SAE with $2d$ latents and no biases that reconstructs *every*
+# vector exactly: latent $i$ reads $q_i$, latent $d + i$ reads $-q_i$. The rows of `Q` are the basis.
 
 
 # %% tags=["exercise"] exercise="3.2.10.a1" title="An identity" difficulty=1 importance=4 minutes=7 skill="gaming a metric"
@@ -96,14 +97,14 @@ def identity_sae(
 # A latent that reads $-q_i$ must write $-q_i$. Stack `Q` and `-Q`; the encoder is the transpose.
 
 # %% [markdown]
-# **Win two: a tiny L0.** If the data have one long axis, two latents are enough to walk along it, and one
-# of them is always off.
+# **Win two: a tiny L0.** If the data have one long axis, two latents are enough to walk along it, and
+# one of them is always off.
 
 # %% [markdown] tags=["task"]
-# Return `(W_enc, W_dec, b_dec)` of a ReLU SAE with two latents, used as
-# $\hat x = \mathrm{ReLU}((x - b)\,W_\text{enc})\,W_\text{dec} + b$. The bias $b$ is the mean of the rows
-# of `x`. The latents read and write $v$ and $-v$, where $v$ has length 1 and is the direction in which
-# the rows vary most. (Either sign of $v$ is right.)
+# Return `(W_enc, W_dec, b_dec)` of a ReLU SAE with two latents, used as $\hat x = \mathrm{ReLU}((x -
+# b)\,W_\text{enc})\,W_\text{dec} + b$. The bias $b$ is the mean of the rows of `x`. The latents read
+# and write $v$ and $-v$, where $v$ has length 1 and is the direction in which the rows vary most.
+# (Either sign of $v$ is right.)
 
 
 # %% tags=["exercise"] exercise="3.2.10.a2" title="Two dense latents" difficulty=2 importance=4 minutes=8 skill="principal direction"
@@ -124,8 +125,8 @@ def two_dense_latents(
 # `torch.linalg.svd(x - mean, full_matrices=False).Vh[0]`.
 
 # %% [markdown] tags=["task"]
-# Build such SAEs from SmolLM2's residual stream on 32 rows, with *every* token counted, the first one of
-# each row too. After block 10 two latents explain 8 % of the variance. And after block 12?
+# Build such SAEs from SmolLM2's residual stream on 32 rows, with *every* token counted, the first one
+# of each row too. After block 10 two latents explain 8 % of the variance. And after block 12?
 
 # %% tags=["predict"] exercise="3.2.10.P1" title="Two blocks further up" difficulty=2 importance=4 minutes=2 skill="what dominates a sum of squares" choices=["less than 20 %", "20 % to 80 %", "more than 80 %"]
 predict_two_latents = "more than 80 %"
@@ -146,16 +147,21 @@ if __name__ == "__main__":
             )
 
 # %% [markdown]
-# After block 12 two latents explain 99.8 %, and 7.9 % as soon as the first token is left out. Between the
-# two blocks the first token of every row becomes so long that it is nearly all of the sum of squares. A
-# number that counts it is a number about one token (3.2.1).
+# After block 12 two latents explain 99.8 %, and 7.9 % as soon as the first token is left out. Between
+# the two blocks the first token of every row grows to a length of 25,000, where the median is 136: it
+# is nearly all of the sum of squares, and a number that counts it is a number about one token
+# (3.2.1).
+#
+# To leave out the first token is not always enough. In another draw, of 24 rows, two latents still
+# explain 52 %, because the *second* token of one row has a length of 5,600. Look at lengths before
+# you average squares.
 #
 # **Win three: both at once.** Nobody said that an SAE must not know the data by heart.
 
 # %% [markdown] tags=["task"]
 # Return `(W_enc, W_dec)` of a TopK SAE with $k = 1$ and no biases that reconstructs each row of `x`
-# exactly from *one* latent, whose number is that of the row. Decoder rows have length 1. (No row is 0,
-# and no two have the same direction.)
+# exactly from *one* latent, whose number is that of the row. Decoder rows have length 1. (No row is
+# 0, and no two have the same direction.)
 
 
 # %% tags=["exercise"] exercise="3.2.10.a3" title="By heart" difficulty=2 importance=4 minutes=8 skill="held-out data"
@@ -168,18 +174,19 @@ def memorise_rows(
 
 
 # %% [markdown] tags=["hint"]
-# The largest pre-activation wins. For the row $x_i$ it must be that of latent $i$: what is $x_i \cdot r$
-# at most, over all $r$ of length 1?
+# The largest pre-activation wins. For the row $x_i$ it must be that of latent $i$: what is $x_i \cdot
+# r$ at most, over all $r$ of length 1?
 
 # %% [markdown] tags=["hint"]
-# With $r_i = x_i / \lVert x_i \rVert$ the pre-activation is $\lVert x_i \rVert$, and that times $r_i$ is $x_i$.
+# With $r_i = x_i / \lVert x_i \rVert$ the pre-activation is $\lVert x_i \rVert$, and that times $r_i$
+# is $x_i$.
 
 # %% [markdown]
 # **Win four: a small L1.** Some papers report the sum of the activations. That is a matter of units.
 
 # %% [markdown] tags=["task"]
-# Change the weights of a ReLU SAE so that latent $l$ is `s[l]` times as large on every input, while the
-# output stays. All of `s` are positive. Return the new `(W_enc, b_enc, W_dec)`.
+# Change the weights of a ReLU SAE so that latent $l$ is `s[l]` times as large on every input, while
+# the output stays. All of `s` are positive. Return the new `(W_enc, b_enc, W_dec)`.
 
 
 # %% tags=["exercise"] exercise="3.2.10.a4" title="Other units" difficulty=1 importance=3 minutes=6 skill="an invariance"
@@ -218,16 +225,16 @@ def written_l1(f: Float[Tensor, "item latent"], W_dec: Float[Tensor, "latent d_i
 # `f @ W_dec.norm(dim=1)` is one number per item.
 
 # %% [markdown]
-# Now all of them on the story model, beside an SAE that was trained for 400 steps. "Its rows" are those
-# that an SAE was made from, "other rows" are fresh stories. F1: for each label of the grammar the best
-# latent's $F_1$, averaged over labels.
+# Now all of them on the story model, beside an SAE that was trained for 400 steps. "Its rows" are
+# those that an SAE was made from, "other rows" are fresh stories. F1: for each label of the grammar
+# the best latent's $F_1$, averaged over labels.
 
 
 # %% [markdown] tags=["task"]
-# First write what the last column needs. `fires` says where each latent is active, `labels` where each
-# label is true (somewhere, for each). Return for every label the latent with the best $F_1$ (the lowest
-# number of equals), its precision and its recall, both in float64; `f1_scores` of 3.2.4 is imported. A
-# latent that is never active has precision 0.
+# First write what the last column needs. `fires` says where each latent is active, `labels` where
+# each label is true (somewhere, for each). Return for every label the latent with the best $F_1$ (the
+# lowest number of equals), its precision and its recall, both in float64; `f1_scores` of 3.2.4 is
+# imported. A latent that is never active has precision 0.
 
 
 # %% tags=["exercise"] exercise="3.2.10.f" title="The best detector of a label" difficulty=2 importance=4 minutes=9 skill="precision and recall"
@@ -245,7 +252,8 @@ def best_detectors(
 # `f1_scores(fires, label)` gives one number per latent. `argmax` of each label's scores.
 
 # %% [markdown] tags=["hint"]
-# `fires[:, best]` has a column per label. Precision divides by where it fires, recall by where the label is.
+# `fires[:, best]` has a column per label. Precision divides by where it fires, recall by where the
+# label is.
 
 # %% tags=["demo"]
 if __name__ == "__main__":
@@ -285,27 +293,28 @@ if __name__ == "__main__":
     )
 
 # %% [markdown]
-# Read the columns. Only *L0* (and a little the labels) speaks against the identity. *Loss recovered* sees
-# that two latents are too few, though they have 42 % of the variance at an L0 of 1. The SAE that knows
-# 2,000 tokens by heart has L0 1, explains 100 % of its rows, and still 93 % of other rows, with 95 % of the
-# loss: stories repeat themselves. What sees it is its width, and the labels: 0.10 against 0.34. The L1 falls
-# from 92.6 to 0.93 by a change of units; what is written stays 53.4.
+# Read the columns. Only *L0* (and a little the labels) speaks against the identity. *Loss recovered*
+# sees that two latents are too few, though they have 42 % of the variance at an L0 of 1. The SAE that
+# knows 2,000 tokens by heart has L0 1, explains 100 % of its rows, and still 93 % of other rows, with
+# 95 % of the loss: stories repeat themselves. What sees it is its width, and the labels: 0.10 against
+# 0.34. The L1 falls from 92.6 to 0.93 by a change of units; what is written stays 53.4.
 #
-# So no number alone, never on the rows that an SAE was made from, and always with one that pulls the other
-# way.
+# So no number alone, never on the rows that an SAE was made from, and always with one that pulls the
+# other way.
 #
 # ## 2 · Do latents help a probe?
 #
-# If an SAE finds what the model knows, a probe on a few latents should need less data, and be harder to
-# mislead, than a probe on the whole activation. Kantamneni et al. (2025) tested that on 113 data sets in
-# four regimes: **few data**, **imbalance**, **label noise** and **shift** (the test comes from elsewhere).
-# On the whole the latents did not help. We repeat it in small.
+# If an SAE finds what the model knows, a probe on a few latents should need less data, and be harder
+# to mislead, than a probe on the whole activation. Kantamneni et al. (2025) tested that on 113 data
+# sets in four regimes: **few data**, **imbalance**, **label noise** and **shift** (the test comes
+# from elsewhere). On the whole the latents did not help. We repeat it in small.
 #
 # Which latents? Those that differ most between the answers yes and no *in the training data*.
 
 # %% [markdown] tags=["task"]
-# Return the numbers of the `k` latents with the largest $\lvert \text{mean of } f_l \text{ over yes} -
-# \text{mean over no} \rvert$, largest first; of equals the lower number first. There are items of both kinds.
+# Return the numbers of the `k` latents with the largest $\lvert \text{mean of } f_l \text{ over yes}
+# - \text{mean over no} \rvert$, largest first; of equals the lower number first. There are items of
+# both kinds.
 
 
 # %% tags=["exercise"] exercise="3.2.10.b1" title="Choose k latents" difficulty=1 importance=4 minutes=6 skill="feature selection"
@@ -325,8 +334,8 @@ def difference_latents(
 
 # %% [markdown] tags=["task"]
 # For label noise: return a copy of `label` in which `share` of the items, drawn at random from `gen`
-# without replacement, have the other answer. Their number is *exactly* `share` times the number of items
-# (which is a whole number here).
+# without replacement, have the other answer. Their number is *exactly* `share` times the number of
+# items (which is a whole number here).
 
 
 # %% tags=["exercise"] exercise="3.2.10.b2" title="Wrong labels" difficulty=1 importance=3 minutes=5 skill="drawing without replacement"
@@ -346,15 +355,16 @@ def flip_labels(
 # The first `n` of `torch.randperm(len(label), generator=gen)`. Negate there, in a copy.
 
 # %% [markdown]
-# **A fair comparison.** Give somebody three probes on the activation, three on latents, and validation
-# data. They take the probe that is best in *validation*, and we look at its test. The question is not
-# which kind wins, but what having latents in the quiver *adds*: a "quiver of arrows", say Kantamneni et al.
+# **A fair comparison.** Give somebody three probes on the activation, three on latents, and
+# validation data. They take the probe that is best in *validation*, and we look at its test. The
+# question is not which kind wins, but what having latents in the quiver *adds*: a "quiver of arrows",
+# say Kantamneni et al.
 
 # %% [markdown] tags=["task"]
-# `valid` and `test` are scores, a row for each task (setting), a column for each probe (strategy); `sae`
-# says which probes are on latents. Return for each task the test score of the probe chosen among *all*,
-# minus that of the probe chosen among those without latents. Chosen: largest in validation, the first of
-# equals. There is a probe without latents.
+# `valid` and `test` are scores, a row for each task (setting), a column for each probe (strategy);
+# `sae` says which probes are on latents. Return for each task the test score of the probe chosen
+# among *all*, minus that of the probe chosen among those without latents. Chosen: largest in
+# validation, the first of equals. There is a probe without latents.
 
 
 # %% tags=["exercise"] exercise="3.2.10.b3" title="What an SAE adds" difficulty=2 importance=5 minutes=8 skill="choosing on validation data"
@@ -377,10 +387,10 @@ def quiver_gain(
 # `valid.masked_fill(sae, -math.inf)` takes the latents' probes out without moving the columns.
 
 # %% [markdown] tags=["task"]
-# Eleven yes-or-no questions about the stories, two draws each, AUC on 600 balanced test items of other
-# stories. The SAE is the shipped one with 384 latents; probes on 1, 4 and 16 latents, and three on the
-# activation with more and more weight decay. In how many of the four regimes does the quiver with latents
-# do better, its 95 % interval (over tasks and draws) above 0?
+# Eleven yes-or-no questions about the stories, two draws each, AUC on 600 balanced test items of
+# other stories. The SAE is the shipped one with 384 latents; probes on 1, 4 and 16 latents, and three
+# on the activation with more and more weight decay. In how many of the four regimes does the quiver
+# with latents do better, its 95 % interval (over tasks and draws) above 0?
 
 # %% tags=["predict"] exercise="3.2.10.P2" title="Four regimes" difficulty=2 importance=4 minutes=2 skill="a fair baseline" choices=["in none", "in one or two", "in three or four"]
 predict_regimes = "in none"
@@ -405,29 +415,29 @@ if __name__ == "__main__":
     display(plots.gains(gains))
 
 # %% [markdown]
-# In none: three intervals hold 0, and with few data what is added is −0.7 points, if anything. The last
-# row of each pair is a control: latents of an SAE whose decoder was *never trained*. They do about as
-# well, or as little.
+# In none: three intervals hold 0, and with few data what is added is −0.7 points, if anything. The
+# last row of each pair is a control: latents of an SAE whose decoder was *never trained*. They do
+# about as well, or as little.
 #
-# We got another answer first. With weight decays of 0.001, 0.01 and 0.1 for the rivals (now 0.01, 0.1 and
-# 1), two draws instead of three, latents "added" 0.9 points with imbalance [0.3, 1.7] and 1.0 with label
-# noise [0.3, 1.8]. What looked like the SAE's merit was a rival that nobody had tuned. Note also how low
-# all AUCs are: even 256 tokens of any kind teach a probe little here.
+# We got another answer first. With weight decays of 0.001, 0.01 and 0.1 for the rivals (now 0.01, 0.1
+# and 1), two draws instead of three, latents "added" 0.9 points with imbalance [0.3, 1.7] and 1.0
+# with label noise [0.3, 1.8]. What looked like the SAE's merit was a rival that nobody had tuned.
+# Note also how low all AUCs are: even 256 tokens of any kind teach a probe little here.
 #
 # ## 3 · Holes, with the truth at hand
 #
-# In 3.2.4 a latent of a letter was silent on some words with the letter, and we could not tell whether it
-# was *absorbed* there by a more special latent, or was just not much of a letter's latent. (That was an
-# open question.) With the truth we can: compare the same latent with itself.
+# In 3.2.4 a latent of a letter was silent on some words with the letter, and we could not tell
+# whether it was *absorbed* there by a more special latent, or was just not much of a letter's latent.
+# (That was an open question.) With the truth we can: compare the same latent with itself.
 #
-# Made data with 20 orthonormal features in 5 groups. In each group the first is a **parent**, on in 30 %
-# of the rows; each of its three **children** comes only with it, in a third of its rows. An absorbed
-# parent's latent is silent *when there is a child*. A bad latent is silent anyway.
+# Made data with 20 orthonormal features in 5 groups. In each group the first is a **parent**, on in
+# 30 % of the rows; each of its three **children** comes only with it, in a third of its rows. An
+# absorbed parent's latent is silent *when there is a child*. A bad latent is silent anyway.
 
 # %% [markdown] tags=["task"]
-# `fires`, `parent` and `child` say for each item whether the latent is active, the parent is there, some
-# child is there. Return P(silent | parent and child) − P(silent | parent, no child); NaN if one of the
-# two kinds of items does not occur.
+# `fires`, `parent` and `child` say for each item whether the latent is active, the parent is there,
+# some child is there. Return P(silent | parent and child) − P(silent | parent, no child); NaN if one
+# of the two kinds of items does not occur.
 
 
 # %% tags=["exercise"] exercise="3.2.10.c1" title="Silent because of a child" difficulty=2 importance=4 minutes=8 skill="a contrast"
@@ -449,13 +459,13 @@ def absorption_contrast(
 # Items without the parent play no role: silence is right there.
 
 # %% [markdown]
-# The other half of the evidence is in the decoder. A child's latent that has taken over the parent writes
-# the parent's direction, too.
+# The other half of the evidence is in the decoder. A child's latent that has taken over the parent
+# writes the parent's direction, too.
 
 # %% [markdown] tags=["task"]
 # Return how each decoder row is made of the features: the coefficients $c$ with $w_l \approx \sum_j
-# c_{lj} W_j$, with the least squared error. The features (rows of `W`) are linearly independent, but *not*
-# orthogonal, and no longer than they need be.
+# c_{lj} W_j$, with the least squared error. The features (rows of `W`) are linearly independent, but
+# *not* orthogonal, and no longer than they need be.
 
 
 # %% tags=["exercise"] exercise="3.2.10.c2" title="What a row is made of" difficulty=2 importance=4 minutes=8 skill="least squares"
@@ -467,10 +477,12 @@ def feature_coefficients(
 
 
 # %% [markdown] tags=["hint"]
-# Dot products are the coefficients only if the features are orthonormal. Which linear system is it else?
+# Dot products are the coefficients only if the features are orthonormal. Which linear system is it
+# else?
 
 # %% [markdown] tags=["hint"]
-# `torch.linalg.lstsq(A, B)` minimises $\lVert A X - B \rVert$: transpose twice. Or `W_dec @ torch.linalg.pinv(W)`.
+# `torch.linalg.lstsq(A, B)` minimises $\lVert A X - B \rVert$: transpose twice. Or `W_dec @
+# torch.linalg.pinv(W)`.
 
 # %% tags=["demo"]
 if __name__ == "__main__":
@@ -492,20 +504,21 @@ if __name__ == "__main__":
     display(plots.made_of(shown))
 
 # %% [markdown]
-# At $k = 2$, one fewer than there are features in a row, all five parents' latents have holes: they are
-# silent because of a child in 45 to 87 points more of the rows. Two of them have *clean* rows all the same:
-# look at the children's rows in the picture, which hold the parent as well. At $k = 4$ the contrasts are 0
-# to 0.27, but the rows are *less* clean: four of five parents are mixtures of themselves with children.
+# At $k = 2$, one fewer than there are features in a row, all five parents' latents have holes: they
+# are silent because of a child in 45 to 87 points more of the rows. Two of them have *clean* rows all
+# the same: look at the children's rows in the picture, which hold the parent as well. At $k = 4$ the
+# contrasts are 0 to 0.27, but the rows are *less* clean: four of five parents are mixtures of
+# themselves with children.
 #
 # So a score of holes alone would call $k = 4$ the better SAE, and a score of clean parents $k = 2$.
 #
 # ## 4 · Scores that need a task
 #
-# In 3.2.5 you removed latents from a probe that had learned the wrong thing. Karvonen et al. (2024) made a
-# score of it, which SAEBench (Karvonen et al. 2025) uses: **spurious correlation removal**. A probe is
-# trained where two labels always go together. Let $A_\text{base}$ be its accuracy on balanced data,
-# $A_\text{abl}$ the same after the latents most tied to the *unwanted* label were removed, and
-# $A_\text{oracle}$ the accuracy of a probe that was trained on balanced data.
+# In 3.2.5 you removed latents from a probe that had learned the wrong thing. Karvonen et al. (2024)
+# made a score of it, which SAEBench (Karvonen et al. 2025) uses: **spurious correlation removal**. A
+# probe is trained where two labels always go together. Let $A_\text{base}$ be its accuracy on
+# balanced data, $A_\text{abl}$ the same after the latents most tied to the *unwanted* label were
+# removed, and $A_\text{oracle}$ the accuracy of a probe that was trained on balanced data.
 
 # %% [markdown] tags=["task"]
 # Return $(A_\text{abl} - A_\text{base}) / (A_\text{oracle} - A_\text{base})$ for several numbers of
@@ -530,13 +543,13 @@ def scr_score(
 # `torch.full_like(ablated, math.nan)` for the case without a meaning.
 
 # %% [markdown]
-# **Targeted probe perturbation** needs no bias. Several classes, a probe for each. Remove the latents of
-# class $i$ and see what each probe loses: its own probe should, the others should not.
+# **Targeted probe perturbation** needs no bias. Several classes, a probe for each. Remove the latents
+# of class $i$ and see what each probe loses: its own probe should, the others should not.
 
 # %% [markdown] tags=["task"]
-# `before[j]` is the accuracy of probe $j$, `after[i, j]` that of probe $j$ when the latents of class $i$
-# are removed. Return the mean loss of accuracy for $i = j$ minus the mean loss for $i \ne j$, so that
-# larger is better. There are two or more classes.
+# `before[j]` is the accuracy of probe $j$, `after[i, j]` that of probe $j$ when the latents of class
+# $i$ are removed. Return the mean loss of accuracy for $i = j$ minus the mean loss for $i \ne j$, so
+# that larger is better. There are two or more classes.
 
 
 # %% tags=["exercise"] exercise="3.2.10.d2" title="The right probe, and no other" difficulty=2 importance=3 minutes=7 skill="masks of a table"
@@ -568,28 +581,28 @@ if __name__ == "__main__":
             print(f"{name:15} TPP, {n} latents a class: {tpp_score(before, after):+.3f}")
 
 # %% [markdown]
-# The biased probe has 0.66, the oracle 0.73. Removing the ten latents most tied to number repairs 30 % of
-# the gap with the trained SAE, and harms with the random decoder. With other draws of stories the trained SAE
-# gave −0.05 to 0.04 with ten removed: a gap of 0.07 in accuracy, measured on 800 tokens, is small
-# ground for a ratio. TPP is positive and *the same* for both SAEs, up to its noise.
+# The biased probe has 0.66, the oracle 0.73. Removing the ten latents most tied to number repairs 30
+# % of the gap with the trained SAE, and harms with the random decoder. With other draws of stories
+# the trained SAE gave −0.05 to 0.04 with ten removed: a gap of 0.07 in accuracy, measured on 800
+# tokens, is small ground for a ratio. TPP is positive and *the same* for both SAEs, up to its noise.
 #
-# Did you notice that `before` cancels in TPP? Each probe's accuracy comes once in the first mean, and with
-# the same weight in the second. The score never knew how good the probes were. Chanin (2026) tested the
-# metrics of SAEBench on SAEs with known truth, and advises against SCR and TPP.
+# Did you notice that `before` cancels in TPP? Each probe's accuracy comes once in the first mean, and
+# with the same weight in the second. The score never knew how good the probes were. Chanin (2026)
+# tested the metrics of SAEBench on SAEs with known truth, and advises against SCR and TPP.
 #
 # ## 5 · Explained, but what?
 #
-# Explanations can be scored without the truth (3.2.4): find the best sentence about a latent on one half
-# of the text, and see on the other half how well it tells where the latent is active. Two controls
-# that should do badly, if a good score means that the SAE found what *the model* learned:
+# Explanations can be scored without the truth (3.2.4): find the best sentence about a latent on one
+# half of the text, and see on the other half how well it tells where the latent is active. Two
+# controls that should do badly, if a good score means that the SAE found what *the model* learned:
 #
 # - an SAE whose **decoder was never trained** (Korznikov et al. 2026): random directions stay random;
 # - an SAE trained on a model that **knows nothing** (Heap et al. 2025): its weights are scrambled.
 
 # %% [markdown] tags=["task"]
 # Scramble a model: return a dictionary in which every tensor of floating point numbers has the same
-# numbers in random places, each with its own random order from `gen`, all orders equally likely. Other
-# tensors (masks, counters) stay as they are. The given tensors are not changed.
+# numbers in random places, each with its own random order from `gen`, all orders equally likely.
+# Other tensors (masks, counters) stay as they are. The given tensors are not changed.
 
 
 # %% tags=["exercise"] exercise="3.2.10.e" title="A model that knows nothing" difficulty=2 importance=4 minutes=8 skill="a control"
@@ -610,12 +623,13 @@ def scramble_weights(weights: Mapping[str, Tensor], gen: torch.Generator) -> dic
 # `torch.randperm(W.numel(), generator=gen, device=W.device)`, a new one for each tensor.
 
 # %% [markdown]
-# The scrambled model has the same embedding sizes, norms and depths. It still tells words apart: each has
-# its own random embedding. What it lacks is all that was learned.
+# The scrambled model has the same embedding sizes, norms and depths. It still tells words apart: each
+# has its own random embedding. What it lacks is all that was learned.
 
 # %% [markdown] tags=["task"]
-# Score the trained SAE, both controls, and random directions that are as often active (3.2.4). Sentences
-# speak of words and not of the grammar's labels. Which control comes within 0.05 of the trained SAE's mean?
+# Score the trained SAE, both controls, and random directions that are as often active (3.2.4).
+# Sentences speak of words and not of the grammar's labels. Which control comes within 0.05 of the
+# trained SAE's mean?
 
 # %% tags=["predict"] exercise="3.2.10.P3" title="Who is explained?" difficulty=3 importance=5 minutes=2 skill="controls" choices=["none", "the frozen decoder, not the scrambled model", "the scrambled model, not the frozen decoder", "both"]
 predict_controls = "the frozen decoder, not the scrambled model"
@@ -647,19 +661,34 @@ if __name__ == "__main__":
         print(f"{name:18} explained variance {share:.2f}; sentences", end=" ")
         print(f"{steering.told(values[name], gen)} (n = {len(values[name])});", end=" ")
         print(f"best detector of a label: F1 {quality:.2f}")
+        print(
+            f"{'':18} scores of 0.98 or more: {float((values[name] >= 0.98).double().mean()):.0%}"
+        )
     display(plots.explained_by(values))
 
 # %% [markdown]
-# @CONTROLTEXT
+# The random decoder is within 0.04 of the trained SAE (0.71 and 0.74), random directions are closer,
+# though they have nothing to do with an SAE. The explained variance does see the random decoder: 0.52
+# against 0.98. So here a mean score of explanations is no evidence that an SAE found something. Only
+# at the very top is there more: 8 % of the trained latents score 0.98 or better, 1 % of those with a
+# random decoder, and 6 % of the random directions.
+#
+# Heap et al. (2025) found that latents of random transformers are explained about as well as those of
+# trained ones. Here those of the scrambled model are explained worse: 0.67.
+#
+# And the labels? The random decoder has 0.32, the trained SAE 0.33. With 384 directions to choose
+# from, the best detector of a label is good by chance: random directions have 0.24. This is a truth
+# with a high floor.
 #
 # ## 6 · Do the proxies follow the truth?
 #
-# Take many SAEs, put them in order by a proxy, and put them in order by the truth. **Kendall's** $\tau$
-# counts pairs: how many more pairs have the same order in both than have opposite orders.
+# Take many SAEs, put them in order by a proxy, and put them in order by the truth. **Kendall's**
+# $\tau$ counts pairs: how many more pairs have the same order in both than have opposite orders.
 
 # %% [markdown] tags=["task"]
-# Return Kendall's $\tau_b$. Over all pairs, let $a = \mathrm{sign}(x_i - x_j)$ and $b = \mathrm{sign}(y_i -
-# y_j)$. Then $\tau_b = \sum a b \big/ \sqrt{\sum a^2 \sum b^2}$; 0 where all of `x` or all of `y` are equal.
+# Return Kendall's $\tau_b$. Over all pairs, let $a = \mathrm{sign}(x_i - x_j)$ and $b =
+# \mathrm{sign}(y_i - y_j)$. Then $\tau_b = \sum a b \big/ \sqrt{\sum a^2 \sum b^2}$; 0 where all of
+# `x` or all of `y` are equal.
 
 
 # %% tags=["exercise"] exercise="3.2.10.g1" title="Pairs in the same order" difficulty=2 importance=4 minutes=8 skill="rank correlation"
@@ -680,8 +709,9 @@ def kendall_tau(x: Float[Tensor, " item"], y: Float[Tensor, " item"]) -> float:
 # An order is one thing. In practice one takes the *best* by the proxy, and has to live with it.
 
 # %% [markdown] tags=["task"]
-# Return what choosing by the proxy costs: the best truth there is, minus the truth of the SAE with the
-# largest proxy. If several share the largest proxy, one of them is taken at random: return the expectation.
+# Return what choosing by the proxy costs: the best truth there is, minus the truth of the SAE with
+# the largest proxy. If several share the largest proxy, one of them is taken at random: return the
+# expectation.
 
 
 # %% tags=["exercise"] exercise="3.2.10.g2" title="The price of the wrong choice" difficulty=1 importance=4 minutes=6 skill="regret"
@@ -702,8 +732,8 @@ def choice_regret(proxy: Float[Tensor, " item"], truth: Float[Tensor, " item"]) 
 # wrong L0 mixes features, and that this shows in how alike its decoder rows are.
 
 # %% [markdown] tags=["task"]
-# Return the mean of $\lvert \cos \rvert$ over all pairs of *different* decoder rows. A row of zeros has
-# cosine 0 with all others, and counts. There are two or more rows.
+# Return the mean of $\lvert \cos \rvert$ over all pairs of *different* decoder rows. A row of zeros
+# has cosine 0 with all others, and counts. There are two or more rows.
 
 
 # %% tags=["exercise"] exercise="3.2.10.j" title="Overlap" difficulty=1 importance=4 minutes=6 skill="cosines"
@@ -722,9 +752,9 @@ def decoder_overlap(W_dec: Float[Tensor, "latent d_in"]) -> float:
 # There are $n (n - 1)$ ordered pairs of different rows.
 
 # %% [markdown]
-# **The grid on made data.** 36 SAEs on the hierarchical features of part 3 with some noise: 10, 20 or 40
-# latents, six values of $k$, a short and a longer run. Truth: the mean cosine of the features with their
-# latents in the best one-to-one matching (3.1.5).
+# **The grid on made data.** 36 SAEs on the hierarchical features of part 3 with some noise: 10, 20 or
+# 40 latents, six values of $k$, a short and a longer run. Truth: the mean cosine of the features with
+# their latents in the best one-to-one matching (3.1.5).
 
 # %% [markdown] tags=["task"]
 # Which of these proxies has the largest $\tau$ with the truth?
@@ -761,12 +791,12 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # The variance explained orders these SAEs best, and yet choosing by it costs 0.12 of cosine, because
-# it goes on rising where $k$ is too large. The one-latent probes order them worse, and find the best one.
-# "No holes" has a *negative* $\tau$: SAEs with far too many active latents have no holes, and no features.
-# The overlap says nothing across widths and lengths of training. L0 neither.
+# it goes on rising where $k$ is too large. The one-latent probes order them worse, and find the best
+# one. "No holes" has a *negative* $\tau$: SAEs with far too many active latents have no holes, and no
+# features. The overlap says nothing across widths and lengths of training. L0 neither.
 #
-# **The grid on a model.** 24 SAEs on the story model: 96, 192 or 384 latents, four values of $k$, 40 or
-# 240 steps. Truth: the mean $F_1$ of each label's best latent, on other stories.
+# **The grid on a model.** 24 SAEs on the story model: 96, 192 or 384 latents, four values of $k$, 40
+# or 240 steps. Truth: the mean $F_1$ of each label's best latent, on other stories.
 
 # %% tags=["demo"]
 if __name__ == "__main__":
@@ -776,24 +806,25 @@ if __name__ == "__main__":
     display(plots.proxies(stories.proxies, stories.truth, stories.names))
 
 # %% [markdown]
-# Here everything is different. The sentences about words follow the labels best (0.52, interval above 0),
-# the overlap too (0.43). The variance explained has 0.18, its interval holds 0. The one-latent probes, the best
-# adviser on made data, are the worst: choosing by them costs 0.13 of at most 0.35.
+# Here everything is different. The sentences about words follow the labels best (0.52, interval above
+# 0), the overlap too (0.43). The variance explained has 0.18, its interval holds 0. The one-latent
+# probes, the best adviser on made data, are the worst: choosing by them costs 0.13 of at most 0.35.
 #
-# Two warnings about this truth. It counts the best of all latents for each label, so wide SAEs have an
-# advantage, and the frozen decoder of part 5 would have done well in it. And 24 SAEs that differ in few
-# ways are no sample of all SAEs: a $\tau$ belongs to its grid. What can be said for certain: a proxy that
-# was right on one grid can be wrong on the next, and nobody who has only proxies would know.
+# Two warnings about this truth. It counts the best of all latents for each label, so wide SAEs have
+# an advantage, and the frozen decoder of part 5 would have done well in it. And 24 SAEs that differ
+# in few ways are no sample of all SAEs: a $\tau$ belongs to its grid. What can be said for certain: a
+# proxy that was right on one grid can be wrong on the next, and nobody who has only proxies would
+# know.
 #
 # ## 7 · Somebody else's numbers
 #
 # `sae_lens` evaluates SAEs, too. On the same rows, do we agree? Two things to know. It leaves out
-# *special* tokens wherever they stand (here every `<|bos|>`, also those between stories), while we leave
-# out the first token of a row. And its older runs report another explained variance.
+# *special* tokens wherever they stand (here every `<|bos|>`, also those between stories), while we
+# leave out the first token of a row. And its older runs report another explained variance.
 
 # %% [markdown] tags=["task"]
-# Write that older one: for each token $1 - \lVert x - \hat x \rVert^2 / \lVert x - \bar x \rVert^2$, with
-# $\bar x$ the mean over all tokens, and then the mean over tokens. (No token is at the mean.)
+# Write that older one: for each token $1 - \lVert x - \hat x \rVert^2 / \lVert x - \bar x \rVert^2$,
+# with $\bar x$ the mean over all tokens, and then the mean over tokens. (No token is at the mean.)
 
 
 # %% tags=["exercise"] exercise="3.2.10.h" title="A mean of ratios" difficulty=1 importance=3 minutes=5 skill="ratio of means, mean of ratios"
@@ -810,8 +841,8 @@ def tokenwise_explained(x: Float[Tensor, "item d_in"], x_hat: Float[Tensor, "ite
 # The mean $\bar x$ is a vector, one number for each dimension.
 
 # %% [markdown] tags=["task"]
-# The usual explained variance is the ratio of the means. On the story model's shipped SAE, is the mean
-# of ratios smaller or larger? Think of tokens that lie near the mean.
+# The usual explained variance is the ratio of the means. On the story model's shipped SAE, is the
+# mean of ratios smaller or larger? Think of tokens that lie near the mean.
 
 # %% tags=["predict"] exercise="3.2.10.P5" title="Two explained variances" difficulty=2 importance=3 minutes=2 skill="reading a definition" choices=["smaller by more than 0.002", "within 0.002", "larger by more than 0.002"]
 predict_two_variances = "smaller by more than 0.002"
@@ -829,18 +860,19 @@ if __name__ == "__main__":
     print(f"their mean correlation coefficient {theirs:.2f}, ours {ours:.2f}")
 
 # %% [markdown]
-# On equal tokens all four numbers agree to four digits, and the choice of tokens matters in the fourth.
-# The older variance is 0.017 lower: tokens near the mean have small divisors. If you compare a number from
-# a card of 2024 with a new one, ask which it is.
+# On equal tokens all four numbers agree to four digits, and the choice of tokens matters in the
+# fourth. The older variance is 0.017 lower: tokens near the mean have small divisors. If you compare
+# a number from a card of 2024 with a new one, ask which it is.
 #
-# Its **mean correlation coefficient** for dictionaries takes *absolute* cosines and divides by the smaller
-# number of rows. A dictionary that has half of the features, with the wrong sign, scores 0.93 there; 0.01 with
-# signs and all 20 features counted (3.1.5). Neither is wrong. They answer different questions.
+# Its **mean correlation coefficient** for dictionaries takes *absolute* cosines and divides by the
+# smaller number of rows. A dictionary that has half of the features, with the wrong sign, scores 0.93
+# there; 0.01 with signs and all 20 features counted (3.1.5). Neither is wrong. They answer different
+# questions.
 #
 # ## 8 · Which L0?
 #
-# Sweeps end in a plot of explained variance against L0. What nobody beats on both lies on the **Pareto
-# front**.
+# Sweeps end in a plot of explained variance against L0. What nobody beats on both lies on the
+# **Pareto front**.
 
 # %% [markdown] tags=["task"]
 # Say which items are on the front: those for which no other item has at most as much of `less` and at
@@ -864,14 +896,15 @@ def pareto_front(
 # `(less <= less[:, None]) & (more >= more[:, None])`, and one of the two strictly; `.any(dim=1)`.
 
 # %% [markdown]
-# Now 20 features that are all there is, in four worlds: **independent** ones; **correlated** ones within
-# groups of four; **exclusive** ones, at most one of a group; **hierarchical** ones. In each, three
-# features are on in a row, on average. SAEs with 20 latents and $k$ from 1 to 8. *Mates* is the share of a
-# row's square that belongs to the other three features of its group, *strangers* that of the other groups.
+# Now 20 features that are all there is, in four worlds: **independent** ones; **correlated** ones
+# within groups of four; **exclusive** ones, at most one of a group; **hierarchical** ones. In each,
+# three features are on in a row, on average. SAEs with 20 latents and $k$ from 1 to 8. *Mates* is the
+# share of a row's square that belongs to the other three features of its group, *strangers* that of
+# the other groups.
 
 # %% [markdown] tags=["task"]
-# Which $k$ gives the rows that are nearest to the features? In how many of the four worlds is the mean
-# cosine with the truth (best matching) larger at $k = 3$ than both at 2 and at 5?
+# Which $k$ gives the rows that are nearest to the features? In how many of the four worlds is the
+# mean cosine with the truth (best matching) larger at $k = 3$ than both at 2 and at 5?
 
 # %% tags=["predict"] exercise="3.2.10.P6" title="More is not more" difficulty=2 importance=5 minutes=2 skill="what a sweep can show" choices=["in none", "in one or two", "in three or four"]
 predict_best_k = "in three or four"
@@ -895,7 +928,20 @@ if __name__ == "__main__":
     display(plots.right_l0(ks, curves))
 
 # %% [markdown]
-# @L0TEXT
+# In all four. The variance explained does not see it: it goes on to 1.00. So the front holds $k = 1$
+# to 5 (or 6), a list of what can be had and not of what is right. Chanin and Garriga-Alonso (2025)
+# report the same, and that most published SAEs have too small an L0.
+#
+# **Too few.** A row must stand for several features. With correlated or hierarchical features those
+# are its *mates*: 0.29 and 0.36 of a row's square at $k = 1$, when independent ones give 0.002. That
+# is *hedging* (3.2.4; Chanin et al. 2025), and it is what reconstruction rewards. **Too many.** What
+# is left over is spent on mixtures of *strangers*: 0.3 to 0.4 at $k = 8$.
+#
+# **Without the truth** there is the overlap of the rows, smallest at $k = 3$ in three worlds and at 4
+# in the fourth (0.043, with 0.044 at 3). On the grid of part 6 it said nothing: there width and
+# training varied, too. A proxy can be good for one question ("which $k$, all else equal?") and
+# useless for the next. And these are single runs. On two other seeds the cosine was largest at 3 or 4
+# in seven of eight worlds, at 5 in one.
 #
 # ## What you should be able to do now
 #
