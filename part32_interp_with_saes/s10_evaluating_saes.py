@@ -30,7 +30,7 @@
 
 # %% tags=["setup"]
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -141,7 +141,7 @@ if __name__ == "__main__":
         for name, mask in (("every token", rows.mask), ("all but the first", later)):
             x = stream[mask]
             W_enc, W_dec, b = two_dense_latents(x)
-            two = Made(lambda v, W=W_enc, b=b: ((v - b) @ W).relu(), W_dec, b)
+            two = evaluating.relu_made(W_enc, W_dec, b)
             print(
                 f"after block {block}, {name}: L0 {two.l0(x):.2f}, explained {two.explains(x):.1%}"
             )
@@ -263,24 +263,24 @@ if __name__ == "__main__":
     E, D = identity_sae(basis)
     W_enc, W_dec, b = two_dense_latents(x)
     R_enc, R_dec = memorise_rows(x[:2000] - x.mean(dim=0))
-    zero, mean = torch.zeros(x.shape[1]), x.mean(dim=0)
+    mean = x.mean(dim=0)
     trained = families.short_sae(x, SAEConfig(x.shape[1], 384, "topk", k=12), 0, steps=400)
     made = {
         "trained, k = 12": evaluating.of_coder(trained),
-        "identity": Made(lambda v: (v @ E).relu(), D, zero),
-        "two dense latents": Made(lambda v: ((v - b) @ W_enc).relu(), W_dec, b),
+        "identity": evaluating.relu_made(E, D, torch.zeros(x.shape[1])),
+        "two dense latents": evaluating.relu_made(W_enc, W_dec, b),
         "by heart": Made(lambda v: evaluating.only_largest((v - mean) @ R_enc), R_dec, mean),
     }
     print(f"{'':18} latents   L0  its rows  other rows  loss recovered    F1")
     for name, one in made.items():
         quality = evaluating.detector_quality(one.encode(other.x) > 0, other.truth, best_detectors)
-        numbers = (
+        shares = (
             one.explains(x[:2000]),
             one.explains(other.x),
             evaluating.loss_recovered(one, 8, 2),
         )
-        print(f"{name:18} {len(one.W_dec):7} {one.l0(other.x):4.0f} {numbers[0]:9.1%}", end=" ")
-        print(f"{numbers[1]:11.1%} {numbers[2]:15.1%} {quality:5.2f}")
+        print(f"{name:18} {len(one.W_dec):7} {one.l0(other.x):4.0f} {shares[0]:9.1%}", end=" ")
+        print(f"{shares[1]:11.1%} {shares[2]:15.1%} {quality:5.2f}")
     big_units = stretch_latents(trained.params["encoder"].T, trained.params["b_enc"],
                                 trained.params["W_dec"], torch.full((384,), 0.01))  # fmt: skip
     f = evaluating.codes(trained, other.x)
@@ -764,7 +764,7 @@ predict_proxy = "variance explained"
 
 # %% tags=["demo"] reveals=["predict_proxy"]
 if __name__ == "__main__":
-    learned = {
+    learned: dict[str, Callable] = {
         "choose": difference_latents, "auc": label_auc, "contrast": absorption_contrast,
         "overlap": decoder_overlap, "detectors": best_detectors,
     }  # fmt: skip
@@ -914,12 +914,12 @@ if __name__ == "__main__":
     ks = (1, 2, 3, 4, 5, 6, 8)
     curves: dict[str, dict[str, list[float]]] = {}
     for kind in ("independent", "correlated", "exclusive", "hierarchical"):
-        data = worlds.world(kind, 20_000, 0)
+        here = worlds.world(kind, 20_000, 0)
         configs = [SAEConfig(20, 20, "batchtopk", k=k) for k in ks]
-        coders = worlds.train_together(data.x, configs, [0], 300 if quick else 1500)
-        curves[kind] = worlds.curves(coders, data, decoder_overlap, feature_coefficients)
-        l0, shares = (torch.tensor(curves[kind][name]) for name in ("l0", "explained"))
-        front = pareto_front(l0, shares)
+        coders = worlds.train_together(here.x, configs, [0], 300 if quick else 1500)
+        curves[kind] = worlds.curves(coders, here, decoder_overlap, feature_coefficients)
+        l0, varied = (torch.tensor(curves[kind][name]) for name in ("l0", "explained"))
+        front = pareto_front(l0, varied)
         print(
             f"{kind:13} on the front:", [k for k, on in zip(ks, front.tolist(), strict=True) if on]
         )

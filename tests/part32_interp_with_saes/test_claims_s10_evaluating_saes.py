@@ -241,7 +241,7 @@ def test_two_dense_latents__claim_one_token_is_all_the_variance(claim_seeds, rec
         for mask in (rows.mask, later):
             x = stream[mask]
             W_enc, W_dec, b = two_dense_latents(x)
-            two = evaluating.Made(lambda v, W=W_enc, b=b: ((v - b) @ W).relu(), W_dec, b)
+            two = evaluating.relu_made(W_enc, W_dec, b)
             shares.append(two.explains(x))
         told.append(f"{shares[0]:.1%} with, {shares[1]:.1%} without the first token")
         assert shares[0] > 0.95 and shares[1] < shares[0] - 0.3

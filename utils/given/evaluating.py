@@ -289,6 +289,15 @@ class Made:
         return 1 - float(left / (x - x.mean(dim=0)).square().sum())
 
 
+def relu_made(
+    W_enc: Float[Tensor, "d_in latent"],
+    W_dec: Float[Tensor, "latent d_in"],
+    b_dec: Float[Tensor, " d_in"],
+) -> Made:
+    """A ReLU SAE that subtracts its bias and adds it again."""
+    return Made(lambda x: ((x - b_dec) @ W_enc).relu(), W_dec, b_dec)
+
+
 def of_coder(coder: SparseCoder) -> Made:
     """A trained SAE as one of these."""
     params = coder.params

@@ -82,9 +82,8 @@ def world_scores(coder: SparseCoder, held: World, learned: Learned) -> dict[str,
 
 def world_grid(seed: int, learned: Learned, quick: bool = False) -> Table:
     """36 SAEs (12 if `quick`) on a hierarchical world; truth: mean cosine of the best matching."""
-    widths, ks = (10, 20, 40), (1, 2, 3, 4, 6, 8)
-    steps = (60,) if quick else (200, 1200)
-    widths = (20, 40) if quick else widths
+    widths, ks = [20, 40] if quick else [10, 20, 40], [1, 2, 3, 4, 6, 8]
+    steps = [60] if quick else [200, 1200]
     train, held = (world("hierarchical", n, seed, noise=0.05) for n in (20_000, 4_000))
     coders = grid(train.x, widths, ks, seed, steps)
     names = [f"{w} latents, k = {k}, {s} steps" for s in steps for w in widths for k in ks]
@@ -116,9 +115,9 @@ def story_scores(coder: SparseCoder, held: Tokens, learned: Learned) -> dict[str
 
 def story_grid(train: Tokens, held: Tokens, seed: int, learned: Learned, quick: bool) -> Table:
     """24 SAEs of short runs (4 if `quick`) on the story model."""
-    widths, ks, steps = ((96, 192, 384), (4, 8, 16, 32), (40, 240))
+    widths, ks, steps = [96, 192, 384], [4, 8, 16, 32], [40, 240]
     if quick:
-        widths, ks, steps = (96,), (4, 16), (10, 20)
+        widths, ks, steps = [96], [4, 16], [10, 20]
     rows, names = [], []
     points = [(w, k, s) for s in steps for w in widths for k in ks]
     for width, k, n in track(points, "SAEs trained and scored"):

@@ -82,7 +82,7 @@ def test_a_frozen_decoder_stays_and_explains_something(data):
 
 def test_an_identity_recovers_all_of_the_loss(data):
     E, D = identity_sae(torch.eye(96))
-    made = evaluating.Made(lambda v: (v @ E).relu(), D, torch.zeros(96))
+    made = evaluating.relu_made(E, D, torch.zeros(96))
     assert made.explains(data.x) == pytest.approx(1.0) and made.l0(data.x) <= 96
     assert evaluating.loss_recovered(made, 2, 0) == pytest.approx(1.0, abs=1e-3)
     assert int((evaluating.only_largest(data.x) > 0).sum(dim=1).max()) == 1
