@@ -970,6 +970,72 @@ def decoder_overlap__drops_zero_rows(W_dec):
     return _off(_cosines(W_dec[W_dec.norm(dim=1) > 0]).abs())
 
 
+# ------------------------------------------------------------------------- j2. mates_and_strangers
+
+
+def _masks(C, group):
+    same = group[:, None] == group
+    own = torch.eye(len(C), dtype=torch.bool, device=C.device)
+    return same & ~own, ~same
+
+
+def _two(parts, masks):
+    return tuple(float((parts * mask).sum(dim=1).mean()) for mask in masks)
+
+
+def mates_and_strangers__itself_is_a_mate(C, group):
+    """You count the feature itself among its mates. It is in its own group, so take the diagonal
+    out."""
+    parts = C.square() / C.square().sum(dim=1, keepdim=True)
+    same = group[:, None] == group
+    return _two(parts, (same, ~same))
+
+
+def mates_and_strangers__not_normalised(C, group):
+    """You do not divide by the row's sum of squares. Long rows count more then, and the numbers are
+    no shares."""
+    return _two(C.square(), _masks(C, group))
+
+
+def mates_and_strangers__absolute_values(C, group):
+    """You take shares of the sum of absolute values. Squares were asked for: they add up to the
+    squared length."""
+    return _two(C.abs() / C.abs().sum(dim=1, keepdim=True), _masks(C, group))
+
+
+def mates_and_strangers__shares_of_the_whole(C, group):
+    """You divide by the sum over the *whole* table. Each row has its own shares, and then comes the
+    mean."""
+    return tuple(float((C.square() * m).sum() / C.square().sum()) for m in _masks(C, group))
+
+
+def mates_and_strangers__columns(C, group):
+    """You normalise columns. A latent is a row of C."""
+    parts = C.square() / C.square().sum(dim=0, keepdim=True)
+    return _two(parts.T, _masks(C, group))
+
+
+def mates_and_strangers__mean_per_feature(C, group):
+    """You take means over all entries. A row's share is the *sum* of its entries; the mean is over
+    rows."""
+    parts = C.square() / C.square().sum(dim=1, keepdim=True)
+    a, b = _masks(C, group)
+    return float((parts * a).mean()), float((parts * b).mean())
+
+
+def mates_and_strangers__signed(C, group):
+    """You forget the squares. With signs the parts cancel, and they are no shares of a length."""
+    total = C.square().sum(dim=1, keepdim=True).sqrt()
+    return _two(C / total, _masks(C, group))
+
+
+def mates_and_strangers__swapped(C, group):
+    """You return the strangers first. The mates' share is the first of the two numbers."""
+    parts = C.square() / C.square().sum(dim=1, keepdim=True)
+    a, b = _masks(C, group)
+    return _two(parts, (b, a))
+
+
 # -------------------------------------------------------------------------- h. tokenwise_explained
 
 

@@ -20,6 +20,7 @@ from part32_interp_with_saes.s10_evaluating_saes import (
     feature_coefficients,
     flip_labels,
     kendall_tau,
+    mates_and_strangers,
     pareto_front,
     quiver_gain,
     scr_score,
@@ -179,7 +180,9 @@ def test_decoder_overlap__claim_l0_has_a_right_value(claim_seeds, record_claim):
             data = worlds.world(kind, 20_000, seed)
             configs = [SAEConfig(20, 20, "batchtopk", k=k) for k in ks]
             coders = worlds.train_together(data.x, configs, [seed], 1500)
-            found = worlds.curves(coders, data, decoder_overlap, feature_coefficients)
+            found = worlds.curves(
+                coders, data, decoder_overlap, feature_coefficients, mates_and_strangers
+            )
             best, least = (ks[v.index(f(v))] for v, f in
                            ((found["cosine"], max), (found["overlap"], min)))  # fmt: skip
             front = pareto_front(torch.tensor(found["l0"]), torch.tensor(found["explained"]))

@@ -617,6 +617,47 @@ def test_decoder_overlap__agrees_with_the_worked_one(impl, ref, seed, device, dt
         assert_same(got, ref.decoder_overlap(W), rtol=1e-4, atol=1e-6)
 
 
+# ------------------------------------------------------------------------- j2. mates_and_strangers
+
+
+def test_mates_and_strangers__by_hand(impl, device):
+    """Row 0: 9 own, 4 mates, 3 strangers, 16 in all. Row 1: all own. Row 2: 1 of 5 strangers"""
+    C = torch.tensor([[3.0, -2.0, 3**0.5], [0.0, -7.0, 0.0], [0.0, 1.0, 2.0]], device=device)
+    group = torch.tensor([4, 4, 1], device=device)
+    mates, strangers = impl.mates_and_strangers(C, group)
+    assert_same(mates, 4 / 16 / 3, rtol=1e-5)
+    assert_same(strangers, (3 / 16 + 1 / 5) / 3, rtol=1e-5)
+
+
+@BOTH
+def test_mates_and_strangers__agrees_with_the_worked_one(impl, ref, seed, device, dtype):
+    """Groups of several sizes in any order; lengths of rows do not matter; inputs unchanged"""
+    for i, n in enumerate((7, 12, 3)):
+        g = generator(seed + i, device)
+        C, group = normal(g, n, n, dtype=dtype), whole(g, 3, n)
+        with unchanged(C, group):
+            got = impl.mates_and_strangers(C, group)
+        want = ref.mates_and_strangers(C, group)
+        assert_same(got[0], want[0], rtol=1e-4, atol=1e-6, what="the share of mates")
+        assert_same(got[1], want[1], rtol=1e-4, atol=1e-6, what="the share of strangers")
+        longer = C * (0.2 + torch.arange(n, device=device)[:, None])
+        again = impl.mates_and_strangers(longer, group)
+        assert_same(again[0], got[0], rtol=1e-4, atol=1e-6, hint="a row's length plays no role")
+
+
+def test_mates_and_strangers__one_group_or_as_many_as_features(impl, seed, device):
+    """All in one group: no strangers. Each in its own: no mates. The rest is the feature's own"""
+    C = normal(generator(seed + 1, device), 5, 5, dtype=torch.float64)
+    own = float((C.diagonal().square() / C.square().sum(dim=1)).mean())
+    one, each = (torch.zeros(5, device=device).long(), torch.arange(5, device=device))
+    mates, strangers = impl.mates_and_strangers(C, one)
+    assert_same(strangers, 0.0, atol=1e-9)
+    assert_same(mates, 1 - own, rtol=1e-5)
+    mates, strangers = impl.mates_and_strangers(C, each)
+    assert_same(mates, 0.0, atol=1e-9)
+    assert_same(strangers, 1 - own, rtol=1e-5)
+
+
 # -------------------------------------------------------------------------- h. tokenwise_explained
 
 

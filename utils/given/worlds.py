@@ -107,6 +107,7 @@ def curves(
     data: World,
     overlap: Callable[[Tensor], float],
     coefficients: Callable[[Tensor, Tensor], Tensor],
+    shares: Callable[[Tensor, Tensor], tuple[float, float]],
 ) -> dict[str, list[float]]:
     """By SAE: L0, variance explained, cosine with the truth (best matching), overlap of the rows,
     and the shares of a matched row's square that belong to its own group's others, and to others'.
@@ -114,19 +115,17 @@ def curves(
     names = ("l0", "explained", "cosine", "overlap", "mates", "strangers")
     found: dict[str, list[float]] = {name: [] for name in names}
     group = torch.arange(N_FEATURES) // SIZE
-    mates = (group[:, None] == group) & ~torch.eye(N_FEATURES, dtype=torch.bool)
-    strangers = group[:, None] != group
     for coder in coders:
         W = coder.params["W_dec"].detach()
         cosine, partner = matched(data.W, W)
         rows = W[partner] / W[partner].norm(dim=1, keepdim=True).clamp(min=1e-8)
-        parts = coefficients(rows, data.W).square()
+        mates, strangers = shares(coefficients(rows, data.W), group)
         found["l0"].append(float((encode(coder, data.x) > 0).double().sum(dim=1).mean()))
         found["explained"].append(explained(coder, data.x))
         found["cosine"].append(float(cosine.mean()))
         found["overlap"].append(overlap(W))
-        found["mates"].append(float((parts * mates).sum(dim=1).mean()))
-        found["strangers"].append(float((parts * strangers).sum(dim=1).mean()))
+        found["mates"].append(mates)
+        found["strangers"].append(strangers)
     return found
 
 

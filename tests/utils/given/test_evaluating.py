@@ -14,6 +14,7 @@ from part32_interp_with_saes.s10_evaluating_saes import (
     flip_labels,
     identity_sae,
     kendall_tau,
+    mates_and_strangers,
     scramble_weights,
 )
 from utils.given import evaluating, families, scores_of_grids, scores_with_tasks, worlds
@@ -125,7 +126,7 @@ def test_curves_find_the_features_of_perfect_rows():
     data = worlds.world("independent", 2000, 0)
     coder = worlds.train_together(data.x, [SAEConfig(20, 20, "batchtopk", k=3)], [0], 20)[0]
     coder.params["W_dec"][:] = data.W
-    found = worlds.curves([coder], data, decoder_overlap, feature_coefficients)
+    found = worlds.curves([coder], data, decoder_overlap, feature_coefficients, mates_and_strangers)
     assert found["cosine"][0] == pytest.approx(1.0, abs=1e-4)
     assert found["mates"][0] < 1e-6 and found["strangers"][0] < 1e-6
     assert worlds.in_order(torch.tensor([[0.0, 1.0], [1.0, 0.0]])).tolist() == [1, 0]
