@@ -281,23 +281,21 @@ if __name__ == "__main__":
         )
         print(f"{name:18} {len(one.W_dec):7} {one.l0(other.x):4.0f} {shares[0]:9.1%}", end=" ")
         print(f"{shares[1]:11.1%} {shares[2]:15.1%} {quality:5.2f}")
-    big_units = stretch_latents(trained.params["encoder"].T, trained.params["b_enc"],
-                                trained.params["W_dec"], torch.full((384,), 0.01))  # fmt: skip
-    f = evaluating.codes(trained, other.x)
+    f, W_row = evaluating.codes(trained, other.x), trained.params["W_dec"]
+    tenth = torch.full((384,), 0.1)
+    weights = (trained.params["encoder"].T, trained.params["b_enc"], W_row)
+    smaller = stretch_latents(*weights, tenth)[2]
     print(
-        f"L1 {float(f.sum(dim=1).mean()):.1f}, in other units {float(0.01 * f.sum(dim=1).mean()):.2f};",
-        end=" ",
+        f"L1 {float(f.sum(dim=1).mean()):.1f}, in other units {float(f.sum(dim=1).mean()) / 10:.2f};"
     )
-    print(
-        f"written {written_l1(f, trained.params['W_dec']):.1f} and {written_l1(0.01 * f, big_units[2]):.1f}"
-    )
+    print(f"written {written_l1(f, W_row):.1f} and {written_l1(f * tenth, smaller):.1f}")
 
 # %% [markdown]
 # Read the columns. Only *L0* (and a little the labels) speaks against the identity. *Loss recovered*
 # sees that two latents are too few, though they have 42 % of the variance at an L0 of 1. The SAE that
 # knows 2,000 tokens by heart has L0 1, explains 100 % of its rows, and still 93 % of other rows, with
 # 95 % of the loss: stories repeat themselves. What sees it is its width, and the labels: 0.10 against
-# 0.34. The L1 falls from 92.6 to 0.93 by a change of units; what is written stays 53.4.
+# 0.34. The L1 falls from 92.6 to 9.3 by a change of units; what is written stays 53.4.
 #
 # So no number alone, never on the rows that an SAE was made from, and always with one that pulls the
 # other way.
@@ -415,9 +413,9 @@ if __name__ == "__main__":
     display(plots.gains(gains))
 
 # %% [markdown]
-# In none: three intervals hold 0, and with few data what is added is −0.7 points, if anything. The
-# last row of each pair is a control: latents of an SAE whose decoder was *never trained*. They do
-# about as well, or as little.
+# In none: all four intervals hold 0. The second line of each pair is a control: latents of an SAE
+# whose decoder was *never trained*. They add −1.0 to 0 points. So the trained latents are the better
+# arrows, and still not better than none.
 #
 # We got another answer first. With weight decays of 0.001, 0.01 and 0.1 for the rivals (now 0.01, 0.1
 # and 1), two draws instead of three, latents "added" 0.9 points with imbalance [0.3, 1.7] and 1.0
@@ -465,7 +463,7 @@ def absorption_contrast(
 # %% [markdown] tags=["task"]
 # Return how each decoder row is made of the features: the coefficients $c$ with $w_l \approx \sum_j
 # c_{lj} W_j$, with the least squared error. The features (rows of `W`) are linearly independent, but
-# *not* orthogonal, and no longer than they need be.
+# *not* orthogonal, and of any length.
 
 
 # %% tags=["exercise"] exercise="3.2.10.c2" title="What a row is made of" difficulty=2 importance=4 minutes=8 skill="least squares"
@@ -505,9 +503,9 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # At $k = 2$, one fewer than there are features in a row, all five parents' latents have holes: they
-# are silent because of a child in 45 to 87 points more of the rows. Three of them have *clean* rows all
-# the same: look at the children's rows in the picture, which hold the parent as well. At $k = 4$ the
-# contrasts are 0 to 0.27, but the rows are *less* clean: four of five parents are mixtures of
+# are silent because of a child in 45 to 87 points more of the rows. Three of them have *clean* rows
+# all the same: look at the children's rows in the picture, which hold the parent as well. At $k = 4$
+# the contrasts are 0 to 0.27, but the rows are *less* clean: four of five parents are mixtures of
 # themselves with children.
 #
 # So a score of holes alone would call $k = 4$ the better SAE, and a score of clean parents $k = 2$.
@@ -771,7 +769,7 @@ if __name__ == "__main__":
     quick = not loaded.name.startswith("SmolLM2")
     table = scores_of_grids.world_grid(0, learned, quick)
 
-    def told_taus(table: scores_of_grids.Table, per_unit: float) -> dict[str, tuple]:
+    def told_taus(table: scores_of_grids.Table) -> dict[str, tuple]:
         """Print tau, its interval over SAEs, and the regret, per proxy."""
         found = {}
         for name, values in table.proxies.items():
@@ -779,7 +777,7 @@ if __name__ == "__main__":
                 table.joined(name), lambda rows: kendall_tau(rows[:, 0], rows[:, 1]), 500, 0.95, gen
             )
             found[name] = (kendall_tau(values, table.truth), low, high)
-            lost = choice_regret(values, table.truth) * per_unit
+            lost = choice_regret(values, table.truth)
             print(f"{name:20} tau {found[name][0]:+.2f} [{low:+.2f}, {high:+.2f}];", end=" ")
             print(f"choosing by it costs {lost:.2f}")
         best = int(table.truth.argmax())
@@ -787,7 +785,7 @@ if __name__ == "__main__":
         print(f"best are {table.names[best]}")
         return found
 
-    on_world = told_taus(table, 1.0)
+    on_world = told_taus(table)
 
 # %% [markdown]
 # The variance explained orders these SAEs best, and yet choosing by it costs 0.12 of cosine, because
@@ -801,14 +799,15 @@ if __name__ == "__main__":
 # %% tags=["demo"]
 if __name__ == "__main__":
     stories = scores_of_grids.story_grid(story, other, 0, learned, quick)
-    on_stories = told_taus(stories, 1.0)
+    on_stories = told_taus(stories)
     display(plots.taus({"made data": on_world, "stories": on_stories}))
     display(plots.proxies(stories.proxies, stories.truth, stories.names))
 
 # %% [markdown]
 # Here everything is different. The sentences about words follow the labels best (0.52, interval above
 # 0), the overlap too (0.43). The variance explained has 0.18, its interval holds 0. The one-latent
-# probes, the best adviser on made data, are the worst: choosing by them costs 0.13 of at most 0.35.
+# probes, the best adviser on made data, are the worst: choosing by them costs 0.13, where the truth
+# goes from 0.21 to 0.35.
 #
 # Two warnings about this truth. It counts the best of all latents for each label, so wide SAEs have
 # an advantage, and the frozen decoder of part 5 would have done well in it. And 24 SAEs that differ
@@ -820,7 +819,8 @@ if __name__ == "__main__":
 #
 # `sae_lens` evaluates SAEs, too. On the same rows, do we agree? Two things to know. It leaves out
 # *special* tokens wherever they stand (here every `<|bos|>`, also those between stories), while we
-# leave out the first token of a row. And its older runs report another explained variance.
+# leave out the first token of a row. And beside the explained variance it reports an older one, as
+# `explained_variance_legacy`.
 
 # %% [markdown] tags=["task"]
 # Write that older one: for each token $1 - \lVert x - \hat x \rVert^2 / \lVert x - \bar x \rVert^2$,
@@ -862,7 +862,7 @@ if __name__ == "__main__":
 # %% [markdown]
 # On equal tokens all four numbers agree to four digits, and the choice of tokens matters in the
 # fourth. The older variance is 0.017 lower: tokens near the mean have small divisors. If you compare
-# a number from a card of 2024 with a new one, ask which it is.
+# numbers of two SAEs, ask which of the two they are.
 #
 # Its **mean correlation coefficient** for dictionaries takes *absolute* cosines and divides by the
 # smaller number of rows. A dictionary that has half of the features, with the wrong sign, scores 0.93
@@ -906,10 +906,10 @@ def pareto_front(
 # **strangers** from other groups?
 
 # %% [markdown] tags=["task"]
-# Row $i$ of `C` says what the latent of feature $i$ is made of (3.2.10.c2); `group` is each
-# feature's group. Return two numbers: the share of the row's sum of squares that belongs to its
-# mates (not to feature $i$ itself), and the share that belongs to strangers, each averaged over rows.
-# No row is all 0.
+# Row $i$ of `C` says what the latent of feature $i$ is made of (3.2.10.c2); `group` is each feature's
+# group. Return two numbers: the share of the row's sum of squares that belongs to its mates (not to
+# feature $i$ itself), and the share that belongs to strangers, each averaged over rows. No row is all
+# 0.
 
 
 # %% tags=["exercise"] exercise="3.2.10.j2" title="Mates and strangers" difficulty=2 importance=3 minutes=8 skill="masks of a table"
@@ -960,12 +960,12 @@ if __name__ == "__main__":
 # %% [markdown]
 # In all four. The variance explained does not see it: it goes on to 1.00. So the front holds $k = 1$
 # to 5 (or 6), a list of what can be had and not of what is right. Chanin and Garriga-Alonso (2025)
-# report the same, and that most published SAEs have too small an L0.
+# report the same, and that most SAEs in use have too small an L0.
 #
 # **Too few.** A row must stand for several features. With correlated or hierarchical features those
 # are its *mates*: 0.29 and 0.36 of a row's square at $k = 1$, when independent ones give 0.002. That
 # is *hedging* (3.2.4; Chanin et al. 2025), and it is what reconstruction rewards. **Too many.** What
-# is left over is spent on mixtures of *strangers*: 0.3 to 0.4 at $k = 8$.
+# is left over is spent on mixtures of *strangers*: 0.3 to 0.45 at $k = 8$.
 #
 # **Without the truth** there is the overlap of the rows, smallest at $k = 3$ in three worlds and at 4
 # in the fourth (0.043, with 0.044 at 3). On the grid of part 6 it said nothing: there width and
