@@ -285,9 +285,8 @@ if __name__ == "__main__":
     tenth = torch.full((384,), 0.1)
     weights = (trained.params["encoder"].T, trained.params["b_enc"], W_row)
     smaller = stretch_latents(*weights, tenth)[2]
-    print(
-        f"L1 {float(f.sum(dim=1).mean()):.1f}, in other units {float(f.sum(dim=1).mean()) / 10:.2f};"
-    )
+    plain = float(f.sum(dim=1).mean())
+    print(f"L1 {plain:.1f}, in other units {float((f * tenth).sum(dim=1).mean()):.1f};")
     print(f"written {written_l1(f, W_row):.1f} and {written_l1(f * tenth, smaller):.1f}")
 
 # %% [markdown]
