@@ -20,7 +20,7 @@
 # | --- | --- |
 # | proxy | a metric that needs no truth: what one can measure on a real model |
 # | truth | how well the features that made the data come back: known for stories and for made data |
-# | L0 | active latents per token, on average |
+# | L0 | latents active per token, on average |
 # | control | what gets the same number without having what the number stands for |
 # | probe | a logistic regression on activations, for a question with the answer yes or no |
 #
