@@ -164,6 +164,13 @@ def memorise_rows__l1_length(x):
     return W_dec.T, W_dec
 
 
+def memorise_rows__short_rows_stay(x):
+    """You divide by the length, but never by less than 1. A short row needs length 1 as well: put
+    no floor under lengths that is not tiny."""
+    W_dec = x / x.norm(dim=1, keepdim=True).clamp(min=1)
+    return W_dec.T, W_dec
+
+
 def memorise_rows__one_length(x):
     """You divide all rows by one common length. Each row needs its own: a long row would win on
     items that are not its own."""
@@ -489,6 +496,12 @@ def quiver_gain__mean_of_baselines(valid, test, sae):
     return _at(test, valid) - test[:, ~sae].mean(dim=1)
 
 
+def quiver_gain__best_baseline_of_the_test(valid, test, sae):
+    """Your rival without latents is the best one in the *test*. It has to be chosen in validation,
+    like the other."""
+    return _at(test, valid) - test[:, ~sae].amax(dim=1)
+
+
 def quiver_gain__shifted_columns(valid, test, sae):
     """You cut the latents' columns out of validation and look up the number that is left in the
     full test table. The columns have moved: mask them instead."""
@@ -520,6 +533,16 @@ def absorption_contrast__all_without_child(fires, parent, child):
     """Your second kind is all items without a child. Where there is no parent the latent should be
     silent: those items say nothing."""
     a, b = parent & child, ~child
+    off = (~fires).double()
+    if not (parent & ~child).any():
+        return math.nan
+    return _nan_or((a, b), lambda: float(off[a].mean() - off[b].mean()))
+
+
+def absorption_contrast__against_all_parents(fires, parent, child):
+    """You compare with all items that have the parent. Those with a child are among them: the
+    second share is of those without."""
+    a, b = parent & child, parent
     off = (~fires).double()
     if not (parent & ~child).any():
         return math.nan
