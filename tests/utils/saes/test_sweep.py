@@ -184,7 +184,7 @@ def test_ray_goes_on_after_its_driver_was_killed(tmp_path):
     pytest.importorskip("ray")
     folder = tmp_path / "there"
     driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(folder)], start_new_session=True)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not list(folder.glob("*.checkpoint.pt")) and time.monotonic() < deadline:
         assert driver.poll() is None
         time.sleep(0.01)
@@ -192,6 +192,6 @@ def test_ray_goes_on_after_its_driver_was_killed(tmp_path):
     driver.wait()
     assert not (folder / "results.json").exists()
     again = [sys.executable, "-c", DRIVER, str(folder)]
-    subprocess.run(again, check=True, timeout=240)
+    subprocess.run(again, check=True, timeout=600)
     found = json.loads((folder / "results.json").read_text())
     assert_equal(found, run(LONG, rows(), rows(77), tmp_path / "here"))
