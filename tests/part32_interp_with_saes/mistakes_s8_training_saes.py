@@ -251,7 +251,7 @@ def geometric_median__starts_at_zero(x, n_steps):
 
 
 def geometric_median__one_too_many(x, n_steps):
-    """You take one step too many."""
+    """You take one step too many: after 0 steps the point is still the mean."""
     point = x.mean(dim=0)
     for _ in range(n_steps + 1):
         weight = 1 / (x - point).norm(dim=1).clamp(min=1e-6)
@@ -402,7 +402,7 @@ def rate_at__decay_from_the_warm_up_on(step, n_steps, lr, warmup, decay):
 
 
 def rate_at__no_decay(step, n_steps, lr, warmup, decay):
-    """You leave out the decay at the end."""
+    """You leave out the decay at the end: over the last steps the rate falls to lr / decay."""
     return lr * (min(1.0, (step + 1) / warmup) if warmup else 1.0)
 
 
@@ -627,7 +627,7 @@ def quadratic_l0__summed(count, target):
 
 
 def quadratic_l0__no_weight(count, target):
-    """You leave out the factor 2 / target."""
+    """You leave out the factor 2 / target, which makes penalties of different targets alike."""
     return (count - target).square().mean()
 
 
@@ -673,7 +673,7 @@ def frequency_penalty__both_sides(active, limit):
 
 
 def frequency_penalty__not_squared(active, limit):
-    """You forget the square."""
+    """You forget the square: what is far above the limit must be pulled harder."""
     return (active.mean(dim=0) - limit).relu().sum()
 
 

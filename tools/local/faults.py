@@ -49,7 +49,8 @@ def main(
         if path.exists() and not again:
             print(f"{name}: done, skipped")
             continue
-        cfg = with_fault(RunConfig(**{**vars(base), "n_steps": n_steps}), *faults)
+        short = {"n_steps": n_steps, "warmup": min(base.warmup, n_steps)}
+        cfg = with_fault(RunConfig(**{**vars(base), **short}), *faults)
         records = make_run(loaded, cfg)
         save_run(path, " and ".join(faults), cfg, records)
         print(f"{name}: {len(records)} records", flush=True)
