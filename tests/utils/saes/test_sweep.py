@@ -160,7 +160,7 @@ def test_ray_makes_good_a_worker_that_dies(ray_here, tmp_path):
     assert [json.loads(line)["step"] for line in log] == list(range(20, 1501, 20))
     for point in LONG.points():  # each has a run of its own; who was shot has a second one
         runs = list(folder.glob(f"{point.name}/wandb/offline-run-*/*.wandb"))
-        assert runs and all(file.stat().st_size > 2000 for file in runs[:1]), point.name
+        assert max(file.stat().st_size for file in runs) > 2000, point.name
 
 
 @pytest.mark.slow
