@@ -3,8 +3,6 @@
 Seeds were fixed before the first look; the notebook shows 0 to 2, and 5 in the blind case.
 """
 
-import functools
-
 import pytest
 import torch
 
@@ -26,6 +24,7 @@ from part32_interp_with_saes.s6_transcoders import (
     standalone_preactivation,
     terms_of_latent,
 )
+from tests.part32_interp_with_saes.replaced import smollm2, story
 from utils.data.stories.sample import sample_tokens
 from utils.given.blind_case import vocabulary_family
 from utils.given.in_model import sample_rows
@@ -49,30 +48,12 @@ from utils.given.unit_circuits import (
     values,
 )
 from utils.graphs.coders import coder_of
-from utils.models import language_model, transcoders
-from utils.models.profiles import artifacts
 from utils.sae_metrics.recovered import together
 
 pytestmark = [pytest.mark.claim, pytest.mark.slow]
 
 SEEDS = [2601, 2602, 2603]
 SIZES = [10, 20, 30, 40, 60, 100, 150, 200, 300, 400, 600, 1000]
-
-
-@functools.lru_cache
-def story():
-    """The story model and its transcoders."""
-    loaded = language_model("tiny")
-    return loaded, transcoders(range(loaded.n_layers), "tiny")
-
-
-@functools.lru_cache
-def smollm2():
-    """SmolLM2 with a transcoder at every layer; skips where they are not there."""
-    if not (artifacts() / "smollm2" / "transcoders").is_dir():
-        pytest.skip("SmolLM2's transcoders of all layers are not there")
-    loaded = language_model("local")
-    return loaded, transcoders(range(loaded.n_layers), "local")
 
 
 def reads(loaded, sae):

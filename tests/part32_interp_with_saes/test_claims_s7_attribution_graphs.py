@@ -3,8 +3,6 @@
 Prompts are drawn by seeds that were fixed before the first look; the notebook shows seed 0.
 """
 
-import functools
-
 import pytest
 import torch
 
@@ -16,14 +14,13 @@ from part32_interp_with_saes.s7_attribution_graphs import (
     shares,
     swap_edits,
 )
+from tests.part32_interp_with_saes.replaced import smollm2, story
 from utils.given.graph_parts import local_model, run_edits
 from utils.given.graph_questions import KINDS, Question, questions, swaps
 from utils.given.graph_runs import begins_at, removals, scenes_after
 from utils.graphs import attribute, freeze, scores
 from utils.graphs.targets import difference
-from utils.models import language_model, transcoders
 from utils.models.ioi import ABBA, BABA, prompts
-from utils.models.profiles import artifacts
 
 pytestmark = [pytest.mark.claim, pytest.mark.slow]
 
@@ -31,22 +28,6 @@ SEEDS = [701]  # one draw of prompts; intervals are over prompts
 N_PROMPTS = 20
 NODES = 80  # traced in a prompt of SmolLM2: those with the largest influence
 REMOVED = 5  # of them in each prompt
-
-
-@functools.lru_cache
-def story():
-    """The story model and its transcoders."""
-    loaded = language_model("tiny")
-    return loaded, transcoders(range(loaded.n_layers), "tiny")
-
-
-@functools.lru_cache
-def smollm2():
-    """SmolLM2 with a transcoder at every layer; skips where they are not there."""
-    if not (artifacts() / "smollm2" / "transcoders").is_dir():
-        pytest.skip("SmolLM2's transcoders of all layers are not there")
-    loaded = language_model("local")
-    return loaded, transcoders(range(loaded.n_layers), "local")
 
 
 def asked(seed):

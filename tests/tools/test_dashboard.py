@@ -9,15 +9,9 @@ from typer.testing import CliRunner
 
 from tools import dashboard
 
+pytestmark = pytest.mark.usefixtures("tiny_here")
 app = typer.Typer()
 app.command()(dashboard.main)
-
-
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch, tmp_path):
-    monkeypatch.setenv("COURSE_PROFILE", "tiny")
-    monkeypatch.setenv("COURSE_PROGRESS", "0")
-    monkeypatch.chdir(tmp_path)
 
 
 def run(*arguments):

@@ -9,16 +9,10 @@ from typer.testing import CliRunner
 
 from tools import graph
 
+pytestmark = pytest.mark.usefixtures("tiny_here")
 app = typer.Typer()
 app.command()(graph.main)
 PROMPT = "after Daisy and Henry walk to the market , Henry talks to"
-
-
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch, tmp_path):
-    monkeypatch.setenv("COURSE_PROFILE", "tiny")
-    monkeypatch.setenv("COURSE_PROGRESS", "0")
-    monkeypatch.chdir(tmp_path)
 
 
 def run(*arguments):

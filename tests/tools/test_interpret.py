@@ -10,15 +10,9 @@ from typer.testing import CliRunner
 from tools import interpret
 from utils.autointerp import Endpoint, EndpointJudge
 
+pytestmark = pytest.mark.usefixtures("tiny_here")
 app = typer.Typer()
 app.command()(interpret.main)
-
-
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch, tmp_path):
-    monkeypatch.setenv("COURSE_PROFILE", "tiny")
-    monkeypatch.setenv("COURSE_PROGRESS", "0")
-    monkeypatch.chdir(tmp_path)
 
 
 def run(*arguments):

@@ -11,16 +11,10 @@ from typer.testing import CliRunner
 from tools import sweep
 from utils.models.sae import load_sae
 
+pytestmark = pytest.mark.usefixtures("tiny_here")
 app = typer.Typer()
 app.command()(sweep.main)
 SMALL = ("--rows", 40, "--steps", 30, "--batch", 64, "--latent", "32", "--out", "grid")
-
-
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch, tmp_path):
-    monkeypatch.setenv("COURSE_PROFILE", "tiny")
-    monkeypatch.setenv("COURSE_PROGRESS", "0")
-    monkeypatch.chdir(tmp_path)
 
 
 def run(*arguments):

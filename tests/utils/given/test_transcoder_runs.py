@@ -1,11 +1,10 @@
 """3.2.6's given parts: models taken apart, scores of words, a blind case, circuits of units."""
 
-import functools
-
 import pytest
 import torch
 
 from part32_interp_with_saes.s6_transcoders import commitment, mlp_components, terms_of_latent
+from tests.part32_interp_with_saes.replaced import story
 from utils.data.stories.sample import sample_tokens
 from utils.given.blind_case import BlindCase, NotYet, clear_cases, told, vocabulary_family
 from utils.given.latent_circuits import number_gap, number_pairs
@@ -30,15 +29,7 @@ from utils.given.unit_circuits import (
     unit_scores,
     values,
 )
-from utils.models import language_model, transcoders
 from utils.saes.coder import reconstruct
-
-
-@functools.lru_cache
-def story():
-    """The story model and its transcoders."""
-    loaded = language_model("tiny")
-    return loaded, transcoders(range(loaded.n_layers), "tiny")
 
 
 @torch.no_grad()
