@@ -305,10 +305,12 @@ def assert_raises(
     *args: Any,
     match: str = "",
     names: Sequence[Promise] = (),
+    without: str = "",
     **kwargs: Any,
 ) -> None:
     """`fn(*args)` must raise `error`; its text must hold `match` and name all of `names`.
 
+    And it must not hold `without`, where that is given.
     `names` is what the statement promises: a parameter's name (a whole word, any case), an
     offending value (`"0.7"` or 0.7: 0.70 and tensor(0.7000) are the same), or a tuple of which
     one is enough: `names=(("p", "probability"), "0.7")`. Wordings are the learner's own.
@@ -323,6 +325,8 @@ def assert_raises(
         wanted = [" or ".join(map(str, n)) if isinstance(n, tuple) else str(n) for n in missing]
         if match.lower() not in text.lower():
             wanted.append(repr(match))
+        if without and without.lower() in text.lower():
+            return f"the error's text is {text!r}; it should not name {without}"
         return f"the error's text is {text!r}; it should name {', '.join(wanted)}" if wanted else ""
 
     waiting = AWAITED.set(judge)

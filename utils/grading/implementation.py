@@ -79,12 +79,14 @@ class Call:
     wrt: tuple[int, ...]
     judge: Judge | None  # the test waits for an error, and says what is wrong with one
     did: Behaviour
+    gradients: bool = True  # false inside `torch.no_grad()`
 
     def replay(self, fn: Callable[..., Any]) -> Behaviour:
         """What `fn` does on the same call."""
         memo: dict[int, Any] = {}
         args, kwargs = frozen(self.args, memo), frozen(self.kwargs, memo)
-        return observe(fn, args, kwargs, self.upstream, self.wrt, self.judge)[1]
+        with torch.set_grad_enabled(self.gradients):
+            return observe(fn, args, kwargs, self.upstream, self.wrt, self.judge)[1]
 
 
 def observe(
@@ -149,7 +151,8 @@ class Recorded:
         memo: dict[int, Any] = {}
         before, named, judge = frozen(args, memo), frozen(kwargs, memo), AWAITED.get()
         out, did, error = observe(self.fn, args, kwargs, upstream, wrt, judge)
-        self.calls.append(Call(before, named, upstream, wrt, judge, did))
+        gradients = torch.is_grad_enabled()
+        self.calls.append(Call(before, named, upstream, wrt, judge, did, gradients))
         if error is not None:
             raise error
         return out

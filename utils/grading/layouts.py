@@ -7,7 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from torch import Tensor
 
 from utils.grading.axes import axis_names, shape_text
-from utils.grading.evidence import Case, as_tensor, close, distinct, explains, paired
+from utils.grading.evidence import (
+    Case,
+    as_tensor,
+    close,
+    distinct,
+    explains,
+    paired,
+    right_values,
+)
 
 REDUCED: dict[str, Callable[[Tensor, int], Tensor]] = {
     "the mean": lambda r, axis: r.mean(axis),
@@ -108,6 +116,8 @@ def reshaped(wrong: Sequence[Case], _cases: Sequence[Case]) -> str | None:
 
 def reordered(wrong: Sequence[Case], _cases: Sequence[Case]) -> str | None:
     """The right numbers at other places, or the parts of a tuple in another order."""
+    if any(right_values(c) for c in wrong):
+        return None
     if all(
         isinstance(c.right.out, tuple) and isinstance(c.value, tuple) and _swapped(c) for c in wrong
     ):
@@ -169,8 +179,14 @@ def first_only(wrong: Sequence[Case], _cases: Sequence[Case]) -> str | None:
                 names = _result_axes(case)
                 if names and (at >= len(names) or names[at] != axis):
                     return False
-                return size > 1 and all(
-                    close(m, r) or _first_along(m, r, at, size) for m, r in case.pairs or []
+                found = [close(m, r) for m, r in case.pairs or []]
+                return (
+                    size > 1
+                    and not all(found)
+                    and all(
+                        same or _first_along(m, r, at, size)
+                        for same, (m, r) in zip(found, case.pairs or [], strict=True)
+                    )
                 )
 
             if all(c.pairs and is_it(c) for c in wrong) and distinct(wrong, 3):

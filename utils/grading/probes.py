@@ -60,6 +60,7 @@ def _wanted(case: Case) -> list[str]:
 def detached(wrong: Sequence[Case], _cases: Sequence[Case]) -> str | None:
     """Right values without their gradient, or with a part of it only."""
     lost: set[str] = set()
+    turned: list[bool] = []
     cut = False
     for case in wrong:
         if not right_values(case) or case.right.error:
@@ -74,18 +75,23 @@ def detached(wrong: Sequence[Case], _cases: Sequence[Case]) -> str | None:
             cut = True
         else:
             named = zip(_wanted(case), case.did.grads, case.right.grads or (), strict=False)
-            lost |= {name for name, m, r in named if not same(m, r)}
+            others = [(name, m, r) for name, m, r in named if not same(m, r)]
+            lost |= {name for name, _, _ in others}
+            turned += [m is not None and r is not None and close(m, -r) for _, m, r in others]
     if cut:
         return (
             "The values are right, but no gradient flows back through your result. Look for"
             " `.detach()`, `.item()`, `.data`, `torch.no_grad()`, NumPy, or a new tensor made"
             " from numbers of an old one (`torch.tensor(...)`)."
         )
+    if not lost:
+        return None
+    said = f"The values are right, but the gradient by {_quoted(sorted(lost))}"
+    if all(turned):
+        return f"{said} has the wrong sign."
     return (
-        f"The values are right, but the gradient by {_quoted(sorted(lost))} is not. Is one of the"
-        " places where it is used detached, copied into a new tensor, or rounded?"
-        if lost
-        else None
+        f"{said} is not. Is one of the places where it is used detached, copied into a new tensor,"
+        " or rounded? Or does a `backward` of your own return something else?"
     )
 
 
@@ -100,6 +106,16 @@ def attached(wrong: Sequence[Case], _cases: Sequence[Case]) -> str | None:
     return (
         "The values are right, but your result still hangs on the graph of its arguments, and"
         " here no gradient is wanted: put the work under `torch.no_grad()`, or `.detach()` it."
+    )
+
+
+def switched_off(wrong: Sequence[Case], _cases: Sequence[Case]) -> str | None:
+    """An error where gradients are off around the call, and nowhere else."""
+    if any(c.call.gradients or c.right.error or c.did.error is not RuntimeError for c in wrong):
+        return None
+    return (
+        "It fails where gradients are switched off around the call (`torch.no_grad()`). Switch them"
+        " on where you need them: `with torch.enable_grad():`."
     )
 
 
@@ -215,7 +231,8 @@ def no_result(wrong: Sequence[Case], cases: Sequence[Case]) -> str | None:
 
 PROBES: dict[str, Probe] = {
     "no_result": no_result, "in_place": in_place, "detached": detached, "attached": attached,
-    "dtype": dtype, "device": device, "kind": kind, "not_refused": not_refused,
+    "switched_off": switched_off, "dtype": dtype, "device": device, "kind": kind,
+    "not_refused": not_refused,
     "constant": RELATIONS["constant"], **LAYOUTS, **RELATIONS,
 }  # fmt: skip
 

@@ -37,10 +37,15 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+def _everywhere(wrong: Sequence[Case], cases: Sequence[Case]) -> bool:
+    """Wrong wherever there is a right result that is not 0."""
+    others = [c for c in cases if not c.right.error and not any(c is w for w in wrong)]
+    return not any(r.any() for c in others for _, r in c.pairs or [])
+
+
 def _where(wrong: Sequence[Case], cases: Sequence[Case]) -> str:
     """How far a finding reaches."""
-    returned = [c for c in cases if not c.right.error]
-    return "On every input" if len(wrong) == len(returned) else "Wherever it is wrong,"
+    return "On every input" if _everywhere(wrong, cases) else "Wherever it is wrong,"
 
 
 def _factor(case: Case) -> float | None:
@@ -63,7 +68,10 @@ def scaled(wrong: Sequence[Case], cases: Sequence[Case]) -> str | None:
         return None
     known = [k for k in factors if k is not None]
     if max(known) - min(known) <= 1e-4 * abs(known[0]):
-        return f"{_where(wrong, cases)} your result {_constant_factor(known[0])}."
+        said = f"{_where(wrong, cases)} your result {_constant_factor(known[0])}."
+        if 0 < known[0] < 1 and not _familiar(known[0]) and not _everywhere(wrong, cases):
+            said += " Does a small constant or a lower bound count there that should not?"
+        return said
     fitting = []
     for words, function in BY_SIZE.items():
         for axis in set.intersection(*(set(c.sizes) for c in wrong)):
@@ -77,11 +85,16 @@ def scaled(wrong: Sequence[Case], cases: Sequence[Case]) -> str | None:
     return None
 
 
+def _familiar(k: float) -> str:
+    """The words for a factor that has some."""
+    near = [words for number, words in FACTORS.items() if abs(abs(k) - number) < 1e-4 * number]
+    return near[0] if near else ""
+
+
 def _constant_factor(k: float) -> str:
     if abs(k + 1) < 1e-4:
         return "has the right size and the wrong sign"
-    near = [words for number, words in FACTORS.items() if abs(abs(k) - number) < 1e-4 * number]
-    words = near[0] if near else f"{abs(k):.4g} times"
+    words = _familiar(k) or f"{abs(k):.4g} times"
     sign = ", with the wrong sign" if k < 0 else ""
     return f"is {words} what is asked for{sign}"
 
@@ -120,8 +133,9 @@ def not_finite(wrong: Sequence[Case], _cases: Sequence[Case]) -> str | None:
     if not explains(wrong, rule):
         return None
     return (
-        f"Your numbers are right but for {bad}: somewhere you divide by zero, or take the logarithm"
-        " or the root of a number that has none. Which inputs lead there, and what should come out?"
+        f"Your numbers are right but for {bad}: a division by zero, a logarithm or a root of a"
+        " number that has none, or a case that you treat apart. Which inputs lead there, and what"
+        " should come out?"
     )
 
 

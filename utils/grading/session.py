@@ -130,6 +130,7 @@ class Session:
 def run_session(file: str, session: Session) -> None:
     """Run pytest in this process, silently; what it found is in `session`."""
     args = [file, *QUIET, *(word for name in NO_PLUGINS for word in ("-p", f"no:{name}"))]
+    args += ["-o", f"python_functions={session.prefix}*"]  # the rest of the file is not collected
     before = os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = (
         "1"  # plugins of the environment cost half of a check

@@ -126,6 +126,58 @@ def test_the_sentence_names_what_was_seen():
     assert "(`inst` and `feature`) are swapped" in turned
 
 
+def test_a_gradient_that_is_turned_is_not_called_detached():
+    class Turned(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, b):
+            return b.clone()
+
+        @staticmethod
+        def backward(ctx, upstream):
+            return -upstream
+
+    said = told("toy_forward", lambda x, W, b: right("toy_forward")(x, W, Turned.apply(b))).advice
+    assert said == "The values are right, but the gradient by `b` has the wrong sign."
+
+
+def test_a_strange_factor_on_some_inputs_is_asked_about():
+    def smaller(x, W, b):
+        y = right("toy_forward")(x, W, b)
+        return 0.3 * y if len(x) > 3 else y
+
+    said = told("toy_forward", smaller).advice
+    assert said.startswith("Wherever it is wrong, your result is 0.3 times") and "constant" in said
+    assert "constant" not in told("toy_forward", changed(lambda y: 0.3 * y)).advice
+
+
+def test_an_answer_that_needs_gradients_switched_on_is_told_so():
+    def no_switch(read, written):
+        leaf = written.detach().clone().requires_grad_()
+        value = read(leaf)
+        value.backward()
+        row = (leaf.grad * leaf.detach()).sum(dim=-1)
+        return row, value.detach() - row.sum()
+
+    result = told("contributions", no_switch)
+    assert result.mistake == "general:switched_off" and "enable_grad" in result.advice
+
+
+def test_right_values_with_other_side_effects_are_not_called_misplaced():
+    """3.2.3.d2 counts the rows that the model is run on: here the values are all right."""
+
+    def every_latent(x, f, W_dec, metric, size):
+        everyone = torch.arange(len(x), device=x.device)
+        clean = torch.cat([metric(x[p], p) for p in everyone.split(size)])
+        effects = torch.zeros_like(f)
+        for k in range(f.shape[1]):
+            for p in everyone.split(size):
+                effects[p, k] = clean[p] - metric(x[p] - f[p, k, None] * W_dec[k], p)
+        return effects
+
+    result = told("ablation_effects", every_latent)
+    assert result.verdict == "FAIL" and "general" not in (result.mistake or "")
+
+
 def test_parts_of_a_result_in_each_others_place_are_named():
     def swapped(inst, d_in, latent, encoder, gen):
         params = dict(right("init_sae")(inst, d_in, latent, encoder, gen))
