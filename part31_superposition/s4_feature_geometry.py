@@ -283,7 +283,7 @@ def regular_simplex(k: int) -> Float[Tensor, "k_minus_1 k"]:
 # - Solve $k r^2 = 2 k h^2$ with $r^2 + h^2 = 1$.
 # - Columns $0, \dots, k - 1$ are the upper polygon, at the angles $2 \pi i / k$. Columns
 #   $k, \dots, 2k - 1$ are the lower one, turned by half a step, at the angles
-#   $2 \pi (i + \tfrac12) / k$. The third coordinate is the height.
+#   $2 \pi (i + \tfrac12) / k$. The third coordinate is the height, $h$ or $-h$.
 
 
 # %% tags=["exercise"] exercise="3.1.4.c3" title="The antiprism" difficulty=3 importance=2 minutes=15 skill="solving for a tight frame" shows="antiprism"

@@ -438,7 +438,7 @@ def best_rank_one(
 #
 # - Row in use by two data rows or more: add its own part back to the residual of *those* data rows,
 #   apply `best_rank_one`, and update the row, its codes and the residual before you go on.
-# - Else: replace it by the data row (scaled to length 1) whose residual is longest *at this moment*,
+# - Else: replace it by the data row (itself, at length 1) whose residual is longest *at this moment*,
 #   after the updates of the rows before. Then set the residual of that data row to 0, so that the
 #   next unused row takes another one.
 #

@@ -69,7 +69,7 @@ from utils.training import Params
 # zeros stay zeros, and the small SAE never notices them.
 
 # %% [markdown] tags=["task"]
-# Stack dictionaries of different sizes: fill each up with rows of zeros to `n_max` rows. Return the
+# Stack dictionaries of different sizes: fill each up with zero rows at its end, to `n_max`. Return the
 # stack, and a mask that is 1 for real rows and 0 for padding (with the dtype of the rows).
 #
 # A dictionary with more than `n_max` rows is a `ValueError` that names its size.

@@ -67,6 +67,13 @@ def toy_forward__instances_summed(x, W, b):
     )
 
 
+def toy_forward__encoders_summed(x, W, b):
+    """On the way in, every instance of x meets the sum of all instances of W. In an einsum an axis
+    that has another name in W than in x is summed over: which name should they share?"""
+    hidden = einsum(x, W, "batch inst feature, model hidden feature -> batch inst hidden")
+    return torch.relu(einsum(hidden, W, BACK) + b)
+
+
 def toy_forward__unit_directions(x, W, b):
     """You normalise the columns of W first. The model uses W as it is: a feature's norm says
     how much of it is represented."""
@@ -860,6 +867,12 @@ def interference__one_subtracted(W):
     return _overlaps(_unit(W), W).square().sum(-1) - 1
 
 
+def interference__one_subtracted_from_the_living(W):
+    """You sum over all j and subtract 1 for j = i. That term is the squared norm of W_i, and 1 only
+    for a unit vector: leave the diagonal out before you sum."""
+    return torch.where(W.norm(dim=1) > 0, interference__one_subtracted(W), 0.0)
+
+
 def interference__identity_subtracted(W):
     """You subtract the identity to remove j = i. On the diagonal stands the norm of W_i, and 1 only
     for a unit vector: set the diagonal to 0 instead."""
@@ -878,6 +891,12 @@ def interference__short_features_cut(W):
     there for a norm of exactly 0, so 1e-8 is enough."""
     W_hat = W / W.norm(dim=1, keepdim=True).clamp(min=0.1)
     return _off(_overlaps(W_hat, W)).square().sum(-1)
+
+
+def interference__constant_beside_the_norm(W):
+    """You add a small number to the norm before you divide. Beside a norm of about that size it
+    counts, and the feature gets too little interference. Only a norm of exactly 0 needs care."""
+    return _off(_overlaps(W / (W.norm(dim=1, keepdim=True) + 1e-6), W)).square().sum(-1)
 
 
 def interference__of_hidden_units(W):
@@ -906,6 +925,12 @@ def n_represented__counts_entries(W, threshold=0.5):
     """You count the large entries of W. A feature can be long with several middling entries:
     compare its norm."""
     return (W.abs() > threshold).sum(dim=(1, 2))
+
+
+def n_represented__one_large_entry(W, threshold=0.5):
+    """You ask whether a column has one entry above the threshold. A feature can be long with
+    several middling entries: compare its norm."""
+    return (W.abs() > threshold).any(dim=1).sum(dim=-1)
 
 
 def n_represented__threshold_included(W, threshold=0.5):
@@ -973,6 +998,15 @@ def phase_grid__all_features(probabilities, importances, feature):
     1."""
     p, r = torch.meshgrid(probabilities, importances, indexing="ij")
     return p.reshape(-1, 1), r.reshape(-1, 1).repeat(1, feature)
+
+
+def phase_grid__all_but_the_first(probabilities, importances, feature):
+    """You give the importance r to every feature but the first. With two features that is the last
+    one: which have r when there are three?"""
+    p, r = torch.meshgrid(probabilities, importances, indexing="ij")
+    importance = torch.ones(r.numel(), feature, dtype=r.dtype, device=r.device)
+    importance[:, 1:] = r.reshape(-1, 1)
+    return p.reshape(-1, 1), importance
 
 
 def phase_grid__others_zero(probabilities, importances, feature):
@@ -1277,6 +1311,13 @@ def random_rotation__no_sign_fix(hidden, gen):
     return _proper(torch.linalg.qr(_gaussian(hidden, gen)).Q)
 
 
+def random_rotation__no_sign_fix_last_column(hidden, gen):
+    """Your matrices are orthogonal, but some entries have one sign too often: the decomposition's
+    own choice of signs. Multiply the columns of Q by the signs of the triangle's diagonal."""
+    Q = torch.linalg.qr(_gaussian(hidden, gen)).Q
+    return torch.cat([Q[:, :-1], Q[:, -1:] * torch.linalg.det(Q).sign()], dim=1)
+
+
 def random_rotation__mirror_images(hidden, gen):
     """Half of your matrices have determinant -1: they mirror. Flip one column when that
     happens."""
@@ -1375,6 +1416,18 @@ def rotate_hidden__features_mixed(W, R):
 def rotate_hidden__entry_by_entry(W, R):
     """You multiply entry by entry. A rotation is a matrix product."""
     return W * R.diagonal()[:, None]
+
+
+def rotate_hidden__reshaped(W, R):
+    """You `reshape` W so that `hidden` comes first. `reshape` moves no axis, it only cuts the same
+    row of numbers anew: your rows mix instances with hidden dimensions."""
+    return (R @ W.reshape(len(R), -1)).reshape(W.shape)
+
+
+def rotate_hidden__hidden_first(W, R):
+    """Your result has the axes (hidden, inst, feature). W comes with `inst` in front, and the
+    result should, too: in which order does your product return its axes?"""
+    return torch.tensordot(R, W, dims=([1], [1]))
 
 
 def rotate_hidden__normalised(W, R):

@@ -371,6 +371,27 @@ def firing_correlation__not_centred(x):
     return einsum(on, on, PAIRWISE) / scale.clamp(min=1e-12)
 
 
+def _shares_and_deviations(x):
+    """How often two are on together, and the product of their standard deviations."""
+    on = (x > 0).to(x.dtype)
+    std = on.std(dim=0, correction=0)
+    return einsum(on, on, PAIRWISE) / len(x), std[:, :, None] * std[:, None]
+
+
+def firing_correlation__product_of_means_kept(x):
+    """Above the fraction bar you left out the product of the two means. Two independent features
+    then seem correlated, the more so the more often they are on."""
+    both, scale = _shares_and_deviations(x)
+    return torch.where(scale > 0, both / scale, 0.0)
+
+
+def firing_correlation__product_of_means_kept_and_clamped(x):
+    """Above the fraction bar you left out the product of the two means. Two independent features
+    then seem correlated, and one that is always on gets huge numbers."""
+    both, scale = _shares_and_deviations(x)
+    return both / scale.clamp(min=1e-12)
+
+
 def firing_correlation__joint_share(x):
     """You return how often two features are on together. That mixes two things, how often each is
     on and whether they go together. The correlation keeps only the second."""
@@ -481,7 +502,8 @@ def _apart(batch, inst, pair, probability, gen):
 
 
 def _alone(batch, inst, feature, probability, gen):
-    return _strong(_draw(gen, batch, inst, feature) < probability, gen)
+    strength = _draw(gen, batch, inst, feature)  # first, as `sparse_features` draws
+    return torch.where(_draw(gen, batch, inst, feature) < probability, strength, 0.0)
 
 
 def mixed_features__anticorrelated_first(
@@ -491,6 +513,17 @@ def mixed_features__anticorrelated_first(
     code slices by it."""
     together = _together(batch, inst, correlated, probability, gen)
     apart = _apart(batch, inst, anticorrelated, probability, gen)
+    rest = _alone(batch, inst, uncorrelated, probability, gen)
+    return torch.cat([apart, together, rest], dim=-1)
+
+
+def mixed_features__anticorrelated_drawn_first(
+    batch, inst, correlated, anticorrelated, uncorrelated, probability, gen
+):
+    """Your anticorrelated pairs come first. The order is correlated, anticorrelated, rest: later
+    code slices by it."""
+    apart = _apart(batch, inst, anticorrelated, probability, gen)
+    together = _together(batch, inst, correlated, probability, gen)
     rest = _alone(batch, inst, uncorrelated, probability, gen)
     return torch.cat([apart, together, rest], dim=-1)
 
@@ -524,6 +557,17 @@ def mixed_features__rest_in_pairs(
     together = _together(batch, inst, correlated, probability, gen)
     apart = _apart(batch, inst, anticorrelated, probability, gen)
     rest = _alone(batch, inst, 2 * uncorrelated, probability, gen)
+    return torch.cat([together, apart, rest], dim=-1)
+
+
+def mixed_features__pairs_halved(
+    batch, inst, correlated, anticorrelated, uncorrelated, probability, gen
+):
+    """You halve the two numbers of pairs. They are pairs already, as your two functions count
+    them: how many features are two pairs?"""
+    together = _together(batch, inst, correlated // 2, probability, gen)
+    apart = _apart(batch, inst, anticorrelated // 2, probability, gen)
+    rest = _alone(batch, inst, uncorrelated, probability, gen)
     return torch.cat([together, apart, rest], dim=-1)
 
 
@@ -656,6 +700,13 @@ def pair_cosines__short_directions_cut(W):
     first, second = W[..., 0::2], W[..., 1::2]
     lengths = first.norm(dim=1) * second.norm(dim=1)
     return (first * second).sum(dim=1) / lengths.clamp(min=0.1)
+
+
+def pair_cosines__constant_beside_the_lengths(W):
+    """You add a small number to the product of the lengths. Two short directions have a product
+    that is small, too, and their cosine shrinks: only a length of exactly 0 needs care."""
+    first, second = W[..., 0::2], W[..., 1::2]
+    return (first * second).sum(dim=1) / (first.norm(dim=1) * second.norm(dim=1) + 1e-6)
 
 
 def pair_cosines__squared_lengths(W):
@@ -1320,6 +1371,15 @@ def coupled_pairs__limit_of_the_mean(batch, inst, pair, probability, together, g
     return _strong(_side_by_side(*masks), gen)
 
 
+def coupled_pairs__limit_across_pairs(batch, inst, pair, probability, together, gen):
+    """You hold the largest p against the smallest c. They may belong to different pairs, and then
+    you refuse what is allowed: which p meets which c?"""
+    p, c = torch.as_tensor(probability), torch.as_tensor(together)
+    _check_coupled(p.max(), c.min())
+    masks = _intervals(_draw(gen, batch, inst, pair), probability, together)
+    return _strong(_side_by_side(*masks), gen)
+
+
 def coupled_pairs__first_whenever_one_is(batch, inst, pair, probability, together, gen):
     """Your first feature is on whenever the pair fires, with p (2 - c). It needs p, as the second
     one does."""
@@ -1477,6 +1537,13 @@ def sum_share__short_directions_cut(W):
     return S / (S + D).clamp(min=0.1)
 
 
+def sum_share__constant_beside_the_total(W):
+    """You add a small number to the total. The squared lengths of short directions are small, too,
+    and their share shrinks: only a total of exactly 0 needs care."""
+    S, D = (v.square().sum(dim=1) / 2 for v in _sum_and_difference(W))
+    return S / (S + D + 1e-6)
+
+
 def sum_share__of_the_first_feature(W):
     """You return the share of the first feature in the total length. Rotate the two columns into a
     sum and a difference first."""
@@ -1522,6 +1589,12 @@ def strategy_losses__sum_only_fails_alone(p, c):
     return p / 6 * torch.stack([c, p, 1 - c])
 
 
+def strategy_losses__sum_only_fails_together(p, c):
+    """Your sum costs nothing when only one partner is on. But both outputs are half of the sum
+    then: how far is each of them off?"""
+    return p / 6 * torch.stack([c, p, c / 4])
+
+
 def strategy_losses__sum_as_if_never_together(p, c):
     """Your sum costs p/6 whatever c is. Being on together is what makes the sum a good idea: its
     loss falls with c."""
@@ -1539,6 +1612,12 @@ def strategy_losses__both_with_c(p, c):
     both are on with p c."""
     alone = p * (1 - c)
     return torch.stack([c / 6, p**2 / 6, alone / 6 + c / 24])
+
+
+def strategy_losses__both_with_c_and_the_rest_alone(p, c):
+    """You take c for P(both on). It is the probability of the partner *given* that a feature is on:
+    both are on with p c."""
+    return torch.stack([c / 6, p**2 / 6, (p - c) / 6 + c / 24])
 
 
 def strategy_losses__difference_of_one_number(p, c):

@@ -200,6 +200,12 @@ def basis_change_effect__mean_over_features(x, W, b, T):
     return (_forward(x, T @ W, b) - _forward(x, W, b)).abs().mean(dim=2).amax(dim=0)
 
 
+def basis_change_effect__mean_over_the_batch(x, W, b, T):
+    """You average over the batch before you look for the largest. One row that changes a lot then
+    hides behind rows that do not."""
+    return (_forward(x, T @ W, b) - _forward(x, W, b)).abs().mean(dim=0).amax(dim=-1)
+
+
 # -------------------------------------------------------------------------------- b1. stack_bottoms
 
 
@@ -344,6 +350,12 @@ def monosemanticity__constant_in_denominator(gain):
     """A constant in the denominator changes the score of a neuron with small gains. Divide as it
     is, and treat 0 / 0 as a case of its own."""
     return gain.amax(-1) / (gain.sum(-1) + 1e-8)
+
+
+def monosemanticity__larger_constant_in_denominator(gain):
+    """A constant in the denominator changes the score of a neuron with small gains. Divide as it
+    is, and treat 0 / 0 as a case of its own."""
+    return gain.amax(-1) / (gain.sum(-1) + 1e-6)
 
 
 def monosemanticity__floor_in_denominator(gain):
@@ -608,6 +620,14 @@ def signed_features__half_the_range(batch, inst, feature, probability, gen):
     return torch.where(_u(size, gen) < probability, value, 0.0)
 
 
+def signed_features__off_becomes_minus_one(batch, inst, feature, probability, gen):
+    """A feature that is off is -1 in your batch: you stretch and shift the zeros, too. When it is
+    off it is 0: which numbers should be stretched?"""
+    size = (batch, inst, feature)
+    value = _u(size, gen)
+    return 2 * torch.where(_u(size, gen) < probability, value, 0.0) - 1
+
+
 def signed_features__probability_is_sparsity(batch, inst, feature, probability, gen):
     """Your features are *off* with the given probability. p is how often they are on; TMS's
     sparsity is 1 - p."""
@@ -631,6 +651,15 @@ def signed_features__one_sign_per_row(batch, inst, feature, probability, gen):
     value = _u(size, gen)
     sign = torch.where(_u((batch, 1, 1), gen) < 0.5, -1.0, 1.0)
     return torch.where(_u(size, gen) < probability, sign * value, 0.0)
+
+
+def signed_features__one_sign_per_feature(batch, inst, feature, probability, gen):
+    """A feature has the same sign in all rows of your batch. Each entry needs a sign of its
+    own."""
+    size = (batch, inst, feature)
+    value, active = _u(size, gen), _u(size, gen) < probability
+    sign = torch.where(_u((inst, feature), gen) < 0.5, 1.0, -1.0)
+    return torch.where(active, sign * value, 0.0)
 
 
 def signed_features__one_size_for_all_features(batch, inst, feature, probability, gen):
@@ -862,6 +891,14 @@ def rescale_neurons__largest_positive(W1, W2):
     return W1 / scale[:, :, None], W2 * scale[:, None, :]
 
 
+def rescale_neurons__largest_with_its_sign(W1, W2):
+    """You divide by the largest weight, not by the largest size. A neuron that reads with -3 and
+    0.1 is then blown up, and one with negative weights only is turned round."""
+    largest = W1.amax(-1)
+    scale = torch.where(largest != 0, largest, 1.0)
+    return W1 / scale[:, :, None], W2 * scale[:, None, :]
+
+
 def rescale_neurons__norm(W1, W2):
     """You give each neuron an input of norm 1. That is a fine convention too, but here the largest
     weight becomes 1."""
@@ -907,6 +944,13 @@ def rescale_neurons__constant_in_the_scale(W1, W2):
     """You add a small number to the scale. A neuron with small weights then does not reach 1. Only
     a neuron that reads exactly nothing needs another scale."""
     scale = W1.abs().amax(-1) + 1e-6
+    return W1 / scale[:, :, None], W2 * scale[:, None, :]
+
+
+def rescale_neurons__floor_under_the_scale(W1, W2):
+    """You put a floor under the scale. A neuron whose weights are all below it does not reach 1.
+    Only a neuron that reads exactly nothing needs another scale."""
+    scale = torch.where((W1 != 0).any(-1), W1.abs().amax(-1).clamp(min=1e-6), 1.0)
     return W1 / scale[:, :, None], W2 * scale[:, None, :]
 
 
@@ -1005,6 +1049,12 @@ def unexplained__variance_of_the_batch(x, y_hat, probability):
     return (x.abs() - y_hat).square().mean(0) / x.abs().var(0, correction=0)
 
 
+def unexplained__sample_variance_of_the_batch(x, y_hat, probability):
+    """You divide by the variance in this batch. For a rare feature that is a noisy number, and one
+    row has none. Use the one in closed form: `constant_loss(probability)`."""
+    return (x.abs() - y_hat).square().mean(0) / x.abs().var(0)
+
+
 def unexplained__root(x, y_hat, probability):
     """You take a root. Half of the variance would then look like 0.7."""
     return ((x.abs() - y_hat).square().mean(0) / _variance(probability)).sqrt()
@@ -1040,6 +1090,12 @@ def unexplained__floor_under_the_variance(x, y_hat, probability):
     """You keep the variance from getting small. For rare features it *is* small, and so is the
     error: divide by the variance as it is."""
     return (x.abs() - y_hat).square().mean(0) / _variance(probability).clamp(min=1e-4)
+
+
+def unexplained__constant_beside_the_variance(x, y_hat, probability):
+    """You add a small number to the variance. For rare features the variance is small itself, and
+    so is the error: divide by the variance as it is."""
+    return (x.abs() - y_hat).square().mean(0) / (_variance(probability) + 1e-6)
 
 
 def unexplained__every_row(x, y_hat, probability):

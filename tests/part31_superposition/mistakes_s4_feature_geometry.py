@@ -38,6 +38,12 @@ def feature_dimensionality__constant_in_denominator(W):
     return W.square().sum(-2) / (_gram(W_hat, W).square().sum(-1) + 1e-8)
 
 
+def feature_dimensionality__floor_under_the_denominator(W):
+    """You put a floor under the denominator. When W is small the whole denominator lies below it,
+    and the result shrinks: treat the norm 0 as a case of its own."""
+    return W.square().sum(-2) / _gram(_unit(W), W).square().sum(-1).clamp(min=1e-8)
+
+
 def feature_dimensionality__without_itself(W):
     """Your sum leaves out j = i. That is the interference of 3.1.1. Here the feature itself is part
     of what lies along its direction: without it a share could exceed 1."""
@@ -264,6 +270,23 @@ def regular_simplex__not_unit(k):
     """The angles are right, but the vectors are too short. Divide each column by its norm."""
     V = right.regular_simplex(k)
     return V * math.sqrt(1 - 1 / k)
+
+
+def _from_gram(k, c, lengths):
+    values, vectors = torch.linalg.eigh((1 - c) * torch.eye(k) + c)
+    return (values[1:, None].sqrt() if lengths else 1) * vectors[:, 1:].T
+
+
+def regular_simplex__eigenvectors_only(k):
+    """The angles are right, but the vectors are too short: you took the eigenvectors of the Gram
+    matrix and left out its eigenvalues. What are the lengths of your columns?"""
+    return _from_gram(k, -1 / (k - 1), lengths=False)
+
+
+def regular_simplex__one_over_k(k):
+    """You built your vectors for inner products of -1 / k, and then not even their lengths come out
+    as 1. The k vectors add up to zero: which number follows from that?"""
+    return _from_gram(k, -1 / k, lengths=True)
 
 
 def regular_simplex__in_k_coordinates(k):
@@ -1412,6 +1435,13 @@ def leverage__ridge(W):
     return (W * torch.linalg.solve(W @ W.mT + 1e-2 * eye, W)).sum(-2)
 
 
+def leverage__middling_ridge(W):
+    """You add a small number to the diagonal before inverting. Then the sum is no longer the rank:
+    use the pseudo-inverse, which needs no such number."""
+    eye = torch.eye(W.shape[-2], dtype=W.dtype, device=W.device)
+    return (W * torch.linalg.solve(W @ W.mT + 1e-3 * eye, W)).sum(-2)
+
+
 def leverage__other_side(W):
     """You took the product the other way round, W W^+. Its diagonal has `hidden` entries. You need
     one for each feature: W^+ W."""
@@ -1426,6 +1456,13 @@ def leverage__all_entries(W):
 def leverage__unit_directions(W):
     """You normalise the features first. The bound is about W as it is, with its lengths."""
     return right.leverage(W / W.norm(dim=-2, keepdim=True))
+
+
+def leverage__hats_outside(W):
+    """You give both outer W_i a hat, so a feature's own length drops out. The bound is about W_i as
+    it is: of two features on one line the longer one has more."""
+    F, W_hat = W @ W.mT, _unit(W)
+    return (W_hat * (torch.linalg.pinv(F, hermitian=True) @ W_hat)).sum(-2)
 
 
 def leverage__without_the_inverse(W):

@@ -382,6 +382,12 @@ def sae_decode__bias_subtracted(acts, W_dec, b_dec):
     return einsum(acts, W_dec, DECODE) - b_dec
 
 
+def sae_decode__bias_in_every_row(acts, W_dec, b_dec):
+    """You add `b_dec` to every row of the decoder. Then it comes in as often as the activations add
+    up to: what should come out when no latent is active?"""
+    return einsum(acts, W_dec + b_dec[:, None], DECODE)
+
+
 def sae_decode__with_relu(acts, W_dec, b_dec):
     """Your reconstruction is never negative. Activations of the toy model's hidden layer have both
     signs: there is no ReLU here."""
@@ -782,6 +788,12 @@ def dead_latents__rarely_active(window):
     return (window > 0).float().mean(dim=(0, 1)) < 0.01
 
 
+def dead_latents__small_mean(window):
+    """You call a latent dead when its mean activation is small. A latent that is active in a single
+    row has a small mean, too, and it still learns. Dead is exactly never."""
+    return window.mean(dim=(0, 1)) < 1e-3
+
+
 def dead_latents__weakly_active(window):
     """You call weak activations dead. A ReLU that is active at all, however weakly, has a gradient:
     compare with 0."""
@@ -1006,6 +1018,13 @@ def resample_probabilities__over_all_instances(l2):
     return squares / squares.sum().clamp(min=1e-30)
 
 
+def resample_probabilities__over_all_that_have_a_loss(l2):
+    """Your probabilities sum to 1 over all instances together, where there is a loss. Each instance
+    has a distribution of its own: over which axis do you sum?"""
+    squares = l2.square()
+    return torch.where((l2 == 0).all(dim=0), 1 / len(l2), squares / squares.sum().clamp(min=1e-30))
+
+
 def resample_probabilities__over_instances(l2):
     """You normalise over instances. The choice is between *rows* of the batch."""
     return _normalised(l2.square(), dim=1)
@@ -1043,6 +1062,13 @@ def resample_probabilities__floor_too_large(l2):
     return torch.where(total > 0, squares / total.clamp(min=1e-8), 1 / len(l2))
 
 
+def resample_probabilities__small_losses_uniform(l2):
+    """You treat small losses as none, and make their rows equally likely. That is for losses that
+    are *all exactly* 0: among small ones, too, some are larger than others."""
+    total = l2.square().sum(dim=0)
+    return torch.where(total < 1e-12, 1 / len(l2), l2.square() / total.clamp(min=1e-12))
+
+
 def resample_probabilities__uniform(l2):
     """Every row has the same probability in your result. The loss should decide."""
     return torch.full_like(l2, 1 / len(l2))
@@ -1069,6 +1095,12 @@ def draw_rows__worst_rows(probabilities, n_latent, gen):
     that: draw."""
     order = probabilities.argsort(dim=0, descending=True).mT
     return order[:, torch.arange(n_latent, device=gen.device) % len(probabilities)]
+
+
+def draw_rows__top_rows(probabilities, n_latent, gen):
+    """You take the rows with the largest probabilities, each once. Nothing is random in that, and
+    with more latents than rows there are not enough: draw."""
+    return probabilities.topk(n_latent, dim=0).indices.mT
 
 
 def draw_rows__one_for_all_latents(probabilities, n_latent, gen):
@@ -1136,6 +1168,8 @@ def _to_rows(
             "sum": torch.where(n_alive > 0, alive, 1.0),
             "every instance": (alive.sum() / n_alive.sum()).expand_as(alive),
             "nan": alive / n_alive,
+            "zero": alive / n_alive.clamp(min=1),
+            "all or one": torch.where(n_alive > 0, norms.mean(dim=-1), 1.0),
         }[scale_by]
         size = scale * size[:, None, None]
         new["W_enc"] = torch.where(dead[:, None], (size * direction).mT, params["W_enc"])
@@ -1159,6 +1193,12 @@ def resample_to_rows__mean_over_all(params, dead, h, rows, scale):
     return _to_rows(params, dead, h, rows, scale, scale_by="all")
 
 
+def resample_to_rows__mean_over_all_if_any_lives(params, dead, h, rows, scale):
+    """Your mean norm includes the dead latents. Their encoders are what we want to get rid of:
+    average over the living."""
+    return _to_rows(params, dead, h, rows, scale, scale_by="all or one")
+
+
 def resample_to_rows__divided_by_all(params, dead, h, rows, scale):
     """You sum the norms of the living, but divide by the number of all latents."""
     return _to_rows(params, dead, h, rows, scale, scale_by="sum over all")
@@ -1178,6 +1218,12 @@ def resample_to_rows__encoder_of_unit_length(params, dead, h, rows, scale):
 def resample_to_rows__nan_where_all_are_dead(params, dead, h, rows, scale):
     """Where no latent is alive, your mean is 0/0 = NaN. The task says: take 1 there."""
     return _to_rows(params, dead, h, rows, scale, scale_by="nan")
+
+
+def resample_to_rows__zero_where_all_are_dead(params, dead, h, rows, scale):
+    """Where no latent is alive, your mean norm is 0, and so are the new encoder columns: such a
+    latent never hears anything. The task says: take 1 there."""
+    return _to_rows(params, dead, h, rows, scale, scale_by="zero")
 
 
 def resample_to_rows__not_normalised(params, dead, h, rows, scale):
@@ -1370,6 +1416,12 @@ def feature_mmcs__mean_of_all(W, W_dec):
     """You average over all pairs. A feature needs one good latent, not all of them: take the
     maximum first."""
     return _cosines(W, W_dec).mean(dim=(1, 2))
+
+
+def feature_mmcs__best_latent_on_average(W, W_dec):
+    """You average over features first, and look for the best latent afterwards. Then one latent has
+    to serve all features: may not each feature have a best latent of its own?"""
+    return _cosines(W, W_dec).mean(dim=1).amax(dim=-1)
 
 
 def feature_mmcs__max_of_all(W, W_dec):

@@ -183,6 +183,11 @@ def rectangle__too_wide(u):
     return (u.abs() < 1).to(u.dtype)
 
 
+def rectangle__too_narrow(u):
+    """Your window reaches from -1/4 to 1/4. Its integral is 1/2, and a density integrates to 1."""
+    return (u.abs() < 0.25).to(u.dtype)
+
+
 def rectangle__one_sided(u):
     """Your window is open to the left: every negative u counts. Compare |u|."""
     return (u < 0.5).to(u.dtype)
@@ -723,6 +728,14 @@ def batch_topk_threshold__per_latent(acts):
     return lowest.masked_fill(~found, 0).sum(dim=0) / found.sum(dim=0).clamp(min=1)
 
 
+def batch_topk_threshold__per_row(acts):
+    """You take the smallest of every *row* and average over rows. BatchTopK lets the rows of a
+    batch compete: how many smallest numbers does one batch have?"""
+    lowest = acts.masked_fill(acts <= 0, torch.inf).amin(dim=-1)
+    found = lowest.isfinite()
+    return lowest.masked_fill(~found, 0).sum(dim=(0, 1)) / found.sum(dim=(0, 1)).clamp(min=1)
+
+
 def batch_topk_threshold__mean_of_survivors(acts):
     """You average all survivors. Then half of them would fall below the threshold."""
     n = (acts > 0).sum(dim=(0, 1, 3))
@@ -769,6 +782,15 @@ def dead_aux_loss__mean_over_instances(h, h_hat, z, dead, W_dec, k_aux):
 def dead_aux_loss__all_latents(h, h_hat, z, dead, W_dec, k_aux):
     """Living latents take part. The task is for the dead: mask the others."""
     return _aux((h - h_hat).detach(), z, dead, W_dec, k_aux, keep=False).mean(0).sum()
+
+
+def dead_aux_loss__chosen_among_all(h, h_hat, z, dead, W_dec, k_aux):
+    """You choose the `k_aux` largest of *all* latents and mask the living afterwards. The living
+    take places that they lose again, so too few of the dead take part."""
+    values, places = z.topk(k_aux, dim=-1)
+    acts = torch.zeros_like(z).scatter(-1, places, values.relu()) * dead
+    l2 = ((h - h_hat).detach() - einsum(acts, W_dec, DECODE)).square().mean(-1)
+    return (l2 * dead.any(-1)).mean(0).sum()
 
 
 def dead_aux_loss__living_latents(h, h_hat, z, dead, W_dec, k_aux):
@@ -861,6 +883,12 @@ def matryoshka_loss__one_latent_only(h, acts, W_dec, b_dec, sizes):
     return _nested(h, acts, W_dec, b_dec, sizes, lambda x, m: x[..., : m - 1])
 
 
+def matryoshka_loss__one_latent_more(h, acts, W_dec, b_dec, sizes):
+    """Your prefixes have one latent too many: `[..., : m + 1]` has m + 1 entries. The sum runs over
+    l < m, counted from 0."""
+    return _nested(h, acts, W_dec, b_dec, sizes, lambda x, m: x[..., : m + 1])
+
+
 def matryoshka_loss__disjoint_blocks(h, acts, W_dec, b_dec, sizes):
     """You give each size only the latents that are new. Prefixes are nested, like the dolls: the
     second contains the first."""
@@ -899,6 +927,12 @@ def dual_encoder__features_themselves(W):
 def dual_encoder__unit_features(W):
     """You return unit features. Two that are not orthogonal still read each other."""
     return _unit(W, 1)
+
+
+def dual_encoder__orthonormal(W):
+    """You return an orthonormal basis of the features' span (QR). Is that the dual one? Compute
+    E^T W and look beside the diagonal."""
+    return torch.linalg.qr(W).Q
 
 
 def dual_encoder__scaled_features(W):
@@ -946,6 +980,15 @@ def _value(norm, p, l1, d_in, power=3, t=None):
 def latent_value__no_penalty(norm, probability, l1_coeff, d_in):
     """You ignore what the latent costs. With λ > 0 it saves less: t is missing."""
     return _value(norm, probability, 0.0, d_in)
+
+
+def latent_value__price_forgotten(norm, probability, l1_coeff, d_in):
+    """You count the squared error only. With the latent a row also pays λ a, as long as the latent
+    is active."""
+    t = l1_coeff * d_in / 2
+    s = norm.clamp(min=t)
+    saved = (s**3 - t**3) / 3 - t**2 * (s - t)
+    return probability * saved / (norm.clamp(min=1e-12) * d_in)
 
 
 def latent_value__frequency_forgotten(norm, probability, l1_coeff, d_in):

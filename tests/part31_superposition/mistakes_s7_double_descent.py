@@ -162,6 +162,14 @@ def sample_dimensionality__both_normalised(x, W):
     return h.norm(dim=-1) ** 2 / overlap.square().sum(dim=1).clamp(min=1e-12)
 
 
+def sample_dimensionality__none_normalised(x, W):
+    """No vector has a hat in your products: each h_t must be divided by its length there. As it is,
+    the value changes when all vectors are stretched."""
+    h = _hidden(x, W)
+    total = einsum(h, h, "a inst hidden, b inst hidden -> a b inst").square().sum(dim=1)
+    return h.square().sum(dim=-1) / torch.where(total > 0, total, 1.0)
+
+
 def sample_dimensionality__without_itself(x, W):
     """You left out s = t. The sum runs over all points, this one included: a point alone has
     dimensionality 1, not infinity."""
@@ -170,6 +178,18 @@ def sample_dimensionality__without_itself(x, W):
     overlap = einsum(hat, h, "a inst hidden, b inst hidden -> a b inst").square()
     itself = torch.eye(len(x), dtype=torch.bool, device=x.device)[..., None]
     return h.norm(dim=-1) ** 2 / overlap.masked_fill(itself, 0).sum(dim=1).clamp(min=1e-12)
+
+
+def sample_dimensionality__others_only(x, W):
+    """You left out s = t. The sum runs over all points, this one included: what should come out for
+    a point that stands alone?"""
+    h = _hidden(x, W)
+    length = h.norm(dim=-1)
+    hat = h / torch.where(length > 0, length, 1.0)[..., None]
+    overlap = einsum(hat, h, "a inst hidden, b inst hidden -> a b inst").square()
+    itself = torch.eye(len(x), dtype=torch.bool, device=x.device)[..., None]
+    total = overlap.masked_fill(itself, 0).sum(dim=1)
+    return length**2 / torch.where(total > 0, total, 1.0)
 
 
 def sample_dimensionality__not_squared(x, W):
@@ -197,6 +217,15 @@ def sample_dimensionality__floor_too_large(x, W):
     hat = h / h.norm(dim=-1, keepdim=True).clamp(min=1e-2)
     overlap = einsum(hat, h, "a inst hidden, b inst hidden -> a b inst")
     return h.norm(dim=-1) ** 2 / overlap.square().sum(dim=1).clamp(min=1e-4)
+
+
+def sample_dimensionality__floor_added(x, W):
+    """You add a small number to what you divide by. Points may have a length of 1e-5: how large are
+    the squares that you add it to?"""
+    h = _hidden(x, W)
+    hat = h / (h.norm(dim=-1, keepdim=True) + 1e-8)
+    overlap = einsum(hat, h, "a inst hidden, b inst hidden -> a b inst")
+    return h.norm(dim=-1) ** 2 / (overlap.square().sum(dim=1) + 1e-8)
 
 
 def sample_dimensionality__zero_gives_nan(x, W):
@@ -291,19 +320,27 @@ def warmup_cosine__either_or(step, n_steps, lr, n_warmup):
 # --------------------------------------------------------------------------- c2. train_full_batch
 
 
+def _loss(x, W, b):
+    return (x - toy_forward(x, W, b)).square().sum(dim=-1).mean(dim=0)
+
+
 def _train(
-    W, b, x, rates, wd, make=torch.optim.AdamW, loss_of=None, keep=lambda loss: loss.detach()
-):
+    W, b, x, rates, wd, make=torch.optim.AdamW, loss_of=None, keep=lambda loss: loss.detach(),
+    wd_b=None, after=False,
+):  # fmt: skip
     W, b = W.detach().clone().requires_grad_(), b.detach().clone().requires_grad_()
-    optimizer = make([W, b], weight_decay=wd)
+    wd_b = wd if wd_b is None else wd_b
+    groups = [{"params": [W], "weight_decay": wd}, {"params": [b], "weight_decay": wd_b}]
+    optimizer = make(groups)
     losses = []
     for lr in rates:
-        optimizer.param_groups[0]["lr"] = lr
+        for group in optimizer.param_groups:
+            group["lr"] = lr
         optimizer.zero_grad()
-        loss = (x - toy_forward(x, W, b)).square().sum(dim=-1).mean(dim=0)
+        loss = _loss(x, W, b)
         (loss_of(loss) if loss_of else loss.sum()).backward()
         optimizer.step()
-        losses.append(keep(loss))
+        losses.append(keep(_loss(x, W, b) if after else loss))
     return W.detach(), b.detach(), torch.stack(losses)
 
 
@@ -325,6 +362,12 @@ def train_full_batch__default_decay(W, b, x, learning_rates, weight_decay):
     return _train(W, b, x, learning_rates, 0.01)
 
 
+def train_full_batch__bias_spared(W, b, x, learning_rates, weight_decay):
+    """Only W decays in your loop. Many do it so, but here the statement asks for weight decay on
+    both."""
+    return _train(W, b, x, learning_rates, weight_decay, wd_b=0.0)
+
+
 def train_full_batch__only_the_first_instance(W, b, x, learning_rates, weight_decay):
     """Only the first instance learns: you went backward from its loss alone. Sum over the
     instances."""
@@ -334,6 +377,12 @@ def train_full_batch__only_the_first_instance(W, b, x, learning_rates, weight_de
 def train_full_batch__losses_summed(W, b, x, learning_rates, weight_decay):
     """You kept one number per step. Keep the loss of every instance, shape (step, inst)."""
     return _train(W, b, x, learning_rates, weight_decay, keep=lambda loss: loss.detach().sum())
+
+
+def train_full_batch__losses_after_the_step(W, b, x, learning_rates, weight_decay):
+    """You keep the losses *after* each update. Keep those before it: the first is the loss of the
+    weights that you were given."""
+    return _train(W, b, x, learning_rates, weight_decay, after=True)
 
 
 def train_full_batch__gradients_add_up(W, b, x, learning_rates, weight_decay):
@@ -412,6 +461,15 @@ def polygon__first_gap_only(vectors):
     return corners.shape[1], (gaps[0] - 360 / corners.shape[1]).abs().item()
 
 
+def polygon__walk_not_closed(vectors):
+    """You sort the angles and take differences: that is one gap too few. Where is the gap between
+    the last corner and the first?"""
+    corners = _corners(vectors)
+    angle = torch.atan2(corners[1], corners[0]).rad2deg().sort().values
+    k = corners.shape[1]
+    return k, (angle.diff() - 360 / k).abs().max().item()
+
+
 def polygon__longer_than_half(vectors):
     """You left out a vector of exactly half of the longest length. "At least half" includes it."""
     length = vectors.norm(dim=0)
@@ -427,6 +485,15 @@ def polygon__half_of_one(vectors):
     k = max(corners.shape[1], 1)
     gaps = neighbour_angles(corners[None])[0] if corners.shape[1] else torch.tensor([360.0])
     return corners.shape[1], (gaps - 360 / k).abs().max().item()
+
+
+def polygon__half_of_the_mean(vectors):
+    """You compare with half of the *mean* length. A corner is at least half as long as the longest
+    vector."""
+    length = vectors.norm(dim=0)
+    corners = vectors[:, length >= length.mean() / 2]
+    gaps = neighbour_angles(corners[None])[0]
+    return corners.shape[1], (gaps - 360 / corners.shape[1]).abs().max().item()
 
 
 def polygon__in_radians(vectors):
@@ -467,6 +534,13 @@ def loss_peak__lowest(test_loss):
     """You found the *best* test loss. The peak is the worst one."""
     best = int(test_loss.argmin())
     return best, (test_loss[best] / test_loss[-1]).item()
+
+
+def loss_peak__not_at_an_end(test_loss):
+    """You look for the peak between the first value and the last. The worst loss may stand at an
+    end, too."""
+    worst = int(test_loss[1:-1].argmax()) + 1
+    return worst, (test_loss[worst] / test_loss[-1]).item()
 
 
 def loss_peak__counts_from_one(test_loss):

@@ -210,11 +210,25 @@ def dictionary_batch__noise_on_the_codes(D, active, noise, gen):
     return f @ D, f
 
 
+def dictionary_batch__noise_decoded(D, active, noise, gen):
+    """You add the noise to the codes before they become x, so x has noise along the features only.
+    Each entry of x has noise of its own."""
+    f = torch.where(active, 0.5 + _rand(gen, *active.shape), 0.0)
+    return (f + noise * _randn(gen, *f.shape)) @ D, f
+
+
 def dictionary_batch__noise_squared(D, active, noise, gen):
     """`noise` is a standard deviation, and you use it as a variance or the other way round: the
     noise has the wrong size."""
     f = torch.where(active, 0.5 + _rand(gen, *active.shape), 0.0)
     return f @ D + noise**2 * _randn(gen, len(f), D.shape[1]), f
+
+
+def dictionary_batch__noise_rooted(D, active, noise, gen):
+    """You take `noise` for a variance and scale by its square root. It is the standard deviation
+    already."""
+    f = torch.where(active, 0.5 + _rand(gen, *active.shape), 0.0)
+    return f @ D + math.sqrt(noise) * _randn(gen, len(f), D.shape[1]), f
 
 
 def dictionary_batch__uniform_noise(D, active, noise, gen):
@@ -593,6 +607,14 @@ def best_rank_one__centred(error):
     return (-direction, -codes) if codes.sum() < 0 else (direction, codes)
 
 
+def best_rank_one__centred_svd(error):
+    """You subtract the mean row first, as PCA does. Here nothing is centred: the mean has to be
+    explained, too."""
+    direction = torch.linalg.svd(error - error.mean(dim=0), full_matrices=False).Vh[0]
+    codes = error @ direction
+    return (-direction, -codes) if codes.sum() < 0 else (direction, codes)
+
+
 def best_rank_one__sign_of_the_direction(error):
     """You choose the sign so that the *direction* sums to something positive. A direction may well
     be negative; the codes should not be."""
@@ -676,7 +698,7 @@ def best_rank_one__sign_of_the_first_code(error):
 
 def _ksvd(
     x, D, k, n_iter, own=True, live=True, restart=True, mark=True, codes_too=True, worst=True,
-    least=2, source="data", stale=False, stop=False, recode=True,
+    least=2, source="data", stale=False, stop=False, recode=True, everybody=False,
 ):  # fmt: skip
     D, codes = D.clone(), None
     for _ in range(n_iter):
@@ -696,6 +718,7 @@ def _ksvd(
                     if mark:
                         residual[at], first[at] = 0, 0
                 continue
+            rows = torch.arange(len(x), device=x.device) if everybody else rows
             error = residual[rows] + (codes[rows, j, None] * D[j] if own else 0)
             D[j], new = _first(error)
             codes[rows, j] = new if codes_too else codes[rows, j]
@@ -799,6 +822,12 @@ def ksvd__all_rows_fit(x, D, k, n_iter):
     return D
 
 
+def ksvd__all_rows_pull(x, D, k, n_iter):
+    """You ask how many data rows use a dictionary row, and then fit it to *all* of them. Those that
+    do not use it pull at it, too."""
+    return _ksvd(x, D, k, n_iter, everybody=True)
+
+
 # --------------------------------------------------------------------------------- d. fista_codes
 
 
@@ -834,9 +863,29 @@ def fista_codes__no_penalty(x, D, l1, n_steps):
     return _fista(x, D, l1, n_steps, shrink=0.0)
 
 
+def fista_codes__penalty_doubled(x, D, l1, n_steps):
+    """Your penalty counts twice. This is right for *half* the squared error plus the penalty: is
+    there a 1/2 in F?"""
+    return _fista(x, D, l1, n_steps, shrink=2.0)
+
+
 def fista_codes__no_relu(x, D, l1, n_steps):
     """Your codes become negative. Every step ends with a ReLU."""
     return _fista(x, D, l1, n_steps, relu=False)
+
+
+def fista_codes__shrunk_from_both_sides(x, D, l1, n_steps):
+    """You shrink negative codes towards 0, and they stay negative. That is the method for codes of
+    either sign: which codes does F allow?"""
+    step = 0.5 / torch.linalg.matrix_norm(D, ord=2) ** 2
+    codes = ahead = x.new_zeros(len(x), len(D))
+    t = 1.0
+    for _ in range(n_steps):
+        new = ahead - step * 2 * (ahead @ D - x) @ D.T
+        new = new.sign() * (new.abs() - step * l1).relu()
+        later = (1 + math.sqrt(1 + 4 * t**2)) / 2
+        ahead, codes, t = new + (t - 1) / later * (new - codes), new, later
+    return codes
 
 
 def fista_codes__norm_not_squared(x, D, l1, n_steps):
@@ -952,9 +1001,9 @@ def smallest_cosine__columns(D):
 # -------------------------------------------------------------------------------- f1. cheapest_code
 
 
-def _pair_codes(x, D, transpose=True):
+def _pair_codes(x, D, transpose=True, size=torch.abs):
     pairs = D[torch.combinations(torch.arange(len(D), device=D.device), 2)]
-    pairs = pairs[torch.linalg.det(pairs).abs() > 1e-6]
+    pairs = pairs[size(torch.linalg.det(pairs)) > 1e-6]
     return torch.linalg.solve(pairs.mT if transpose else pairs, x.T)
 
 
@@ -1001,6 +1050,13 @@ def cheapest_code__squares(x, D):
 def cheapest_code__first_pair_only(x, D):
     """You use the first two rows only. The cheapest code may need any pair."""
     codes = _pair_codes(x, D[:2])
+    return _cheapest(codes.sum(dim=1).masked_fill((codes < -1e-6).any(dim=1), torch.inf), x)
+
+
+def cheapest_code__one_orientation(x, D):
+    """You drop every pair with a negative determinant. It changes its sign when the two rows change
+    places: parallel rows are those whose determinant is small in *size*."""
+    codes = _pair_codes(x, D, size=lambda det: det)
     return _cheapest(codes.sum(dim=1).masked_fill((codes < -1e-6).any(dim=1), torch.inf), x)
 
 
@@ -1068,6 +1124,12 @@ def square_costs__one_active_costs_one(p):
     """A single active feature costs the rival sqrt(2) times *its value*, and that is 1/2 on
     average, not 1."""
     return torch.stack([p, math.sqrt(2) * (2 / 3 * p**2 + 2 * p * (1 - p))])
+
+
+def square_costs__one_active_costs_two_thirds(p):
+    """You use 2/3 also where one feature is active. That is the mean of the larger of *two*
+    numbers: what is the mean of a single one?"""
+    return torch.stack([p, math.sqrt(2) * 2 / 3 * (p**2 + 2 * p * (1 - p))])
 
 
 def square_costs__axes_squared(p):

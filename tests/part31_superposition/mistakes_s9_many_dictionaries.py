@@ -386,6 +386,13 @@ def rank_auc__against_all(score, is_true):
     return float(((difference > 0).double() + 0.5 * (difference == 0).double()).mean())
 
 
+def rank_auc__own_ranks_left_in(score, is_true):
+    """You add up the ranks of the true items among all items. A rank counts other true items below,
+    too: take off what the true items have among themselves."""
+    n_true = int(is_true.sum())
+    return _auc(score, is_true) + (n_true + 1) / 2 / (len(score) - n_true)
+
+
 # -------------------------------------------------------------------------- c1. noisy_relu_variance
 
 
@@ -458,6 +465,12 @@ def noisy_relu_variance__times_sigma(z, sigma):
     """You use u = z sigma. It is z *divided* by sigma: how many standard deviations z is above
     0."""
     first, second = _clipped(z * sigma, 1.0)
+    return sigma**2 * (second - first.square())
+
+
+def noisy_relu_variance__divided_by_the_variance(z, sigma):
+    """You use u = z / sigma^2. How many *standard deviations* is z above 0?"""
+    first, second = _clipped(z / sigma**2, 1.0)
     return sigma**2 * (second - first.square())
 
 
@@ -740,6 +753,13 @@ def settled__moving(similarity, threshold, window):
 def participation_ratio__not_squared(D):
     """The sum of squares is not squared, so the ratio depends on the length of the row."""
     return D.square().sum(dim=1) / D.pow(4).sum(dim=1).clamp(min=1e-12)
+
+
+def participation_ratio__not_normalised(D):
+    """You take the squares of a row for probabilities as they are. They sum to 1 only where the row
+    has length 1, and these rows have any length."""
+    fourth = D.pow(4).sum(dim=1)
+    return torch.where(fourth > 0, 1 / torch.where(fourth > 0, fourth, 1.0), 0.0)
 
 
 def participation_ratio__weights_not_squared(D):

@@ -977,12 +977,12 @@ def test_superposition_boundary__is_a_tie(impl, ref, device):
 
 def test_superposition_boundary__known_values(impl, device):
     """It is 1 at p = 4/7, and infinite where superposition never wins."""
-    p = torch.tensor([[0.4, 4 / 7, 0.0], [0.9, 1.0, 0.8]], device=device, dtype=torch.float64)
+    p = torch.tensor([[0.4, 4 / 7, 1e-3], [0.9, 1.0, 0.8]], device=device, dtype=torch.float64)
     inf = math.inf
-    rows = [[0.4, 1.0, 0.0], [inf, inf, inf]]
+    rows = [[0.4, 1.0, 2 / 3995], [inf, inf, inf]]
     expected = torch.tensor(rows, device=device, dtype=torch.float64)
     mine = impl.superposition_boundary(p)
-    assert_same(mine, expected, "row col", hint="p = 0.4, 4/7, 0; 0.9, 1, 0.8")
+    assert_same(mine, expected, "row col", hint="p = 0.4, 4/7, 0.001; 0.9, 1, 0.8")
 
 
 def test_superposition_boundary__equals_reference(impl, ref, seed, device):

@@ -1,5 +1,6 @@
 """Tests of 3.1.8, one function per property, named test_<exercise>__<property>."""
 
+import contextlib
 import math
 from itertools import permutations
 
@@ -12,6 +13,7 @@ from sklearn.linear_model import orthogonal_mp
 from torch import Tensor
 
 from utils.testing import (
+    AWAITED,
     assert_raises,
     assert_same,
     binomial_bounds,
@@ -42,6 +44,16 @@ def strided(x: Tensor) -> Tensor:
     return x.mT.contiguous().mT
 
 
+@contextlib.contextmanager
+def words_are_free():
+    """Answers that raise where nothing is wrong are alike, whatever their errors say."""
+    waiting = AWAITED.set(lambda error: f"an error for what is allowed: {error}")
+    try:
+        yield
+    finally:
+        AWAITED.reset(waiting)
+
+
 # ----------------------------------------------------------------------------- a1. zipf_probability
 
 
@@ -68,7 +80,7 @@ def test_zipf_probability__ratios_are_powers(impl):
 
 def test_zipf_probability__equals_reference(impl, ref):
     """It agrees with the reference for several sizes."""
-    for args in [(40, 0.7, 3.0), (5, 2.0, 1.0), (1, 0.5, 0.3), (6, 0.0, 6.0)]:
+    for args in [(40, 0.7, 3.0), (5, 2.0, 1.0), (1, 0.5, 0.3), (6, 0.0, 5.0)]:
         assert_same(impl.zipf_probability(*args), ref.zipf_probability(*args), "feature")
 
 
@@ -80,7 +92,9 @@ def test_zipf_probability__refuses_what_is_no_probability(impl):
 
 def test_zipf_probability__exactly_one_is_a_probability(impl):
     """Probabilities of exactly 1 are allowed."""
-    assert_same(impl.zipf_probability(4, 0.0, 4.0), torch.ones(4), "feature")
+    with words_are_free():
+        for n in (4, 6):
+            assert_same(impl.zipf_probability(n, 0.0, float(n)), torch.ones(n), "feature")
 
 
 def test_zipf_probability__tiny_probabilities_stay(impl):
@@ -466,7 +480,8 @@ def sources(seed, device, n=400):
     g = generator(seed + 3, device)
     s = torch.rand(n, 3, generator=g, device=device) - 0.5
     mixing = torch.tensor([[1.0, 0.5, 0.0], [1.2, -0.4, 0.3], [0.6, 0.8, 2.0]], device=device)
-    return s @ mixing + 3.0, mixing / mixing.norm(dim=1, keepdim=True)
+    # in double precision, so that it does not matter in which one ICA is computed
+    return (s @ mixing + 3.0).double(), (mixing / mixing.norm(dim=1, keepdim=True)).double()
 
 
 def test_ica_dictionary__finds_the_mixing_directions(impl, seed, device):
@@ -475,6 +490,7 @@ def test_ica_dictionary__finds_the_mixing_directions(impl, seed, device):
     with unchanged(x):
         D = impl.ica_dictionary(x, 0)
     require(isinstance(D, Tensor) and D.shape[-1] == 3, "return a tensor with d_in columns")
+    D = D.to(mixing)
     best = (D / D.norm(dim=1, keepdim=True) @ mixing.T).abs().max(dim=0).values
     say = f"the best cosines with the true directions are {[round(v, 2) for v in best.tolist()]}"
     require((best > 0.95).all(), say)
@@ -503,7 +519,7 @@ def test_ica_dictionary__equals_reference_up_to_order(impl, ref, seed, device):
     x, _ = sources(seed, device)
     mine, theirs = impl.ica_dictionary(strided(x), 1), ref.ica_dictionary(x, 1)
     require(mine.shape == theirs.shape, f"the shape is {tuple(mine.shape)}")
-    best = (theirs @ mine.T).max(dim=1).values
+    best = (theirs @ mine.to(theirs).T).max(dim=1).values
     require(
         (best > 0.999).all(), f"a direction of the reference is missing (cosine {best.min():.3f})"
     )
