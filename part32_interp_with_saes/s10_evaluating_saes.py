@@ -875,7 +875,7 @@ if __name__ == "__main__":
 
 # %% [markdown] tags=["task"]
 # Say which items are on the front: those for which no other item has at most as much of `less` and at
-# least as much of `more`, one of them strictly. (Two equal items are both on it, or neither is.)
+# least as much of `more`, one of them strictly. (Two equal items do not beat each other.)
 
 
 # %% tags=["exercise"] exercise="3.2.10.i" title="The front" difficulty=2 importance=4 minutes=8 skill="dominance"

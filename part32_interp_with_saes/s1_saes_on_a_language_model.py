@@ -373,9 +373,9 @@ if __name__ == "__main__":
 
 # %% [markdown] tags=["task"]
 # Run `model(x)` with some submodules' outputs edited. `edits` maps a submodule's name (as in
-# `model.get_submodule(name)`) to a function of its output; a function that returns `None` only
-# looked. Return the model's output, and a dictionary with what each of these submodules put out
-# *before* the edit.
+# `model.get_submodule(name)`) to a function of its output (it may work in place); one that returns
+# `None` only looked. Return the model's output, and a dictionary with what each of these submodules
+# put out *before* the edit.
 #
 # Afterwards no hook is left, even if the model or an edit raises. A name that the model does not
 # have is an `AttributeError` before anything runs (`get_submodule` raises it).
@@ -730,7 +730,7 @@ def loss_per_row(
 # with $p$ from the clean run and $q$ from the spliced one. It is 0 only if nothing changed.
 
 # %% [markdown] tags=["task"]
-# Return for each row the summed KL divergence over the positions where `mask` is true.
+# Return for each row the summed KL divergence over the positions where `mask` is true (also the last).
 
 
 # %% tags=["exercise"] exercise="3.2.1.g2" title="The divergence of each row" difficulty=2 importance=4 minutes=8 skill="which one is p?"

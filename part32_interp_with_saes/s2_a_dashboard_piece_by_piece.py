@@ -147,7 +147,7 @@ def activation_histogram(
     positive = acts[acts > 0]
     top = positive.max()
     number = (positive / top * n_bins).long().clamp(max=n_bins - 1)
-    edges = torch.arange(n_bins + 1, device=acts.device) / n_bins * top
+    edges = torch.arange(n_bins + 1, device=acts.device, dtype=acts.dtype) / n_bins * top
     return torch.bincount(number, minlength=n_bins), edges
 
 

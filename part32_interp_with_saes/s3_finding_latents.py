@@ -323,7 +323,7 @@ def latent_shares(
 # %% [markdown] tags=["task"]
 # A layer of attention can be split by head: what it adds is $\sum_h z_h W_{O,h}$, and a bias.
 #
-# Return the attribution of every head.
+# Return the attribution of every head, as a number with a sign and not as a share of their sum.
 
 
 # %% tags=["exercise"] exercise="3.2.3.c3" title="By head" difficulty=2 importance=4 minutes=6 skill="einsum"
@@ -421,7 +421,7 @@ def without_latents(
 #
 # Return the effect of each latent in each prompt: the clean difference minus the difference with
 # this latent at 0. Where a latent is silent (0), the effect is 0 and the model is not run. Give
-# `metric` at most `size` rows at a time.
+# `metric` at most `size` rows at a time, in the clean run, too.
 
 
 # %% tags=["exercise"] exercise="3.2.3.d2" title="Every latent by itself" difficulty=3 importance=5 minutes=15 skill="sparse batches"
@@ -848,7 +848,7 @@ if __name__ == "__main__":
 
 # %% [markdown] tags=["task"]
 # `writes[i]` is what a head adds to the residual stream when it looks at name `names[i]` only. All
-# names differ. Return for each the logit (as in c1: gain, no scale) of its *own* name minus the
+# names differ. Return for each the logit (gain, no scale, not centred) of its *own* name minus the
 # mean logit of the other names of the list.
 
 
@@ -944,7 +944,7 @@ if __name__ == "__main__":
 
 # %% [markdown] tags=["task"]
 # Return the activations when, in each prompt $i$, the latents in `chosen` have the values that
-# they have in prompt `partner[i]`. Everything else stays, the error term included.
+# they have in prompt `partner[i]`. No latent is twice in `chosen`. All else stays, also the error.
 
 
 # %% tags=["exercise"] exercise="3.2.3.i3" title="Swap" difficulty=2 importance=4 minutes=8 skill="an intervention"

@@ -393,7 +393,7 @@ def marked_text(tokens: Sequence[str], acts: Float[Tensor, " pos"], top: float) 
 # count as an answer.
 
 # %% [markdown] tags=["task"]
-# Return the verdicts as booleans. The *last* pair of square brackets in `reply` counts; in it are `n`
+# Return the verdicts as booleans. The *last* `[…]` in `reply` with no bracket inside counts: `n`
 # entries, each `0` or `1`, between commas, with any spaces or line breaks around them. Otherwise raise a
 # `ValueError`: if there are no brackets; if the number of entries is wrong, naming it and `n`; if an
 # entry is something else, naming the entry.
@@ -812,9 +812,9 @@ def f1_scores(
 
 # %% [markdown] tags=["task"]
 # All these words have the letter, and the probe agrees: $x \cdot p > 0$. Latent $l$ adds $f_l\, w_l \cdot
-# p$ to that number. Return for which words no latent of `main` is active (all are exactly 0), and the
-# largest contribution of the other latents is at least `least` times $x \cdot p$. (SAEBench has a score
-# of this kind.) The probe's length must not matter.
+# p$ to that number. Return for which words both hold: no latent of `main` is active (all are
+# exactly 0), and the largest contribution of the others is at least `least` times $x \cdot p$.
+# (SAEBench has a score of this kind.) The probe's length must not matter.
 
 
 # %% tags=["exercise"] exercise="3.2.4.d2" title="Absorbed" difficulty=3 importance=5 minutes=11 skill="false negatives with a cause"

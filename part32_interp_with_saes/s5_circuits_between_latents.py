@@ -989,7 +989,7 @@ def probe_effects(
 
 # %% [markdown] tags=["task"]
 # Return the probe's output $x \cdot w + b$ with some latents removed from `x`: those whose numbers
-# are in `drop` (it may be empty). The rest of `x`, error included, stays.
+# are in `drop` (none twice; it may be empty). The rest of `x`, error included, stays.
 
 
 # %% tags=["exercise"] exercise="3.2.5.h3" title="A cleaned probe" difficulty=2 importance=4 minutes=8 skill="ablation in a sum"

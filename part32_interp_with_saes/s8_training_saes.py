@@ -90,7 +90,7 @@ if __name__ == "__main__":
 
 # %% [markdown] tags=["task"]
 # Put `fresh` behind `kept`, bring all $n$ rows into the order `torch.randperm(n, generator=gen)`, and
-# return the first $\lfloor n/2 \rfloor$ to be served, and the others, to be kept.
+# return the first $\lfloor n/2 \rfloor$ to be served, and the others, to be kept. ($n$ counts both.)
 
 
 # %% tags=["exercise"] exercise="3.2.8.a1" title="A mixing buffer" difficulty=1 importance=4 minutes=6 skill="streaming"
@@ -868,8 +868,8 @@ if __name__ == "__main__":
 # error is a sum over heads, and they differ.
 
 # %% [markdown] tags=["task"]
-# Return for each head the squared error over the variance about the head's mean row, sums over rows and
-# the head's numbers. No head is constant.
+# Return for each head the sum of squared errors over the sum of squared distances from the head's mean
+# row, both over all rows and the head's numbers. No head is constant.
 
 
 # %% tags=["exercise"] exercise="3.2.8.h" title="Head by head" difficulty=2 importance=3 minutes=7 skill="the head axis"

@@ -227,8 +227,8 @@ if __name__ == "__main__":
 
 # %% [markdown] tags=["task"]
 # For every position $i$, find the *latest* earlier position $j < i$ with the same token, and return the
-# token at $j + 1$; −1 where there is none. (So at the last position, too. If $j = i - 1$, the token at
-# $j + 1$ is the one at $i$.)
+# token at $j + 1$; −1 where there is none. (The last position is treated like the others. If
+# $j = i - 1$, the token at $j + 1$ is the one at $i$.)
 
 
 # %% tags=["exercise"] exercise="3.2.9.b1" title="What induction would say" difficulty=2 importance=4 minutes=10 skill="a rule as a mask"
@@ -543,7 +543,7 @@ def square_states(board: Int[Tensor, "n side side"]) -> Bool[Tensor, "n square_s
 # %% [markdown] tags=["task"]
 # For every state, return the largest $F_1$ over all latents $l$ and shares $t = 0, 0.1, \dots, 0.9$
 # (`i / 10`), where $l$ is active if $f_l > t \cdot \max f_l$ (the largest over all tokens given).
-# Activations are not negative. A pair without any count has 0. Coverage is the mean over the states.
+# Activations are not negative. A pair without any count has 0. (Coverage will be the mean of these.)
 
 
 # %% tags=["exercise"] exercise="3.2.9.d2" title="Coverage" difficulty=2 importance=4 minutes=10 skill="thresholds"
@@ -601,7 +601,7 @@ def precise_rules(
 # %% [markdown] tags=["task"]
 # Draw the boards: a state is drawn if any active latent has a rule for it. Return for each board $F_1$
 # of what is drawn against the true states (float32). Nothing drawn gives 0; a square may be drawn with
-# two states, which then are not both right. A board has at least one true state.
+# two states: both count as drawn, at most one as right. A board has at least one true state.
 
 
 # %% tags=["exercise"] exercise="3.2.9.d4" title="Draw the board" difficulty=2 importance=4 minutes=8 skill="a union of rules"

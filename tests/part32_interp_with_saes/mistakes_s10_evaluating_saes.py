@@ -74,6 +74,26 @@ def two_dense_latents__smallest_direction(x):
     return _pair(torch.linalg.svd(x - mean, full_matrices=False).Vh[-1], mean)
 
 
+def two_dense_latents__first_of_eigh(x):
+    """You take the direction of the *least* variance. `eigh` sorts its eigenvalues in ascending
+    order: which of its columns is the one?"""
+    mean = x.mean(dim=0)
+    return _pair(torch.linalg.eigh((x - mean).T @ (x - mean)).eigenvectors[:, 0], mean)
+
+
+def two_dense_latents__column_of_vh(x):
+    """You take a column of `Vh`. The h says that it is transposed: the directions are its rows."""
+    mean = x.mean(dim=0)
+    return _pair(torch.linalg.svd(x - mean, full_matrices=False).Vh[:, 0], mean)
+
+
+def two_dense_latents__column_of_vh_of_the_product(x):
+    """You take a column of `Vh`. It is transposed already, as the h says: its rows are the
+    directions."""
+    mean = x.mean(dim=0)
+    return _pair(torch.linalg.svd((x - mean).T @ (x - mean)).Vh[:, 0], mean)
+
+
 def two_dense_latents__first_two_directions(x):
     """Your latents read the first and the second principal direction. One direction needs two
     latents, v and -v: ReLU loses the negative half."""
@@ -135,6 +155,12 @@ def memorise_rows__only_the_decoder(x):
     """Only the decoder is normalised. The encoder's columns must have length 1 too, or the longest
     row wins."""
     return x.T.clone(), x / x.norm(dim=1, keepdim=True)
+
+
+def memorise_rows__only_the_encoder(x):
+    """Only the encoder is normalised. Latent i is then as large as row i is long, and your decoder
+    multiplies the whole row by that."""
+    return (x / x.norm(dim=1, keepdim=True)).T, x.clone()
 
 
 def memorise_rows__by_squared_length(x):
@@ -285,6 +311,12 @@ def best_detectors__by_precision(fires, labels):
     return _chosen(fires, labels, _shares(fires, labels)[0].argmax(dim=0))
 
 
+def best_detectors__plain_mean(fires, labels):
+    """You take the plain mean of precision and recall. F1 is the harmonic mean: one of the two that
+    is small makes it small."""
+    return _chosen(fires, labels, sum(_shares(fires, labels)).argmax(dim=0))
+
+
 def best_detectors__by_accuracy(fires, labels):
     """You choose by accuracy. For a rare label the best latent is then one that never fires."""
     right = (fires[:, :, None] == labels[:, None]).double().mean(dim=0)
@@ -378,6 +410,13 @@ def difference_latents__in_order_of_number(f, label, k):
     return gap.sort(descending=True, stable=True).indices[:k].sort().values
 
 
+def difference_latents__higher_number_first(f, label, k):
+    """Of equal latents the higher number comes first in yours. An ascending order, turned round,
+    turns the equal ones round, too."""
+    gap = (f[label].mean(dim=0) - f[~label].mean(dim=0)).abs()
+    return gap.argsort(stable=True).flip(0)[:k]
+
+
 def difference_latents__only_the_yeses(f, label, k):
     """You look at the yeses alone. A latent that is as active on the noes tells nothing."""
     return f[label].mean(dim=0).abs().sort(descending=True, stable=True).indices[:k]
@@ -447,6 +486,15 @@ def flip_labels__one_kind_only(label, share, gen):
     return flipped
 
 
+def flip_labels__cut_off(label, share, gen):
+    """You cut off what is behind the point. In floating point 0.29 times 100 is a hair below 29,
+    and that becomes 28: go to the nearest whole number."""
+    flipped = label.clone()
+    where = _order(label, gen)[: int(share * len(label))]
+    flipped[where] = ~label[where]
+    return flipped
+
+
 # -------------------------------------------------------------------------------- b3. quiver_gain
 
 
@@ -463,7 +511,7 @@ def quiver_gain__chosen_on_the_test(valid, test, sae):
 def quiver_gain__latents_against_baselines(valid, test, sae):
     """You compare the best probe on latents with the best of the others. The question is what the
     latents *add*: the first choice is among all."""
-    first = valid.masked_fill(~sae, -math.inf) if sae.any() else valid
+    first = valid.masked_fill(~sae, -math.inf)
     return _at(test, first) - _at(test, valid.masked_fill(sae, -math.inf))
 
 
@@ -584,6 +632,14 @@ def absorption_contrast__joint_shares(fires, parent, child):
     return _nan_or((a, b), lambda: float((off * a).mean() - (off * b).mean()))
 
 
+def absorption_contrast__shares_of_all_parents(fires, parent, child):
+    """You divide both counts by the number of all items with the parent. Each share is among the
+    items of its own kind: with a child, or without."""
+    a, b = parent & child, parent & ~child
+    n = parent.sum()
+    return _nan_or((a, b), lambda: float(((~fires & a).sum() - (~fires & b).sum()) / n))
+
+
 # ------------------------------------------------------------------------ c2. feature_coefficients
 
 
@@ -662,6 +718,14 @@ def scr_score__divides_anyway(base, ablated, oracle):
     return (ablated - base) / gap if gap else (ablated - base) * math.inf
 
 
+def scr_score__nan_only_where_equal(base, ablated, oracle):
+    """An oracle that is *worse* than the base gives a number in yours. There was nothing to gain
+    there either: NaN."""
+    if oracle == base:
+        return torch.full_like(ablated, math.nan)
+    return (ablated - base) / (oracle - base)
+
+
 def scr_score__zero_where_undefined(base, ablated, oracle):
     """You return 0 where there was nothing to gain. That would say that the removal failed."""
     return torch.zeros_like(ablated) if oracle <= base else (ablated - base) / (oracle - base)
@@ -704,6 +768,13 @@ def tpp_score__sums(before, after):
     """You subtract sums. There are more pairs off the diagonal than on it: subtract means."""
     own, others = _split(before - after)
     return float(own.sum() - others.sum())
+
+
+def tpp_score__others_summed(before, after):
+    """For each class you add up what the other probes lose. Both numbers are means: the more
+    classes there are, the larger your sum."""
+    own, others = _split(before - after)
+    return float(own.mean() - others.sum() / len(before))
 
 
 def tpp_score__absolute_changes(before, after):
@@ -1093,6 +1164,13 @@ def tokenwise_explained__own_mean(x, x_hat):
     return float((1 - (x - x_hat).square().sum(dim=1) / total).mean())
 
 
+def tokenwise_explained__one_number_as_mean(x, x_hat):
+    """Your mean is one number, over tokens and dimensions. It is a vector: each dimension has its
+    own mean over the tokens."""
+    total = (x - x.mean()).square().sum(dim=1)
+    return float((1 - (x - x_hat).square().sum(dim=1) / total).mean())
+
+
 def tokenwise_explained__lengths(x, x_hat):
     """You divide lengths. Their squares were asked for."""
     total = (x - x.mean(dim=0)).norm(dim=1)
@@ -1154,6 +1232,17 @@ def pareto_front__best_ratio(less, more):
     both."""
     ratio = more / less.clamp(min=1e-12)
     return ratio >= ratio.max()
+
+
+def pareto_front__best_for_some_weights(less, more):
+    """You keep what is best for *some* weighting of the two. An item can be best for none and still
+    be beaten by nobody: look at a dent in the front."""
+
+    def unit(v):
+        return (v - v.min()) / (v.max() - v.min()).clamp(min=1e-12)
+
+    values = [w / 1e3 * unit(more) - (1 - w / 1e3) * unit(less) for w in range(1, 1000)]
+    return torch.stack([value == value.max() for value in values]).any(dim=0)
 
 
 def pareto_front__ties_in_less_dropped(less, more):

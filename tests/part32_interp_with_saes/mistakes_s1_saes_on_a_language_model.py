@@ -34,6 +34,13 @@ def sae_preactivations__subtracts_the_mean_of_x(x, W_enc, b_enc, b_dec, centred)
     return (x - x.mean(dim=-1, keepdim=True) if centred else x) @ W_enc + b_enc
 
 
+def sae_preactivations__subtracts_the_mean_of_the_batch(x, W_enc, b_enc, b_dec, centred):
+    """You subtract the mean of the inputs that happen to be given. "Centred" means that the SAE's
+    learned origin, b_dec, is subtracted."""
+    mean = x.reshape(-1, x.shape[-1]).mean(dim=0)
+    return (x - mean if centred else x) @ W_enc + b_enc
+
+
 def sae_preactivations__no_encoder_bias(x, W_enc, b_enc, b_dec, centred):
     """b_enc is missing. With x = b_dec, a centred SAE has the pre-activations b_enc."""
     return (x - b_dec if centred else x) @ W_enc
@@ -133,6 +140,14 @@ def topk_latents__over_all_tokens(z, k):
     """You take the k largest of all tokens together. TopK gives each token k latents of its own."""
     flat = z.flatten()
     values, where = flat.topk(k)
+    return torch.zeros_like(flat).scatter(0, where, values.relu()).reshape(z.shape)
+
+
+def topk_latents__k_on_average(z, k):
+    """You take the largest of all tokens together, k per token on average. TopK gives each token
+    its own k, whatever the other tokens have."""
+    flat = z.flatten()
+    values, where = flat.topk(k * (len(flat) // z.shape[-1]))
     return torch.zeros_like(flat).scatter(0, where, values.relu()).reshape(z.shape)
 
 
@@ -296,6 +311,15 @@ def transcoder_output__skip_transposed(x, latents, W_dec, b_dec, W_skip):
     return written if W_skip is None else written + x @ W_skip
 
 
+def transcoder_output__skip_transposed_where_square(x, latents, W_dec, b_dec, W_skip):
+    """Where W_skip is square you multiply the wrong way round. Both ways fit then, but W_skip is
+    still (d_out, d_in)."""
+    written = latents @ W_dec + b_dec
+    if W_skip is None:
+        return written
+    return written + x @ (W_skip if W_skip.shape[0] == x.shape[-1] else W_skip.T)
+
+
 def transcoder_output__no_bias(x, latents, W_dec, b_dec, W_skip):
     """b_dec is missing. It is added to what is written, with or without a skip path."""
     written = latents @ W_dec
@@ -359,6 +383,14 @@ def choose_sae__the_last_of_equals(table, model, hook, l0, width=None):
     return min(reversed(fits), key=lambda r: _far(r, l0))
 
 
+def choose_sae__the_last_of_equally_near(table, model, hook, l0, width=None):
+    """Of two L0 that are equally near you take the later row. The first one in the table is wanted:
+    `<` against `<=`."""
+    fits = _error(table, model, hook, width)
+    known = [r for r in fits if r.l0 is not None]
+    return min(reversed(known or fits[:1]), key=lambda r: _far(r, l0))
+
+
 def choose_sae__ignores_width(table, model, hook, l0, width=None):
     """You don't look at `width`. If one is asked for, only SAEs with so many latents fit."""
     return min(_error(table, model, hook, None), key=lambda r: _far(r, l0))
@@ -382,6 +414,15 @@ def choose_sae__of_any_model(table, model, hook, l0, width=None):
     if not fits:
         _error(table, model, hook, width)
     return min(fits, key=lambda r: _far(r, l0))
+
+
+def choose_sae__hooks_of_all_models(table, model, hook, l0, width=None):
+    """Your error names hooks that only other models have. Whoever reads it wants to know where
+    *this* model has an SAE."""
+    if not any(r.model == model and r.hook == hook for r in table):
+        hooks = sorted({str(r.hook) for r in table})
+        raise ValueError(f"no SAE of {model} at {hook!r}; there are {', '.join(hooks)}")
+    return min(_error(table, model, hook, width), key=lambda r: _far(r, l0))
 
 
 # ----------------------------------------------------------------------------------- c. run_hooked
@@ -421,6 +462,12 @@ def run_hooked__never_removed(model, x, edits):
 
         model.get_submodule(name).register_forward_hook(hook)
     return model(x), kept
+
+
+def run_hooked__left_after_an_error(model, x, edits):
+    """After an error your hooks stay in the model, and every later run is edited. They must go
+    however the run ends."""
+    return _run(model, x, edits, always=False)
 
 
 def run_hooked__late_binding(model, x, edits):
@@ -545,6 +592,14 @@ def splice__adds_x(x, encode, decode, edit, keep_error):
     return out + x if keep_error else out
 
 
+def splice__error_detached(x, encode, decode, edit, keep_error):
+    """Your error term has the right value, but no gradient flows through it. It depends on x as
+    well, and gradients flow through all of it."""
+    f = encode(x)
+    out = decode(edit(f.clone()) if edit else f)
+    return out + (x - decode(f)).detach() if keep_error else out
+
+
 # ---------------------------------------------------------------------------------- d2. only_where
 
 
@@ -585,6 +640,13 @@ def only_where__adds(x, new, mask):
     return x + new * mask.reshape(*mask.shape, *(1,) * (x.ndim - 2))
 
 
+def only_where__new_in_order(x, new, mask):
+    """You fill the masked tokens with the first entries of `new`, one after the other. Each token
+    gets what `new` has at its own place."""
+    wide = mask.reshape(*mask.shape, *(1,) * (x.ndim - 2)).expand_as(x)
+    return x.masked_scatter(wide, new)
+
+
 # ------------------------------------------------------------------------------ e1. active_latents
 
 
@@ -619,6 +681,20 @@ def active_latents__the_first_ones(f, n):
     numbers = (f > 0).nonzero()[:n, 0]
     order = f[numbers].argsort(descending=True)
     return numbers[order], f[numbers][order]
+
+
+def active_latents__the_first_ones_in_order(f, n):
+    """You take the first n active latents, in the order of their numbers. The n strongest are asked
+    for, strongest first."""
+    numbers = (f > 0).nonzero()[:n, 0]
+    return numbers, f[numbers]
+
+
+def active_latents__numbered_among_the_active(f, n):
+    """Your numbers count the active latents only. A latent's number is its place in all of f."""
+    active = f[f > 0]
+    values, numbers = active.topk(min(n, len(active)))
+    return numbers, values
 
 
 def active_latents__all_of_them(f, n):
@@ -689,6 +765,17 @@ def coloured_text__stretched(words, acts):
     return _spans(words, acts, lambda a: (a - low) / ((high - low) or 1.0))
 
 
+def coloured_text__divided_by_at_least_one(words, acts):
+    """You never divide by less than 1. In a text whose largest activation is 0.5 that token must be
+    opaque, too."""
+    return _spans(words, acts, lambda a: a / max(float(acts.max()), 1.0))
+
+
+def coloured_text__share_in_the_title(words, acts):
+    """Your `title` shows the share of the largest. It has the activation itself."""
+    return _spans(words, acts.double() / _largest(acts), lambda a: a)
+
+
 # ------------------------------------------------------------------------------------ f1. sparsity
 
 
@@ -742,6 +829,13 @@ def sparsity__only_positive(f, mask):
     return _sparsity(f[mask] > 0)
 
 
+def sparsity__dead_over_all_tokens(f, mask):
+    """You look for dead latents on all tokens. One that is active only where the mask is false is
+    dead, too."""
+    l0, density, _dead = _sparsity(f[mask] != 0)
+    return l0, density, _sparsity(f.flatten(0, 1) != 0)[2]
+
+
 # -------------------------------------------------------------------------- f2. explained_variance
 
 
@@ -749,6 +843,14 @@ def explained_variance__without_mask(x, x_hat, mask):
     """You count all tokens. Select by the mask first: the mean, too, is over those tokens."""
     x, x_hat = x.flatten(0, 1).double(), x_hat.flatten(0, 1).double()
     return float(1 - (x - x_hat).square().sum() / (x - x.mean(dim=0)).square().sum())
+
+
+def explained_variance__mean_of_all_tokens(x, x_hat, mask):
+    """Your sums are over the mask's tokens, but your mean is over all. It is the mean of the same
+    tokens."""
+    mean = x.double().mean(dim=(0, 1))
+    x, x_hat = x[mask].double(), x_hat[mask].double()
+    return float(1 - (x - x_hat).square().sum() / (x - mean).square().sum())
 
 
 def explained_variance__not_centred(x, x_hat, mask):
@@ -905,6 +1007,14 @@ def loss_per_row__mask_of_the_source_only(logits, ids, mask):
     return (_nats(logits[:, :-1], ids[:, 1:]) * counts).sum(dim=1), counts.sum(dim=1)
 
 
+def loss_per_row__tokens_minus_one(logits, ids, mask):
+    """Your number of predictions is the number of tokens in the mask, minus 1. Is that still right
+    where the mask has a gap, or a row has no token in it?"""
+    counts = mask[:, :-1] & mask[:, 1:]
+    total = (_nats(logits[:, :-1], ids[:, 1:]) * counts).sum(dim=1)
+    return total, mask.sum(dim=1) - 1
+
+
 def loss_per_row__means(logits, ids, mask):
     """You return the mean of each row. Sums are asked for, so that rows can be pooled rightly."""
     counts = mask[:, :-1] & mask[:, 1:]
@@ -961,6 +1071,14 @@ def kl_per_row__without_mask(clean, other, mask):
     return (p.exp() * (p - q)).sum(dim=-1).sum(dim=1)
 
 
+def kl_per_row__counted_like_the_loss(clean, other, mask):
+    """You leave a position out where the next token is missing or masked, as for the loss. The
+    divergence compares two predictions, and needs no next token."""
+    p, q = clean.log_softmax(dim=-1), other.log_softmax(dim=-1)
+    counts = mask[:, :-1] & mask[:, 1:]
+    return ((p.exp() * (p - q)).sum(dim=-1)[:, :-1] * counts).sum(dim=1)
+
+
 def kl_per_row__mean_over_vocab(clean, other, mask):
     """You average over the vocabulary. The divergence is a sum over tokens v."""
     p, q = clean.log_softmax(dim=-1), other.log_softmax(dim=-1)
@@ -1014,6 +1132,14 @@ def share_recovered__clipped_above(clean, with_sae, ablated):
     if ablated == clean:
         return math.nan
     return min((ablated - with_sae) / (ablated - clean), 1.0)
+
+
+def share_recovered__clipped_on_both_sides(clean, with_sae, ablated):
+    """You cut the share off at 0 and at 1. An SAE can be worse than the ablation, or by chance
+    better than the clean model, and both should be seen."""
+    if ablated == clean:
+        return math.nan
+    return min(max((ablated - with_sae) / (ablated - clean), 0.0), 1.0)
 
 
 def share_recovered__zero_where_undefined(clean, with_sae, ablated):
@@ -1116,6 +1242,21 @@ def relative_norms__padding_counts(x, mask):
     later[:, 0] = False
     typical = norms[later].median()
     return norms.median(dim=0).values / typical
+
+
+def relative_norms__absent_tokens_are_zero(x, mask):
+    """A token that is not there counts as one of length 0 in your medians. It must not be in them
+    at all."""
+    norms = x.norm(dim=-1) * mask
+    return norms.median(dim=0).values / norms[:, 1:].median()
+
+
+def relative_norms__median_of_medians(x, mask):
+    """You divide by the median of the positions' medians. The typical norm is one median, of all
+    tokens after the first position together."""
+    norms = x.norm(dim=-1)
+    at = _medians(norms, mask, norms.sum())
+    return at / at[1:][~at[1:].isnan()].median()
 
 
 def relative_norms__means(x, mask):

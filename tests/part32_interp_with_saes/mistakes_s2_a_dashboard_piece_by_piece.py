@@ -21,6 +21,16 @@ def count_active__without_the_mask(f, mask):
     return (f != 0).sum(dim=(0, 1)), int(mask.sum())
 
 
+def count_active__only_positive(f, mask):
+    """You count positive activations only. Active means different from 0."""
+    return (f[mask] > 0).sum(dim=0), int(mask.sum())
+
+
+def count_active__without_the_first_position(f, mask):
+    """You leave the first position out yourself. The mask alone says which tokens count."""
+    return (f[:, 1:][mask[:, 1:]] != 0).sum(dim=0), int(mask[:, 1:].sum())
+
+
 def count_active__all_tokens(f, mask):
     """Your number of tokens is that of the whole batch. Only those of the mask count."""
     return (f[mask] != 0).sum(dim=0), mask.numel()
@@ -59,6 +69,12 @@ def log_densities__small_number_added(times, n_tokens):
     """You add a small number so that log 0 is finite. Then dead latents look like rare ones: leave
     them out, and count them."""
     return (times / n_tokens + 1e-9).log10(), int((times == 0).sum())
+
+
+def log_densities__tiny_number_added(times, n_tokens):
+    """You add a tiny number so that log 0 is finite. Then dead latents look like very rare ones:
+    leave them out, and count them."""
+    return (times / n_tokens + 1e-10).log10(), int((times == 0).sum())
 
 
 def log_densities__dead_kept(times, n_tokens):
@@ -100,7 +116,8 @@ def log_densities__share_of_dead(times, n_tokens):
 
 
 def _histogram(values, low, high, n_bins, number=None):
-    edges = low + torch.arange(n_bins + 1, device=values.device) / n_bins * (high - low)
+    steps = torch.arange(n_bins + 1, device=values.device, dtype=values.dtype) / n_bins
+    edges = low + steps * (high - low)
     if number is None:
         number = ((values - low) / (high - low) * n_bins).long().clamp(max=n_bins - 1)
     return torch.bincount(number, minlength=n_bins), edges
@@ -130,7 +147,7 @@ def activation_histogram__one_bin_more(acts, n_bins):
     """You have one interval too many: the largest activation sits alone in it."""
     positive = acts[acts > 0]
     number = (positive / positive.max() * n_bins).long()
-    edges = torch.arange(n_bins + 1, device=acts.device) / n_bins * positive.max()
+    edges = torch.arange(n_bins + 1, device=acts.device, dtype=acts.dtype) / n_bins * positive.max()
     return torch.bincount(number, minlength=n_bins + 1), edges
 
 
@@ -180,6 +197,14 @@ def _merged(best_values, best_places, f, first, n=None, last=False, largest=True
 def merge_top__only_this_batch(best_values, best_places, f, first):
     """You look at the new batch only. What was best before is lost."""
     return _merged(0 * best_values, best_places, f, first)
+
+
+def merge_top__slot_by_slot(best_values, best_places, f, first):
+    """You compare the old and the new ones slot by slot. One that loses its slot may still be among
+    the n strongest."""
+    values, places = _merged(0 * best_values, best_places, f, first)
+    better = values > best_values
+    return torch.where(better, values, best_values), torch.where(better, places, best_places)
 
 
 def merge_top__places_in_the_batch(best_values, best_places, f, first):
@@ -275,6 +300,13 @@ def context_window__one_short(ids, mask, bos, at, before, after):
     return start, max(min(stop, at + after), at)
 
 
+def context_window__one_after_too_few(ids, mask, bos, at, before, after):
+    """Of the `after` tokens that may follow `at` the last is missing: `stop` is one past the last
+    token."""
+    start, stop = _bounds(ids, mask, bos, at, before, after)
+    return start, max(min(stop, at + after), at + 1)
+
+
 def context_window__first_bos_only(ids, mask, bos, at, before, after):
     """You look at the first BOS of the row only. A packed row has several; the last one before the
     token is the wall."""
@@ -347,6 +379,18 @@ def spread_out__one_direction(row, pos, distance):
         return bool(row[i] == row[j]) and 0 <= int(pos[i] - pos[j]) < distance
 
     return _kept(row, pos, near)
+
+
+def spread_out__signed_difference(row, pos, distance):
+    """You forget the absolute value: an example that lies before a kept one counts as near, however
+    far it is."""
+    return _kept(row, pos, lambda i, j: bool(row[i] == row[j]) and int(pos[i] - pos[j]) < distance)
+
+
+def spread_out__signed_the_other_way(row, pos, distance):
+    """You forget the absolute value: an example that lies after a kept one counts as near, however
+    far it is."""
+    return _kept(row, pos, lambda i, j: bool(row[i] == row[j]) and int(pos[j] - pos[i]) < distance)
 
 
 def spread_out__a_mask(row, pos, distance):
@@ -496,6 +540,12 @@ def sample_intervals__the_activations(acts, edges, n_each, gen):
     return [acts[p] for p in _drawn(_inside(acts, edges), n_each, gen)]
 
 
+def sample_intervals__places_among_the_positive(acts, edges, n_each, gen):
+    """Your places count the positive activations only. They are indices into `acts`, silent tokens
+    included."""
+    return _drawn(_inside(acts[acts > 0], edges), n_each, gen)
+
+
 # ------------------------------------------------------------------------ c3. share_of_favourite
 
 
@@ -522,6 +572,13 @@ def share_of_favourite__counted_in_top(top, other):
 def share_of_favourite__largest_id(top, other):
     """Of several equally frequent tokens you take the largest id. The smallest is wanted."""
     return _share(other == _favourite(top, last=True))
+
+
+def share_of_favourite__first_of_equals(top, other):
+    """Of several equally frequent tokens you take the one that comes first in `top`. The smallest
+    id is wanted."""
+    tokens = top.tolist()
+    return _share(other == max(tokens, key=tokens.count))
 
 
 def share_of_favourite__any_of_top(top, other):
@@ -575,6 +632,19 @@ def logit_weights__centred_in_the_stream(write, gain, W_U):
     does nothing."""
     scaled = write * gain
     return (scaled - scaled.mean(dim=-1, keepdim=True)) @ W_U
+
+
+def logit_weights__row_centred(write, gain, W_U):
+    """You subtract the mean of the decoder row. It is the mean over the vocabulary that is
+    subtracted, after the product."""
+    return ((write - write.mean(dim=-1, keepdim=True)) * gain) @ W_U
+
+
+def logit_weights__one_mean_for_all_rows(write, gain, W_U):
+    """You subtract one mean, of all rows together. Each row has its own mean over the
+    vocabulary."""
+    weights = (write * gain) @ W_U
+    return weights - weights.mean()
 
 
 def logit_weights__probabilities(write, gain, W_U):
@@ -745,6 +815,15 @@ def full_loss_effect__everywhere(resid, write, at, target, rest):
     return _change(rest(resid)[rows, at], rest(cut)[rows, at], target)
 
 
+def full_loss_effect__at_every_position_of_at(resid, write, at, target, rest):
+    """You change every row at all the positions that `at` lists. Each row has one of them: the
+    first row the first, and so on."""
+    rows = torch.arange(len(at), device=at.device)
+    cut = resid.clone()
+    cut[:, at] -= write
+    return _change(rest(resid)[rows, at], rest(cut)[rows, at], target)
+
+
 def full_loss_effect__the_whole_stream(resid, write, at, target, rest):
     """You set the stream at `at` to 0. Only what the latent wrote is taken off."""
     rows = torch.arange(len(at), device=at.device)
@@ -765,6 +844,14 @@ def full_loss_effect__next_position(resid, write, at, target, rest):
     later = (at + 1).clamp(max=resid.shape[1] - 1)
     cut = _cut(resid, write, at)
     return _change(rest(resid)[rows, later], rest(cut)[rows, later], target)
+
+
+def full_loss_effect__position_before(resid, write, at, target, rest):
+    """You read the logits one position earlier. Those predict the token at `at`, and the target is
+    predicted at `at` itself."""
+    rows = torch.arange(len(at), device=at.device)
+    cut = _cut(resid, write, at)
+    return _change(rest(resid)[rows, at - 1], rest(cut)[rows, at - 1], target)
 
 
 def full_loss_effect__old_minus_new(resid, write, at, target, rest):
@@ -846,14 +933,14 @@ def pair_sums__counts_active(x, y):
 # ----------------------------------------------------------------------------------- f2. pearson
 
 
-def _pearson(sums, by=None, guard=True, root=True, mean=True, unbiased=1.0):
+def _pearson(sums, least=None, guard=True, root=True, mean=True, unbiased=1.0):
     n = sums["n"]
     x, y = sums["x"] / n, sums["y"] / n
     cov = sums["xy"] / n - (x[:, None] * y if mean else 0)
     parts = []
     for m, square in ((x, sums["xx"] / n), (y, sums["yy"] / n)):
         v = square - (m.square() if mean else 0)
-        parts.append(v * (v > 1e-12 * square) if guard else v)
+        parts.append(v * (v > (1e-12 * square if least is None else least)) if guard else v)
     spread = parts[0][:, None] * parts[1]
     spread = spread.sqrt() if root else spread
     if not guard:
@@ -865,6 +952,14 @@ def pearson__cosine(sums):
     """You don't subtract the means: that is a cosine. Two latents that are always on would look
     alike."""
     return _pearson(sums, mean=False)
+
+
+def pearson__cosine_but_for_constants(sums):
+    """You don't subtract the means: that is a cosine. Two latents that are nearly always on would
+    look alike."""
+    n = sums["n"]
+    varies = [sums[k + k] / n - (sums[k] / n).square() > 1e-12 * sums[k + k] / n for k in "xy"]
+    return _pearson(sums, mean=False) * (varies[0][:, None] & varies[1])
 
 
 def pearson__variances_not_rooted(sums):
@@ -881,6 +976,12 @@ def pearson__covariance(sums):
 def pearson__constants_are_nan(sums):
     """A constant has variance 0, and 0 / 0 is NaN in yours (or anything, by rounding): 0."""
     return _pearson(sums, guard=False)
+
+
+def pearson__absolute_limit(sums):
+    """You call a variance 0 below a fixed size. Activations can be tiny and vary all the same:
+    compare the variance with the mean square."""
+    return _pearson(sums, least=1e-12)
 
 
 def pearson__squared(sums):
@@ -948,6 +1049,25 @@ def cosine_neighbours__either_sign(W_dec, number, n):
     return numbers, values
 
 
+def cosine_neighbours__opposites_are_near(W_dec, number, n):
+    """You rank by the size of the cosine, whatever its sign. A row that points the other way is the
+    furthest, not the nearest."""
+    cosines = _cosines(W_dec, number)
+    size = cosines.abs()
+    size[number] = -torch.inf
+    numbers = size.topk(n).indices
+    return numbers, cosines[numbers]
+
+
+def cosine_neighbours__own_cosine_is_zero(W_dec, number, n):
+    """You set the latent's own cosine to 0, and that is more than a negative one: where few others
+    are positive, the latent is its own neighbour."""
+    cosines = _cosines(W_dec, number)
+    cosines[number] = 0
+    values, numbers = cosines.topk(n)
+    return numbers, values
+
+
 def cosine_neighbours__the_furthest(W_dec, number, n):
     """You return the furthest ones: the largest cosine is the nearest direction."""
     cosines = _cosines(W_dec, number)
@@ -983,6 +1103,12 @@ def _counts(tokens, n_vocab):
 def token_table__silent_instead(tokens, fires, n_vocab):
     """Your first count is of the tokens on which the latent is silent."""
     return _counts(tokens[~fires], n_vocab), _counts(tokens, n_vocab)
+
+
+def token_table__silent_tokens_are_token_0(tokens, fires, n_vocab):
+    """In your first count each token on which the latent is silent counts as token 0. Leave those
+    tokens out."""
+    return _counts(tokens * fires, n_vocab), _counts(tokens, n_vocab)
 
 
 def token_table__second_is_the_rest(tokens, fires, n_vocab):
@@ -1103,6 +1229,16 @@ def discoveries__bonferroni(log_p, level):
     return log_p <= math.log(level / len(log_p))
 
 
+def discoveries__ranks_from_zero(log_p, level):
+    """Your ranks count from 0, so that every limit is one step too low. The smallest p-value has
+    i = 1."""
+    ordered = log_p.sort().values
+    limits = (level * torch.arange(len(log_p), device=log_p.device) / len(log_p)).log()
+    passed = ordered[ordered <= limits]
+    none = torch.zeros_like(log_p, dtype=torch.bool)
+    return log_p <= passed.max() if len(passed) else none
+
+
 def discoveries__stops_at_the_first_failure(log_p, level):
     """You stop at the first sorted p-value that fails. The *largest* that passes counts, and takes
     those below it along."""
@@ -1176,6 +1312,12 @@ def script_json__html_escaped(data):
     return html.escape(json.dumps(data, allow_nan=False), quote=False)
 
 
+def script_json__html_escaped_with_quotes(data):
+    """You escape as for HTML, the quotes, too. A script does not undo that, so what it reads is no
+    JSON any more."""
+    return html.escape(json.dumps(data, allow_nan=False))
+
+
 def script_json__only_the_closing_tag(data):
     """You only care for `</`. `<!--` changes how a script is read, too: escape every `<`."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False)
@@ -1201,6 +1343,12 @@ def script_json__nan_passes(data):
     return _script(data, allow_nan=True)
 
 
+def script_json__nan_passes_ascii(data):
+    """You write NaN and Infinity. Those are no JSON: the browser's `JSON.parse` fails on the whole
+    page's data."""
+    return _script(data, ensure_ascii=True, allow_nan=True)
+
+
 def script_json__escaped_twice(data):
     """You escape before `json.dumps`, which escapes your backslash once more: the reader sees
     `\\u003c` as text."""
@@ -1213,6 +1361,15 @@ def script_json__escaped_twice(data):
         return [walk(v) for v in value] if isinstance(value, list) else value
 
     return json.dumps(walk(data), ensure_ascii=False, allow_nan=False)
+
+
+def script_json__two_backslashes(data):
+    """You write two backslashes. In JSON these stand for a backslash that is meant as text: the
+    reader sees `\\u003c`."""
+    text = json.dumps(data, allow_nan=False)
+    for char in "<>&":
+        text = text.replace(char, f"\\\\u{ord(char):04x}")
+    return text
 
 
 # -------------------------------------------------------------------------------- h2. token_span
@@ -1250,6 +1407,12 @@ def token_span__only_the_first(token, share):
     shown = token
     for code, sign in SIGNS.items():
         shown = shown.replace(chr(code), sign, 1)
+    return _span(html.escape(shown), f"{share:.2f}", round(4 * share))
+
+
+def token_span__only_the_first_space(token, share):
+    """You replace the first space only. A token can have several, and each is shown."""
+    shown = token.replace(" ", "·", 1).replace("\n", "⏎").replace("\t", "⇥")
     return _span(html.escape(shown), f"{share:.2f}", round(4 * share))
 
 
@@ -1324,6 +1487,13 @@ def merge_parts__places_not_sorted_along(a, b):
     return _added(a, b) | {"values": values[:, :n], "places": places[:, :n]}
 
 
+def merge_parts__places_shifted(a, b):
+    """You add the length of `a` to the places of `b`. A place already counts from the beginning of
+    the whole text, and either part may come first."""
+    moved = torch.where(b["places"] < 0, -1, b["places"] + a["n_tokens"])
+    return _added(a, b) | _best(a, {**b, "places": moved}, a["values"].shape[1])
+
+
 def merge_parts__larger_count(a, b):
     """You take the larger of two counts. Counts of different tokens are added."""
     counts = {name: torch.maximum(a[name], b[name]) for name in ("n_tokens", "times")}
@@ -1357,12 +1527,30 @@ def share_explained__each_group_once(acts, group):
     return float((sums / sizes).square().mean() / total) if total > 0 else 0.0
 
 
+def share_explained__variance_of_the_means(acts, group):
+    """You take the variance of the groups' means as they are, so that a small group counts as much
+    as a large one. Each *token* counts once."""
+    centred, _, sums, sizes = _groups(acts, group)
+    total = centred.square().mean()
+    return float((sums / sizes).var(correction=0) / total) if total > 0 else 0.0
+
+
 def share_explained__within(acts, group):
     """Yours is the share *within* the groups, what they leave unexplained. The share between them
     is asked for."""
     centred, _, sums, sizes = _groups(acts, group)
     total = centred.square().sum()
     return float(1 - (sums.square() / sizes).sum() / total) if total > 0 else 0.0
+
+
+def share_explained__between_over_within(acts, group):
+    """You divide by the variance within the groups. A share is of the whole variance: it is never
+    more than 1."""
+    x = acts.double()
+    numbers, which = group.unique(return_inverse=True)
+    fitted = (x.new_zeros(len(numbers)).index_add(0, which, x) / torch.bincount(which))[which]
+    between, within = (fitted - x.mean()).square().sum(), (x - fitted).square().sum()
+    return float(between / within) if acts.max() > acts.min() else 0.0
 
 
 def share_explained__a_root(acts, group):

@@ -166,6 +166,14 @@ def strongest_latents__most_often(f, n):
     return _strongest((f[1:] > 0).sum(dim=0).to(f.dtype), n)
 
 
+def strongest_latents__single_activations(f, n):
+    """You rank single activations: a latent that is active at two positions can be listed twice.
+    How many numbers should one latent send into the sort?"""
+    values, places = f[1:].T.flatten().sort(descending=True, stable=True)
+    kept = values[:n] > 0
+    return places[:n][kept] // (len(f) - 1), values[:n][kept]
+
+
 # ------------------------------------------------------------------------------- b2. stronger_in
 
 
@@ -248,6 +256,18 @@ def weighted_strength__one_is_missing(f, times, n_tokens):
 def weighted_strength__one_below_only(f, times, n_tokens):
     """You add 1 to the count only. Then a latent that is always active has a negative weight."""
     return f[1:].amax(dim=0) * (n_tokens / (1 + times)).log()
+
+
+def weighted_strength__one_added_to_the_logarithm(f, times, n_tokens):
+    """You add 1 to the logarithm, as some libraries do. A latent that is active on every token
+    should get weight 0."""
+    return f[1:].amax(dim=0) * (((1 + n_tokens) / (1 + times)).log() + 1)
+
+
+def weighted_strength__count_0_as_1(f, times, n_tokens):
+    """You leave out the ones, and take a count of 0 for 1. A latent that was never active then has
+    the weight of one that was active once."""
+    return f[1:].amax(dim=0) * (n_tokens / times.clamp(min=1)).log()
 
 
 # ------------------------------------------------------------------------- c1. readout_direction
@@ -350,6 +370,12 @@ def latent_shares__order(f, write, bias, error, direction):
     return f * (direction @ write.T), (error * direction).sum(dim=1), direction @ bias
 
 
+def latent_shares__error_with_every_direction(f, write, bias, error, direction):
+    """You multiply every prompt's error with every prompt's direction: a square matrix. An error
+    has one direction, its own prompt's."""
+    return f * (direction @ write.T), direction @ bias, error @ direction.T
+
+
 # ------------------------------------------------------------------------------- c3. head_shares
 
 
@@ -389,6 +415,13 @@ def head_shares__unit_direction(z, W_O, direction):
     """You bring the direction to length 1. Its length is part of the answer: it has the scale
     in it."""
     return torch.einsum("phk,hkm,pm->ph", z, W_O, direction / direction.norm(dim=1, keepdim=True))
+
+
+def head_shares__heads_mixed(z, W_O, direction):
+    """You cut the flat row wrongly: its first `d_head` numbers belong to head 0, the next to head
+    1. In yours every head gets numbers of others."""
+    terms = z.flatten(1) * (direction @ W_O.flatten(0, 1).T)
+    return terms.unflatten(1, (-1, z.shape[1])).sum(dim=1)
 
 
 # --------------------------------------------------------------------------- d1. without_latents
@@ -435,11 +468,19 @@ def without_latents__unit_rows(x, f, W_dec, chosen, to):
     return x + (to - f[:, chosen]) @ (rows / rows.norm(dim=1, keepdim=True))
 
 
+def without_latents__where_active(x, f, W_dec, chosen, to):
+    """You set a latent only in the prompts in which it is active. It gets its value in all of
+    them: what if `to` is a mean, and the latent is silent here?"""
+    own = f[:, chosen]
+    return x + ((to - own) * (own > 0)) @ W_dec[chosen]
+
+
 # -------------------------------------------------------------------------- d2. ablation_effects
 
 
-def _effects(x, f, W_dec, metric, size, cut_of, sign=1.0):
-    clean = torch.cat([metric(x[i], i) for i in torch.arange(len(x)).split(size)])
+def _effects(x, f, W_dec, metric, size, cut_of, sign=1.0, clean=None):
+    if clean is None:
+        clean = torch.cat([metric(x[i], i) for i in torch.arange(len(x)).split(size)])
     effects = torch.zeros_like(f)
     for prompt, latent in (pair.T for pair in f.nonzero().split(size)):
         after = metric(cut_of(prompt, latent), prompt)
@@ -495,6 +536,21 @@ def ablation_effects__other_prompts(x, f, W_dec, metric, size):
     return effects
 
 
+def ablation_effects__clean_run_at_once(x, f, W_dec, metric, size):
+    """Your clean run gives all prompts to `metric` at once. `size` is the limit there, too."""
+    clean = metric(x, _rows(x))
+    return _effects(
+        x, f, W_dec, metric, size, lambda p, k: x[p] - f[p, k, None] * W_dec[k], clean=clean
+    )
+
+
+def ablation_effects__silent_too(x, f, W_dec, metric, size):
+    """You run the model for silent latents, too. Taking 0 away changes nothing, and most latents
+    are silent: which pairs need a run at all?"""
+    every = torch.ones_like(f)
+    return _effects(x, every, W_dec, metric, size, lambda p, k: x[p] - f[p, k, None] * W_dec[k])
+
+
 # -------------------------------------------------------------------------- e1. latent_gradients
 
 
@@ -536,6 +592,15 @@ def latent_gradients__where_active(f, metric):
     """You set the gradient of silent latents to 0. Their gradient says what would happen if
     they came on, and patching from another prompt needs it."""
     return _gradient(f, metric) * (f != 0)
+
+
+def latent_gradients__backward(f, metric):
+    """Your call leaves gradients in the model's weights, as `backward()` does. Is there a function
+    that returns the gradient by one tensor, and leaves nothing behind?"""
+    leaf = f.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        metric(leaf).sum().backward()
+    return leaf.grad
 
 
 # ---------------------------------------------------------------------------- e2. patch_estimate
@@ -637,6 +702,33 @@ def rank_correlation__of_sizes(x, y):
     return _corr(*ranks)
 
 
+def _constant(x, y):
+    return bool((x == x[0]).all() or (y == y[0]).all())
+
+
+def rank_correlation__ties_by_place_constants_apart(x, y):
+    """You treat constants apart, but other equal values get different ranks, by where they stand.
+    They share the mean of their ranks."""
+    return 0.0 if _constant(x, y) else rank_correlation__ties_by_place(x, y)
+
+
+def rank_correlation__one_argsort_constants_apart(x, y):
+    """One `argsort` gives the order: which item comes first, which second. A rank is asked for: at
+    which place an item comes."""
+    return 0.0 if _constant(x, y) else rank_correlation__one_argsort(x, y)
+
+
+def rank_correlation__shortcut(x, y):
+    """1 - 6 Σd² / (n (n² - 1)) is the correlation of the ranks only where no two values are equal.
+    Here many are: compute Pearson's of the ranks."""
+    ranks = []
+    for v in (x, y):
+        _, which, counts = v.unique(return_inverse=True, return_counts=True)
+        ranks.append((counts.cumsum(0).double() - (counts - 1) / 2)[which])
+    d, n = ranks[0] - ranks[1], len(x)
+    return 0.0 if _constant(x, y) else float(1 - 6 * d.square().sum() / (n * (n**2 - 1)))
+
+
 # ------------------------------------------------------------------------ e4. bootstrap_interval
 
 
@@ -698,6 +790,14 @@ def bootstrap_interval__columns_apart(rows, statistic, n_draws, level, gen):
     return _ends(found, level)
 
 
+def bootstrap_interval__single_numbers(rows, statistic, n_draws, level, gen):
+    """You draw single numbers and fill new rows with them. Numbers of one prompt are not
+    independent: what belongs to one row must stay together."""
+    flat = rows.flatten()
+    draws = [_draws(len(flat), gen) for _ in range(n_draws)]
+    return _ends([float(statistic(flat[d].view_as(rows))) for d in draws], level)
+
+
 # ---------------------------------------------------------------------- f1. integrated_gradients
 
 
@@ -756,6 +856,17 @@ def integrated_gradients__of_the_mean(f, to, metric, n_steps):
     return _integrated(f, to, metric, [(i + 0.5) / n_steps for i in range(n_steps)]) / len(f)
 
 
+def integrated_gradients__one_latent_at_a_time(f, to, metric, n_steps):
+    """You move each latent by itself while the others stay at `f`. All move together: only then do
+    the attributions add up to the change."""
+    points, out = [(i + 0.5) / n_steps for i in range(n_steps)], torch.zeros_like(f)
+    for k in range(f.shape[1]):
+        goal = f.clone()
+        goal[:, k] = to[:, k]
+        out[:, k] = _integrated(f, goal, metric, points)[:, k]
+    return out
+
+
 # -------------------------------------------------------------------------- f2. completeness_gap
 
 
@@ -795,6 +906,12 @@ def completeness_gap__at_the_step(attributions, f, to, metric):
     """You evaluate the metric at the step, to - f. The metric is not linear: evaluate it at
     both ends."""
     return attributions.sum(dim=1) - metric(to - f)
+
+
+def completeness_gap__summed_over_prompts(attributions, f, to, metric):
+    """You sum over the prompts, too, and compare each one's change with the total of all. Each
+    prompt has its own sum."""
+    return attributions.sum() - (metric(to) - metric(f))
 
 
 # --------------------------------------------------------------------- g1. preactivation_by_head
@@ -900,6 +1017,14 @@ def preactivation_by_source__one_reader(pattern, v, read):
     """All your heads are read by the first head's piece of the column."""
     first = read.reshape(pattern.shape[1], -1)[0]
     return pattern * torch.einsum("pjhk,k->phj", _values(pattern, v), first)
+
+
+def preactivation_by_source__total_by_pattern(pattern, v, read):
+    """You spread each head's total over the positions by its pattern. Two positions that are
+    looked at equally can add very different amounts: each has its own values."""
+    by_head = read.reshape(pattern.shape[1], -1)
+    total = torch.einsum("phj,pjhk,hk->ph", pattern, _values(pattern, v), by_head)
+    return pattern * total[:, :, None]
 
 
 # ----------------------------------------------------------------------- h1. decoder_head_shares
@@ -1078,6 +1203,15 @@ def name_role__one_standard_error(looks, writes, effect):
     return _verdict([_sign(v, v.std() / len(v) ** 0.5) for v in (looks, writes, effect)])
 
 
+def name_role__edge_counts(looks, writes, effect):
+    """For you an interval that ends exactly at 0 counts as above or below. It is neither."""
+    above = [bool(v.mean() - _half(v) >= 0) for v in (looks, writes, effect)]
+    below = [bool(v.mean() + _half(v) <= 0) for v in (looks, writes)]
+    if all(above):
+        return "name mover"
+    return "suppressor" if all(below) and above[2] else "unclear"
+
+
 # --------------------------------------------------------------------------- i3. swapped_latents
 
 
@@ -1122,6 +1256,14 @@ def swapped_latents__one_after_the_other(x, f, W_dec, chosen, partner):
         out[i] = out[i] + (theirs - now[i])[chosen] @ W_dec[chosen]
         now[i, chosen] = theirs[chosen]
     return out
+
+
+def swapped_latents__partners_error(x, f, W_dec, chosen, partner):
+    """You start from the partner's activation and give the other latents back. The partner's error
+    comes along with it: whose error should stay?"""
+    back = f - f[partner]
+    back[:, chosen] = 0
+    return x[partner] + back @ W_dec
 
 
 # --------------------------------------------------------------------------- j1. control_latents

@@ -80,6 +80,13 @@ def steer__of_the_stream(resid, f, w, where, how, by):
     return resid + where[..., None] * new[how]
 
 
+def steer__clamp_is_a_floor(resid, f, w, where, how, by):
+    """Your clamp lifts activations below `by` and leaves those above. Here clamped means: that
+    value, whatever it was."""
+    new = {"add": torch.full_like(f, by), "scale": f * by - f, "clamp": f.clamp(min=by) - f}
+    return _steer(resid, f, w, where, how, by, new)
+
+
 # ------------------------------------------------------------------------------- a2. random_as_long
 
 
@@ -350,6 +357,27 @@ def stratified_rows__not_random(strength, n_strata, n_each, gen):
     return [p[:n_each] for p in order[strength[order] > 0].tensor_split(n_strata)]
 
 
+def stratified_rows__equal_widths_from_the_weakest(strength, n_strata, n_each, gen):
+    """You cut the range from the weakest to the strongest into equal widths: some parts then have
+    hardly a row. Cut the list of rows into equal numbers."""
+    order = strength.sort(stable=True).indices
+    order = order[strength[order] > 0]
+    s = strength[order]
+    place = ((s - s[0]) / (s[-1] - s[0]).clamp(min=1e-12) * n_strata).long()
+    place = place.clamp(max=n_strata - 1)
+    return _draw([order[place == i] for i in range(n_strata)], n_each, gen)
+
+
+def stratified_rows__rest_in_the_last(strength, n_strata, n_each, gen):
+    """If it does not come out even, all that is left goes into your last part. The *first* parts
+    should have one more each."""
+    order = strength.sort(stable=True).indices
+    active = order[strength[order] > 0]
+    size = len(active) // n_strata
+    ends = [i * size for i in range(n_strata)] + [len(active)]
+    return _draw([active[a:b] for a, b in pairwise(ends)], n_each, gen)
+
+
 # -------------------------------------------------------------------------------- b2. silent_rows
 
 
@@ -571,6 +599,13 @@ def parse_verdicts__numbers(reply, n):
     return torch.tensor([int(e) for e in entries])
 
 
+def parse_verdicts__digits_picked_out(reply, n):
+    """You pick the digits 0 and 1 out of the list, and overlook what else stands there. In `0.5`
+    and `01` there are such digits, too: look at whole entries."""
+    digits = re.findall("[01]", ",".join(_entries(reply)))
+    return torch.tensor([d == "1" for d in _counted(digits, n)])
+
+
 # -------------------------------------------------------------------------- b5. balanced_accuracy
 
 
@@ -631,6 +666,14 @@ def balanced_accuracy__one_half_if_one_kind(says, truth):
     return (says[..., truth].double().mean(-1) + (~says[..., ~truth]).double().mean(-1)) / 2
 
 
+def balanced_accuracy__of_what_is_said(says, truth):
+    """You take shares of the items that are *said* to be true, or false. "Always" must score 0.5
+    however rare the true ones are: take shares of those that *are* true, or false."""
+    _needs_both(truth)
+    right = [(says & truth, says), (~says & ~truth, ~says)]
+    return sum(a.double().sum(dim=-1) / b.sum(dim=-1).clamp(min=1) for a, b in right) / 2
+
+
 # ------------------------------------------------------------------------- b6. score_interval
 
 
@@ -647,13 +690,11 @@ def _boot(right, n_draws, gen, n=None):
 def score_interval__all_together(says, truth, n_draws, level, gen):
     """You draw from all items together, so the numbers of true and false ones vary, and a draw can
     have none of a kind. Draw within each kind."""
-    scores = []
-    for _ in range(n_draws):
-        i = torch.randint(len(truth), truth.shape, generator=gen, device=gen.device)
-        s, t = says[i], truth[i]
-        shares = [v.double().mean() if len(v) else torch.tensor(0.5) for v in (s[t], ~s[~t])]
-        scores.append(float(sum(shares) / 2))
-    return _ends(torch.tensor(scores, dtype=torch.float64), level)
+    size = (n_draws, len(truth))
+    i = torch.randint(len(truth), size, generator=gen, device=gen.device)
+    s, t = says[i], truth[i]
+    shares = [(a & b).sum(dim=1).double() / b.sum(dim=1) for a, b in ((s, t), (~s, ~t))]
+    return _ends(sum(share.nan_to_num(0.5) for share in shares) / 2, level)
 
 
 def score_interval__accuracy(says, truth, n_draws, level, gen):
@@ -701,6 +742,20 @@ def score_interval__false_items_only(says, truth, n_draws, level, gen):
     """You draw new false items only, and keep the true ones. Both are samples."""
     fixed = says[truth].double().mean()
     return _ends((fixed + _boot(~says[~truth], n_draws, gen)) / 2, level)
+
+
+def score_interval__as_many_as_items_in_all(says, truth, n_draws, level, gen):
+    """You draw as many of each kind as there are items in all. A score of more items varies less:
+    how many true ones are there, and how many false ones?"""
+    kinds = says[truth], ~says[~truth]
+
+    def draw():
+        size = truth.shape
+        at = [torch.randint(len(v), size, generator=gen, device=gen.device) for v in kinds]
+        return torch.stack([v[i] for v, i in zip(kinds, at, strict=True)])
+
+    drawn = torch.stack([draw() for _ in range(n_draws)])
+    return _ends(drawn.double().mean(dim=(1, 2)), level)
 
 
 # -------------------------------------------------------------------------------- b7. wrong_marks
@@ -759,6 +814,16 @@ def wrong_marks__order_for_rank(active, mask, gen):
     score = torch.rand(free.shape, generator=gen, device=gen.device).masked_fill(~free, -1)
     order = score.argsort(dim=1, descending=True)
     return free & (order < active.sum(dim=1, keepdim=True))
+
+
+def wrong_marks__counted_over_all_rows(active, mask, gen):
+    """You draw as many marks as there are active tokens in all rows together. A row then has more
+    or fewer than it should: count in each row."""
+    places = (mask & ~active).flatten().nonzero()[:, 0]
+    order = torch.randperm(len(places), generator=gen, device=gen.device)
+    marks = torch.zeros_like(active).flatten()
+    marks[places[order[: int(active.sum())]]] = True
+    return marks.view_as(active)
 
 
 # --------------------------------------------------------------------------- b8. simulation_score
@@ -822,6 +887,26 @@ def simulation_score__active_tokens_only(simulated, actual, mask):
     mask = mask & (actual > 0)
     x, y = (v[mask].double() for v in (simulated, actual))
     return _cosine(x - x.mean(), y - y.mean()) if len(x) else 0.0
+
+
+def _constant(simulated, actual, mask):
+    return any(bool((v[mask] == v[mask][0]).all()) for v in (simulated, actual))
+
+
+def simulation_score__not_centred_constants_apart(simulated, actual, mask):
+    """That is a cosine, with constants treated apart. A prediction that is 1 too large everywhere
+    should lose nothing: take the means off first."""
+    if _constant(simulated, actual, mask):
+        return 0.0
+    return simulation_score__not_centred(simulated, actual, mask)
+
+
+def simulation_score__zeros_outside(simulated, actual, mask):
+    """You set tokens outside the mask to 0, and count them. They then agree perfectly: leave them
+    out."""
+    if _constant(simulated, actual, mask):
+        return 0.0
+    return simulation_score__with_padding(simulated * mask, actual * mask, mask)
 
 
 # ----------------------------------------------------------------------------- b9. best_predicate
@@ -1132,6 +1217,21 @@ def absorbed__by_cosine(x, f, main, W_dec, probe, least):
     return (f[:, main] == 0).all(dim=1) & ((f > 0) & near).any(dim=1)
 
 
+def absorbed__one_main_silent_best_of_the_others(x, f, main, W_dec, probe, least):
+    """One silent main latent is enough in yours, and you look among the others for the largest
+    contribution. If another main latent is active, nothing is missing."""
+    made = f * (W_dec @ probe)
+    made[:, main] = -torch.inf
+    return (f[:, main] == 0).any(dim=1) & (made.amax(dim=1) >= least * (x @ probe))
+
+
+def absorbed__unit_probe_on_one_side(x, f, main, W_dec, probe, least):
+    """You bring the probe to length 1 for the contributions, but not for x · p. Then its length
+    matters after all: is it the same probe on both sides?"""
+    largest = (f * (W_dec @ probe / probe.norm())).amax(dim=1)
+    return (f[:, main] == 0).all(dim=1) & (largest >= least * (x @ probe))
+
+
 # ----------------------------------------------------------------------------------- d3. best_row
 
 
@@ -1172,7 +1272,7 @@ def best_row__mean_of_ratios(x, f):
 def best_row__centred(x, f):
     """You take the means off first. There is no bias here: the error is that of f w alone."""
     g = f - f.mean()
-    return g @ (x - x.mean(dim=0)) / (g @ g).clamp(min=1e-12)
+    return g @ (x - x.mean(dim=0)) / (g @ g)
 
 
 # --------------------------------------------------------------------------- f1. enrichment_score
@@ -1232,6 +1332,13 @@ def enrichment_score__difference_of_means(weights, members):
 def enrichment_score__end_of_the_walk(weights, members):
     """You return where the walk ends. That is 0 for every set: return its farthest point."""
     return float(_walk(weights, members)[-1])
+
+
+def enrichment_score__first_of_equal_distances(weights, members):
+    """If both signs reach the same distance, you take the one that comes first on the walk. The
+    statement decides otherwise."""
+    walk = _walk(weights, members)
+    return float(walk[walk.abs().argmax()])
 
 
 # ------------------------------------------------------------------------------------- g1. put_in

@@ -129,6 +129,21 @@ def latent_jacobian__only_the_sign_free(rest, x, sources, targets, W_dec, W_enc)
     return torch.stack(rows).abs()
 
 
+def latent_jacobian__one_whole_unit(rest, x, sources, targets, W_dec, W_enc):
+    """You add one whole unit of the source and look at the difference. `rest` is curved, and one
+    unit is far: asked for is the slope at x."""
+
+    def read(x):
+        return (rest(x) @ W_enc)[targets[:, 0], targets[:, 1]]
+
+    columns = []
+    for pos, latent in sources.tolist():
+        moved = x.clone()
+        moved[pos] += W_dec[latent]
+        columns.append(read(moved) - read(x))
+    return torch.stack(columns, dim=1)
+
+
 # -------------------------------------------------------------------------------- b2. with_error
 
 
@@ -352,6 +367,24 @@ def token_contributions__per_dimension(embed, rest):
     return parts, float(value - parts.sum())
 
 
+def token_contributions__left_over_at_zero(embed, rest):
+    """You take what `rest` gives for embeddings of 0 to be left over. That is so only where `rest`
+    is affine. What does the sum miss of the number that there is?"""
+    grad, embed, _ = _slope(embed, rest)
+    return (grad * embed).sum(dim=-1), float(rest(torch.zeros_like(embed)))
+
+
+def token_contributions__words_taken_out(embed, rest):
+    """You take each word out and look at the change. Where `rest` is curved that is another number
+    than gradient · embedding."""
+    parts = []
+    for pos in range(len(embed)):
+        without = embed.clone()
+        without[pos] = 0
+        parts.append(rest(embed) - rest(without))
+    return torch.stack(parts), float(rest(embed) - sum(parts))
+
+
 # -------------------------------------------------------------------------- e1. node_attribution
 
 
@@ -559,6 +592,12 @@ def edge_attribution_ig__change_shrinks(change, jacobian, slope, x, x_base, n_st
     )
 
 
+def edge_attribution_ig__at_the_end_of_each_step(change, jacobian, slope, x, x_base, n_steps):
+    """You take each step's last point. Take the middles, as in e2."""
+    points = [x + (k + 1) / n_steps * (x_base - x) for k in range(n_steps)]
+    return torch.stack([slope(p)[:, None] * jacobian(p) * change for p in points]).mean(dim=0)
+
+
 # ------------------------------------------------------------------------------ f1. select_nodes
 
 
@@ -736,6 +775,12 @@ def faithfulness__absolute(circuit, empty, full):
     return float((circuit.mean() - empty.mean()).abs() / (full.mean() - empty.mean()).abs())
 
 
+def faithfulness__empty_taken_away_above_only(circuit, empty, full):
+    """You take the empty circuit away above the line, but not below it. The whole model should
+    have a faithfulness of 1: what does yours give?"""
+    return float((circuit.mean() - empty.mean()) / full.mean())
+
+
 # ------------------------------------------------------------------------------- f4. random_like
 
 
@@ -885,6 +930,15 @@ def label_auc__difference_of_means(score, label):
     return float(score[label].double().mean() - score[~label].double().mean())
 
 
+def label_auc__of_all_pairs(score, label):
+    """You divide by the number of all pairs of items. Two true items, or two false ones, are no
+    comparison: how many pairs have one of each?"""
+    gap = _pairs(score, label)
+    if not gap.numel():
+        return float("nan")
+    return float(((gap > 0).double() + 0.5 * (gap == 0).double()).sum() / len(score) ** 2)
+
+
 # ---------------------------------------------------------------------- h1. worst_group_accuracy
 
 
@@ -996,6 +1050,19 @@ def probe_effects__absolute(f, label, W_dec, w):
     return ((f[label].mean(dim=0) - f[~label].mean(dim=0)) * (W_dec @ w)).abs()
 
 
+def probe_effects__divided_by_all_items(f, label, W_dec, w):
+    """You divide the sum of each class by the number of all items. A mean where `label` is true
+    has only the true items below the line."""
+    return ((f[label].sum(dim=0) - f[~label].sum(dim=0)) / len(f)) * (W_dec @ w)
+
+
+def probe_effects__cosine(f, label, W_dec, w):
+    """You take the cosine of decoder row and probe. What the probe reads of one unit depends on
+    how long both are."""
+    gap = f[label].mean(dim=0) - f[~label].mean(dim=0)
+    return gap * torch.cosine_similarity(W_dec, w, dim=-1)
+
+
 # ----------------------------------------------------------------------------- h3. probe_without
 
 
@@ -1045,6 +1112,20 @@ def probe_without__subtracts_activations(x, f, drop, W_dec, w, b):
     """You subtract the activations themselves. The probe reads what they write: each activation
     times its decoder row, and of that what lies along w."""
     return x @ w + b - f[:, drop].sum(dim=-1)
+
+
+def probe_without__projected_out_one_by_one(x, f, drop, W_dec, w, b):
+    """You take the decoder rows' *directions* out of x, one after the other. That takes away
+    whatever else lies along them, too; only what these latents write is to go."""
+    for row in W_dec[drop]:
+        x = x - (x @ row)[:, None] * row / row.square().sum()
+    return x @ w + b
+
+
+def probe_without__set_to_their_means(x, f, drop, W_dec, w, b):
+    """You set the latents to their mean over the items. Removed means 0: nothing that they write
+    stays."""
+    return (x - (f - f.mean(dim=0))[:, drop] @ W_dec[drop]) @ w + b
 
 
 # ---------------------------------------------------------------------------------- predictions

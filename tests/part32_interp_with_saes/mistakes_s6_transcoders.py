@@ -132,6 +132,13 @@ def best_affine_map__ridge(x, y):
     return W, y.mean(dim=0) - W @ x.mean(dim=0)
 
 
+def best_affine_map__constant_afterwards(x, y):
+    """You fit W without a constant, and the constant to what is left. W has then bent to make up
+    for the missing constant: fit both together."""
+    W = torch.linalg.lstsq(x, y).solution.T
+    return W, (y - x @ W.T).mean(dim=0)
+
+
 # ------------------------------------------------------------------------------- g2. path_shares
 
 
@@ -268,6 +275,20 @@ def pullback__layers_summed(W_dec, W_read):
     return torch.einsum("lsd,dt->ts", W_dec, W_read)[:, None].expand(-1, len(W_dec), -1).clone()
 
 
+def pullback__unit_rows(W_dec, W_read):
+    """You bring the decoder rows to length 1. One unit of a latent writes its row as long as it
+    is."""
+    rows = W_dec / W_dec.norm(dim=2, keepdim=True)
+    return torch.einsum("lsd,dt->tls", rows, W_read)
+
+
+def pullback__centred_rows(W_dec, W_read):
+    """You take the mean out of the decoder rows. Where a norm subtracts it, the folded columns
+    know that already; where none does, it has to stay."""
+    rows = W_dec - W_dec.mean(dim=2, keepdim=True)
+    return torch.einsum("lsd,dt->tls", rows, W_read)
+
+
 # ------------------------------------------------------------------- c1. standalone_preactivation
 
 
@@ -385,6 +406,13 @@ def extended_embedding__mean_over_words(W_E, mlp, gain, bias, centred, eps):
     return W_E + mlp(x / (x.square().mean(dim=1, keepdim=True) + eps).sqrt() * gain + bias)
 
 
+def extended_embedding__scale_before_the_mean(W_E, mlp, gain, bias, centred, eps):
+    """You take the scale of the row as it is, also where the mean is subtracted. There the norm
+    divides by the scale of what is left."""
+    x = W_E - W_E.mean(dim=1, keepdim=True) if centred else W_E
+    return W_E + mlp(x / (W_E.square().mean(dim=1, keepdim=True) + eps).sqrt() * gain + bias)
+
+
 # ------------------------------------------------------------------------ d1. read_through_heads
 
 
@@ -457,6 +485,14 @@ def read_through_heads__one_mean_for_all(w, W_V, W_O, gain, centred):
     return read - read.mean() if centred else read
 
 
+def read_through_heads__mean_over_heads(w, W_V, W_O, gain, centred):
+    """You take the mean over the heads out. A norm knows nothing of heads: its mean is one over
+    `d_model`."""
+    W_V = W_V.repeat_interleave(len(W_O) // len(W_V), dim=0)
+    read = _read(w, W_V, W_O, gain, False)
+    return read - read.mean(dim=0) if centred else read
+
+
 # ------------------------------------------------------------------- d2. head_word_contributions
 
 
@@ -495,6 +531,13 @@ def head_word_contributions__multiplied_after(x, scale, pattern, read, after):
 def head_word_contributions__absolute(x, scale, pattern, read, after):
     """You lose the sign: a word can hold a latent down."""
     return (pattern * (read @ (x / scale[:, None]).T) / after).abs()
+
+
+def head_word_contributions__centres_x(x, scale, pattern, read, after):
+    """You take the mean out of x. Where the norm subtracts it, `read` knows that already; where it
+    does not, it has to stay."""
+    x = x - x.mean(dim=1, keepdim=True)
+    return pattern * (read @ (x / scale[:, None]).T) / after
 
 
 # ---------------------------------------------------------------------------- e1. mlp_components
@@ -732,6 +775,12 @@ def commitment__in_the_open(answer, salt):
     return f"{salt}\n{answer}"
 
 
+def commitment__line_break_at_the_end(answer, salt):
+    """You add a line break behind the answer. One more letter is another digest: there is one line
+    break, between salt and answer."""
+    return hashlib.sha256(f"{salt}\n{answer}\n".encode()).hexdigest()
+
+
 # -------------------------------------------------------------------- f2. predicate_from_weights
 
 
@@ -853,6 +902,12 @@ def smallest_size__skips_failures(sizes, found, level):
     answer."""
     good = [s for s, v in zip(sizes, found, strict=True) if v >= level]
     return good[0] if good and found[-1] >= level else None
+
+
+def smallest_size__none_where_nothing_fails(sizes, found, level):
+    """Where no size fails you return None. From which size on does the level hold there?"""
+    failed = [i for i, v in enumerate(found) if v < level]
+    return None if not failed or failed[-1] == len(sizes) - 1 else sizes[failed[-1] + 1]
 
 
 # ---------------------------------------------------------------------------------- predictions

@@ -28,6 +28,12 @@ def norm_with_scale__bias_scaled(x, scale, gain, bias):
     return (x - x.mean(dim=-1, keepdim=True) + bias) / scale * gain
 
 
+def norm_with_scale__bias_before_gain(x, scale, gain, bias):
+    """You add the bias before the gain, so the gain multiplies it, too. It is added at the very
+    end."""
+    return ((x - x.mean(dim=-1, keepdim=True)) / scale + bias) * gain
+
+
 def norm_with_scale__mean_over_all(x, scale, gain, bias):
     """Your mean is over everything. Each token has its own mean, over d_model."""
     return (x - x.mean()) / scale * gain + bias
@@ -47,6 +53,12 @@ def norm_with_scale__mean_after(x, scale, gain, bias):
     """You subtract the mean of the result. The mean of x goes first, before scale and gain."""
     y = x / scale * gain
     return y - y.mean(dim=-1, keepdim=True) + bias
+
+
+def norm_with_scale__mean_not_divided(x, scale, gain, bias):
+    """You divide x by the scale, but not its mean. The mean goes first, and what is left is
+    divided."""
+    return (x / scale - x.mean(dim=-1, keepdim=True)) * gain + bias
 
 
 # -------------------------------------------------------------------- a2. attention_with_pattern
@@ -76,6 +88,12 @@ def attention_with_pattern__value_bias_after_mixing(x, pattern, W_V, b_V, W_O, b
 def attention_with_pattern__no_output_bias(x, pattern, W_V, b_V, W_O, b_O):
     """The output's bias is missing. It is a constant, and belongs to the row's constant."""
     return (pattern @ (x @ W_V + b_V[:, None]) @ W_O).sum(dim=0)
+
+
+def attention_with_pattern__adds_the_stream(x, pattern, W_V, b_V, W_O, b_O):
+    """You add x to the result. What the layer itself writes is asked for, not the stream after
+    it."""
+    return x + (pattern @ (x @ W_V + b_V[:, None]) @ W_O).sum(dim=0) + b_O
 
 
 def attention_with_pattern__softmax_again(x, pattern, W_V, b_V, W_O, b_O):
@@ -265,6 +283,14 @@ def contributions__absolute(read, written):
     return row.abs(), value - row.sum()
 
 
+def contributions__absolute_in_the_constant_too(read, written):
+    """You take absolute values, and the constant makes up for the signs. Sources that lower the
+    target have a negative contribution."""
+    value, slope = _slope(read, written)
+    row = (slope * written.detach()).sum(dim=-1).abs()
+    return row, value - row.sum()
+
+
 def contributions__constant_sign(read, written):
     """Your constant has the wrong sign: value = sum of the row + constant."""
     value, slope = _slope(read, written)
@@ -326,6 +352,23 @@ def rows_of__summed_over_targets(read, written, n):
     values, slope = _rows(read, written, n)
     rows = (slope * written.detach()).sum(dim=-1)
     return rows, values - rows.sum() / n
+
+
+def rows_of__all_rows_subtracted(read, written, n):
+    """You subtract the sum of *all* rows from every value. From a target's value only its own row
+    is taken away."""
+    values, slope = _rows(read, written, n)
+    rows = (slope * written.detach()).sum(dim=-1)
+    return rows, values - rows.sum()
+
+
+def rows_of__reads_for_every_target(read, written, n):
+    """You call `read` more than once. With a copy for each target, one call and one backward pass
+    are enough: what is the gradient of the sum of all values?"""
+    parts = [[v[t] for v in _rows(read, written, n)] for t in range(n)]
+    values, slope = (torch.stack(v) for v in zip(*parts, strict=True))
+    rows = (slope * written.detach()).sum(dim=-1)
+    return rows, values - rows.sum(dim=1)
 
 
 def rows_of__absolute(read, written, n):
@@ -392,6 +435,13 @@ def likely_targets__each_above_share(p, W_U, share, most):
     return _likely(p, W_U, int((p >= share).sum()), most)
 
 
+def likely_targets__later_of_equals(p, W_U, share, most):
+    """Of two equally probable words you take the one with the larger number first. Sorting
+    upwards and turning the result round does that."""
+    tokens = p.argsort(stable=True).flip(0)[: min(_count(p, share) + 1, most)]
+    return tokens, W_U[:, tokens].T - W_U.mean(dim=1)
+
+
 # ------------------------------------------------------------------------------- d2. score_pairs
 
 
@@ -405,6 +455,14 @@ def score_pairs__bias_in_every_source(from_q, from_k, W_Q, b_Q, W_K, b_K):
 def score_pairs__no_biases(from_q, from_k, W_Q, b_Q, W_K, b_K):
     """The biases are missing: give them the last row and the last column."""
     return (from_q @ W_Q) @ (from_k @ W_K).T / len(b_Q) ** 0.5
+
+
+def score_pairs__no_pair_of_biases(from_q, from_k, W_Q, b_Q, W_K, b_K):
+    """The pair of the two biases is 0 in yours. It adds to the score as every other pair does."""
+    q, k = torch.cat([from_q @ W_Q, b_Q[None]]), torch.cat([from_k @ W_K, b_K[None]])
+    out = q @ k.T / len(b_Q) ** 0.5
+    out[-1, -1] = 0
+    return out
 
 
 def score_pairs__not_scaled(from_q, from_k, W_Q, b_Q, W_K, b_K):
@@ -570,6 +628,11 @@ def influence__two_steps(by, weights):
     return weights @ by + weights @ by @ by
 
 
+def influence__four_steps(by, weights):
+    """Your series stops after four steps. Paths can be as long as the graph."""
+    return influence_by_steps(by, weights, 4).sum(dim=0)
+
+
 def influence__subtracts_one(by, weights):
     """You subtract 1 from every entry. (I - A)⁻¹ - I takes away the weights, node by node."""
     eye = torch.eye(len(by), dtype=by.dtype, device=by.device)
@@ -650,6 +713,20 @@ def fewest__later_of_equals(values, share):
     return fewest(values.flip(0), share).flip(0)
 
 
+def fewest__all_of_equals(values, share):
+    """You keep every value that is as large as the last one needed. Of equal values the earlier
+    are kept, and no more than are needed."""
+    few = fewest(values, share)
+    return (values >= values[few].min()) & (values > 0) if few.any() else few
+
+
+def fewest__one_of_nothing(values, share):
+    """Where all values are 0, you keep the first. A value of 0 is never kept, also not then."""
+    few = fewest(values, share)
+    few[0] = few[0] | ~values.any()
+    return few
+
+
 # ------------------------------------------------------------------------------------- f2. prune
 
 
@@ -665,6 +742,16 @@ def prune__shares_from_before(adjacency, weights, always, nodes, edges):
     kept = fewest(influence(by, weights), nodes) | always
     both = kept * kept[:, None]
     worth = by * (influence(by, weights) + weights)[:, None] * both
+    return kept, _edges(adjacency * both, weights, edges, worth)
+
+
+def prune__old_shares_masked(adjacency, weights, always, nodes, edges):
+    """You take dropped nodes out of the old shares, so rows no longer sum to 1. Among the nodes
+    that are left, shares are computed again."""
+    by = shares(adjacency)
+    kept = fewest(influence(by, weights), nodes) | always
+    both = kept * kept[:, None]
+    worth = by * both * (influence(by * both, weights) + weights)[:, None]
     return kept, _edges(adjacency * both, weights, edges, worth)
 
 
@@ -856,6 +943,13 @@ def predicted_effects__direct_only(adjacency, activation, feature, output):
     return adjacency[output]
 
 
+def predicted_effects__response_only(adjacency, activation, feature, output):
+    """You count what others do in response, but not the node's own growth: its direct edges into
+    the outputs are missing."""
+    step = adjacency / _size(activation, feature)[:, None] * feature[:, None]
+    return _effects(adjacency, step, output) - adjacency[output]
+
+
 def predicted_effects__divides_by_the_source(adjacency, activation, feature, output):
     """You divide by the activation of the source. The target's value is what moves by a share."""
     step = adjacency / _size(activation, feature) * feature[:, None]
@@ -939,6 +1033,17 @@ def run_with_edits__no_error(x, encoders, W_dec, error, edits, respond):
     return _errors_late(x, encoders, W_dec, 0 * error, edits, respond)
 
 
+def run_with_edits__error_in_the_clean_run_only(x, encoders, W_dec, error, edits, respond):
+    """In yours the run without edits has the errors, and the edited stream has not. They stay as
+    they were, whatever is edited."""
+    clean = x
+    for i, encode in enumerate(encoders):
+        f = encode(clean)
+        clean = clean + f @ W_dec[i] + error[i]
+        x = x + _set(encode(x) if respond else f, edits, i) @ W_dec[i]
+    return x
+
+
 def run_with_edits__errors_late(x, encoders, W_dec, error, edits, respond):
     """You add the errors at the end. Later layers read them: each is added in its own layer."""
     return _errors_late(x, encoders, W_dec, error, edits, respond)
@@ -984,6 +1089,15 @@ def run_with_edits__all_read_the_first_stream(x, encoders, W_dec, error, edits, 
     return x + sum(
         _set(encode(x), edits, i) @ W_dec[i] + error[i] for i, encode in enumerate(encoders)
     )
+
+
+def run_with_edits__clean_is_the_first_stream(x, encoders, W_dec, error, edits, respond):
+    """Without `respond`, all your latents read the first stream. In the run without edits, each
+    layer reads what the layers before have written."""
+    first = x
+    for i, encode in enumerate(encoders):
+        x = x + _set(encode(x if respond else first), edits, i) @ W_dec[i] + error[i]
+    return x
 
 
 # ---------------------------------------------------------------------------- j3. r_with_interval
@@ -1117,17 +1231,24 @@ def swap_edits__position_first(acts, other, positions):
     return {(p, i, k): float(other[i, p, k]) for i, p, k in places if p in positions}
 
 
+def swap_edits__position_in_the_selection(acts, other, positions):
+    """Your keys count positions within the selection. They are positions in the prompt."""
+    places = (acts != other).nonzero().tolist()
+    at = {p: n for n, p in enumerate(positions)}
+    return {(i, at[p], k): float(other[i, p, k]) for i, p, k in places if p in at}
+
+
 # ------------------------------------------------------------------------------ l. share_by_word
 
 
 def share_by_word__of_all_nodes(worth, pos, begins, n_pos):
     """You divide by the influence of all nodes. The shares of the words sum to 1."""
-    return worth.new_zeros(n_pos).index_add(0, pos[begins], worth[begins]) / worth.sum()
+    return worth.new_zeros(n_pos).index_add(0, pos[begins], worth[begins]) / (worth.sum() or 1)
 
 
 def share_by_word__all_nodes(worth, pos, begins, n_pos):
     """You sum all nodes at a position. Only those where influence begins were asked for."""
-    return worth.new_zeros(n_pos).index_add(0, pos, worth) / worth.sum()
+    return worth.new_zeros(n_pos).index_add(0, pos, worth) / (worth.sum() or 1)
 
 
 def share_by_word__not_divided(worth, pos, begins, n_pos):

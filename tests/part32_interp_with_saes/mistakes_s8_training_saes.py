@@ -61,6 +61,14 @@ def mix_step__new_in_front(kept, fresh, gen):
     return rows[: len(rows) // 2], rows[len(rows) // 2 :]
 
 
+def mix_step__order_the_other_way_round(kept, fresh, gen):
+    """You use the order the other way round: row i goes to place `order[i]`. Place i gets row
+    `order[i]`."""
+    rows = torch.cat([kept, fresh])
+    rows = rows[torch.randperm(len(rows), generator=gen, device=gen.device).argsort()]
+    return rows[: len(rows) // 2], rows[len(rows) // 2 :]
+
+
 # ----------------------------------------------------------------------------- a2. same_document
 
 
@@ -142,10 +150,17 @@ def same_if_independent__at_least_one(sizes, batch):
 
 
 def same_if_independent__mean_size(sizes, batch):
-    """You put the mean size into the formula. The mean of squares is not the square of the
-    mean."""
+    """Yours is the share for documents of one size, the mean. Rows are more often of a long
+    document: the mean of squares is not the square of the mean."""
     n, mean = int(sizes.sum()), float(sizes.float().mean())
     return len(sizes) * mean * (mean - 1) / (n * (n - 1)) if n > 1 else 0.0
+
+
+def same_if_independent__expected_counts(sizes, batch):
+    """You put each document's *expected* number of rows into c (c - 1). The mean of a product is
+    not the product of means."""
+    count = batch * sizes.double() / sizes.sum()
+    return float((count * (count - 1)).sum()) / (batch * (batch - 1))
 
 
 # -------------------------------------------------------------------------------- a4. epoch_rows
@@ -259,6 +274,16 @@ def geometric_median__one_too_many(x, n_steps):
     return point
 
 
+def geometric_median__distance_by_column(x, n_steps):
+    """You have a distance and a weight for each column. A row has one distance from the point, and
+    one weight."""
+    point = x.mean(dim=0)
+    for _ in range(n_steps):
+        weight = 1 / (x - point).abs().clamp(min=1e-6)
+        point = (weight * x).sum(dim=0) / weight.sum(dim=0)
+    return point
+
+
 # ---------------------------------------------------------------------------- b2. starting_point
 
 
@@ -321,6 +346,17 @@ def starting_point__uniform(centre, latent, norm, gen):
     def change(W, D):
         W = torch.rand(latent, len(centre), generator=gen, device=gen.device) - 0.5
         W = norm * W / W.norm(dim=1, keepdim=True)
+        return {"W_dec": W, "W_enc": W.T.clone()}
+
+    return _start(centre, latent, norm, gen, change)
+
+
+def starting_point__right_on_average(centre, latent, norm, gen):
+    """You divide every row by the root of d: lengths are about `norm`, none is exactly. Each row
+    has a length of its own."""
+
+    def change(W, D):
+        W = norm * W / len(centre) ** 0.5
         return {"W_dec": W, "W_enc": W.T.clone()}
 
     return _start(centre, latent, norm, gen, change)
@@ -421,12 +457,13 @@ def _gradients(params, x, y, k, centred, read=None, relu=True, scale=2.0, mask=T
     inner = x - params["b_dec"] if centred else x
     inner = inner if read is None else read(params, x)
     values, places = (inner @ params["W_enc"] + params["b_enc"]).topk(k, dim=1)
-    f = torch.zeros(len(x), len(params["b_enc"]), dtype=x.dtype, device=x.device)
-    f = f.scatter(1, places, values.relu() if relu else values)
+    none = torch.zeros(len(x), len(params["b_enc"]), dtype=x.dtype, device=x.device)
+    f = none.scatter(1, places, values.relu() if relu else values)
     missed = f @ params["W_dec"] + params["b_dec"] - y
     err = scale * missed / len(x)
     g = err @ params["W_dec"].T
-    g = g * (f != 0) if mask else g
+    if mask:
+        g = g * (none.scatter(1, places, 1.0) if mask == "chosen" else f != 0)
     grads = {"W_enc": inner.T @ g, "b_enc": g.sum(0), "W_dec": f.T @ err, "b_dec": err.sum(0)}
     if centred and bias:
         grads["b_dec"] = grads["b_dec"] - params["W_enc"] @ g.sum(0)
@@ -448,6 +485,12 @@ def coder_gradients__through_the_silent(params, x, y, k, centred):
 def coder_gradients__no_relu(params, x, y, k, centred):
     """You leave out the ReLU: a negative pre-activation among the k largest must give 0."""
     return _gradients(params, x, y, k, centred, relu=False)
+
+
+def coder_gradients__no_relu_on_the_way_back(params, x, y, k, centred):
+    """Your latents have the ReLU, your gradient has not: a chosen latent that is below 0 gets one.
+    What does a ReLU let through there?"""
+    return _gradients(params, x, y, k, centred, mask="chosen")
 
 
 def coder_gradients__without_the_two(params, x, y, k, centred):
@@ -604,6 +647,25 @@ def step_count__half_a_kernel(pre, threshold, bandwidth, everywhere):
     return _step_count(pre, threshold, 2 * bandwidth, everywhere)
 
 
+def step_count__whole_bandwidth(pre, threshold, bandwidth, everywhere):
+    """Your kernel reaches a whole bandwidth to each side. How wide is it to be in all?"""
+    count = _step_count(pre, threshold, 2 * bandwidth, everywhere)
+    return 2 * count - count.detach()
+
+
+def step_count__one_sign(pre, threshold, bandwidth, everywhere):
+    """The gradient to `pre` has the sign of that to the threshold. What does the count do when
+    `pre` rises, and what when the threshold does?"""
+    return _step_count(2 * pre.detach() - pre, threshold, bandwidth, everywhere)
+
+
+def step_count__instead(pre, threshold, bandwidth, everywhere):
+    """Where `everywhere` is true, `pre` has a gradient *instead* of the threshold in yours. The
+    threshold keeps its own."""
+    threshold = threshold.detach() if everywhere else threshold
+    return _step_count(pre, threshold, bandwidth, everywhere)
+
+
 def _step_count(pre, threshold, bandwidth, everywhere):
     """The worked one."""
     if not everywhere:
@@ -634,6 +696,11 @@ def quadratic_l0__no_weight(count, target):
 def quadratic_l0__relative(count, target):
     """You square the ratio: that divides by the target twice."""
     return 2 * (count / target - 1).square().mean()
+
+
+def quadratic_l0__relative_without_the_two(count, target):
+    """You square the ratio, which divides by the target twice, and the factor 2 is missing."""
+    return (count / target - 1).square().mean()
 
 
 def quadratic_l0__absolute(count, target):
@@ -773,6 +840,12 @@ def equal_parts__plain_sum(error, kl):
 def equal_parts__other_scaled(error, kl):
     """You scale the error to the divergence. It is the other way round."""
     return kl + error * (kl / error.clamp(min=1e-8)).detach()
+
+
+def equal_parts__upside_down(error, kl):
+    """Your factor is upside down: it makes a small divergence smaller still. The product should
+    be as large as the error."""
+    return error + kl * (kl / error.clamp(min=1e-8)).detach()
 
 
 def equal_parts__divergence_detached(error, kl):
@@ -937,6 +1010,14 @@ def unexplained_by_head__row_mean(z, z_hat, heads):
     return error / spread.sum(dim=(0, 2))
 
 
+def unexplained_by_head__one_mean_per_head(z, z_hat, heads):
+    """You subtract one number from all of a head's entries. The mean *row* has a mean for each
+    column."""
+    error = (z - z_hat).square().unflatten(1, (heads, -1)).sum(dim=(0, 2))
+    z = z.unflatten(1, (heads, -1))
+    return error / (z - z.mean(dim=(0, 2), keepdim=True)).square().sum(dim=(0, 2))
+
+
 def unexplained_by_head__mean_of_the_output(z, z_hat, heads):
     """Your variance is about the mean of the output. It is the input that has to be explained."""
     error = (z - z_hat).square().unflatten(1, (heads, -1)).sum(dim=(0, 2))
@@ -1050,6 +1131,13 @@ def predicted_seconds__two_ends(steps, seconds, n_steps):
     t, y = steps.double(), seconds.double()
     slope = (y[-1] - y[0]) / (t[-1] - t[0])
     return float(y[0] + slope * (n_steps - t[0]))
+
+
+def predicted_seconds__shortest_and_longest(steps, seconds, n_steps):
+    """You draw the line through the shortest and the longest piece. Least squares use all."""
+    t, y = steps.double(), seconds.double()
+    i, j = t.argmin(), t.argmax()
+    return float(y[i] + (y[j] - y[i]) / (t[j] - t[i]) * (n_steps - t[i]))
 
 
 def predicted_seconds__other_line(steps, seconds, n_steps):

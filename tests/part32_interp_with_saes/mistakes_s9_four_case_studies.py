@@ -70,6 +70,13 @@ def best_then_scored__scored_where_chosen(fires, has, first):
     return table.argmax(0), table.max(0).values
 
 
+def best_then_scored__scored_on_all(fires, has, first):
+    """You score on all tokens, and those on which you chose are among them. Score on the others
+    alone."""
+    chosen = _f1(fires[first], has[first]).argmax(0)
+    return chosen, _f1(fires, has)[chosen, torch.arange(has.shape[1])]
+
+
 def best_then_scored__chosen_on_the_others(fires, has, first):
     """You choose where `first` is false and score where it is true: the other way round."""
     chosen = _f1(fires[~first], has[~first]).argmax(0)
@@ -218,6 +225,24 @@ def induction_targets__not_from_neighbours(ids):
     return found
 
 
+def induction_targets__not_yet_the_one_before(ids):
+    """You look at positions up to i - 2. The one directly before is earlier, too: j < i."""
+    i = torch.arange(ids.shape[1])
+    same = (ids[:, :, None] == ids[:, None, :]) & (i[None, :] < i[:, None] - 1)
+    latest = torch.where(same, i, -1).amax(2)
+    return torch.where(latest >= 0, ids.gather(1, latest + 1), -1)
+
+
+def induction_targets__first_place_lost(ids):
+    """You find nothing where the earlier occurrence is at position 0. That is a position like any
+    other: which number can stand for "there is none"?"""
+    i = torch.arange(ids.shape[1])
+    same = (ids[:, :, None] == ids[:, None, :]) & (i[None, :] < i[:, None])
+    latest = torch.where(same, i, 0).amax(2)
+    after = ids.gather(1, (latest + 1).clamp(max=ids.shape[1] - 1))
+    return torch.where(latest > 0, after, -1)
+
+
 def induction_targets__the_word_before(ids):
     """You return what stood *before* the earlier occurrence. Induction copies what came after
     it."""
@@ -273,6 +298,14 @@ def like_density__never_rarer(density, chosen):
     )
 
 
+def like_density__by_ratio(density, chosen):
+    """You compare logarithms of densities, so their ratio decides. Nearest is meant as it stands:
+    the smallest difference."""
+    return _greedy(
+        density, chosen, lambda a, b: (a.clamp(min=1e-9).log() - b.clamp(min=1e-9).log()).abs()
+    )
+
+
 def like_density__last_of_equals(density, chosen):
     """Of two equally near latents you take the higher number. Ties go to the lowest."""
     n = len(density)
@@ -309,6 +342,13 @@ def rise_contrast__keep_forgotten(rise, repeated, keep):
 def rise_contrast__there_is_all_else(rise, repeated, keep):
     """`keep` holds for both means. Your second one counts all predictions that are not repeated."""
     return _contrast(rise, repeated & keep, ~repeated)
+
+
+def rise_contrast__there_is_all_but_here(rise, repeated, keep):
+    """Your second mean takes all that is not in the first, with the predictions where `keep` is
+    false among them. Those belong to neither."""
+    here = repeated & keep
+    return _contrast(rise, here, ~here)
 
 
 def rise_contrast__against_all(rise, repeated, keep):
@@ -406,6 +446,14 @@ def power_law_at__through_the_last(tokens, left, more):
     x, y = tokens.double().log(), left.double().log()
     slope = _line(x, y, 1.0) - _line(x, y, 0.0)
     return float((y[-1] + slope * (_log(more) - x[-1])).exp())
+
+
+def power_law_at__through_the_plain_means(tokens, left, more):
+    """Your exponent is right, but your curve goes through the means of the numbers. The line goes
+    through the means of the *logarithms*."""
+    x, y = tokens.double().log(), left.double().log()
+    slope = _line(x, y, 1.0) - _line(x, y, 0.0)
+    return float(left.double().mean() * (more / tokens.double().mean()) ** slope)
 
 
 def power_law_at__through_the_origin(tokens, left, more):
@@ -581,6 +629,13 @@ def state_coverage__mean_over_thresholds(f, has):
     return torch.stack(found).mean(0)
 
 
+def state_coverage__one_share_for_all(f, has):
+    """You choose one share, the one with the best mean over the states. Each state may take another
+    share."""
+    found = torch.stack([_cover(f, has, [share]) for share in TENTHS])
+    return found[found.mean(1).argmax()]
+
+
 # ----------------------------------------------------------------------------- d3. precise_rules
 
 
@@ -644,6 +699,13 @@ def board_scores__recall(fires, rules, has):
     """You divide by what is true only: that is recall. Drawing everything would be perfect."""
     drawn = _drawn(fires, rules)
     return (drawn & has).sum(1) / has.sum(1)
+
+
+def board_scores__over_the_union(fires, rules, has):
+    """You divide by the union of what is drawn and what is true. F1 is twice the right ones over
+    the *sum* of both."""
+    drawn = _drawn(fires, rules)
+    return (drawn & has).sum(1) / (drawn | has).sum(1)
 
 
 def board_scores__pooled(fires, rules, has):
@@ -785,6 +847,12 @@ def move_errors__mean_count(logits, legal):
     """You use one number of moves for all rows. Each position has its own."""
     m = int(legal.sum(1).float().mean().round())
     return (_said(logits, m) != legal).sum(1)
+
+
+def move_errors__largest_count(logits, legal):
+    """You use one number of moves for all rows, the largest. Each position has its own: where fewer
+    are legal, you say too many."""
+    return (_said(logits, int(legal.sum(1).max())) != legal).sum(1)
 
 
 def move_errors__smallest(logits, legal):

@@ -1,5 +1,6 @@
 """3.2.1: what is right, on small random tensors."""
 
+import contextlib
 import html
 import math
 import re
@@ -368,6 +369,13 @@ def test_choose_sae__says_which_hooks_and_widths_there_are(impl):
     assert_raises(ValueError, impl.choose_sae, TABLE, "unknown", "blocks.1.hook", 40.0)
 
 
+def test_choose_sae__lists_the_hooks_of_this_model_only(impl):
+    """The error lists this model's hooks, not those of others"""
+    table = [*TABLE, row("h", model="n", hook="blocks.7.hook")]
+    args = (table, "m", "blocks.9.hook", 40.0)
+    assert_raises(ValueError, impl.choose_sae, *args, without="blocks.7.hook")
+
+
 def test_choose_sae__agrees_with_the_worked_one(impl, ref, seed):
     """A table of forty random rows"""
     g = generator(seed)
@@ -432,6 +440,9 @@ def test_run_hooked__leaves_no_hook_behind(impl, seed, device):
 
     impl.run_hooked(net, x, {"first": lambda v: 0 * v})
     require(left_over(net) == 0, f"{left_over(net)} hooks are left after a run")
+    with contextlib.suppress(RuntimeError):  # not `assert_raises`, which compares errors alone
+        impl.run_hooked(net, x, {"first": lambda v: v, "second": fails})
+    require(left_over(net) == 0, f"{left_over(net)} hooks are left after an error")
     assert_raises(RuntimeError, impl.run_hooked, net, x, {"first": lambda v: v, "second": fails})
     require(left_over(net) == 0, f"{left_over(net)} hooks are left after an error")
     assert_raises(AttributeError, impl.run_hooked, net, x, {"first": lambda v: v, "third": fails})
@@ -496,10 +507,9 @@ def test_splice__lets_gradients_through(impl, ref, seed, device, keep_error):
     x, up = normal(g, 2, 3, 5), normal(g, 2, 3, 5)
     encode, decode = small_sae(seed, device)
 
-    def through(splice):
-        return vjp(lambda v: splice(v, encode, decode, lambda f: 2 * f, keep_error), (x,), up)
-
-    assert_same(through(impl.splice)[0], through(ref.splice)[0], "batch pos d_in", 1e-4, 1e-4)
+    args = x, encode, decode, lambda f: 2 * f, keep_error
+    mine, theirs = vjp(impl.splice, args, up), vjp(ref.splice, args, up)
+    assert_same(mine[0], theirs[0], "batch pos d_in", 1e-4, 1e-4)
 
 
 @pytest.mark.parametrize("keep_error", [False, True])
@@ -592,8 +602,9 @@ def test_coloured_text__shows_every_token_as_text(impl):
 
 def test_coloured_text__opacity_is_the_share_of_the_largest(impl):
     """The opacity is the activation over the largest one, the title has the activation"""
-    few = spans(impl.coloured_text(["a", "b"], torch.tensor([4.0, 2.0])))
-    require([f[0] for f in few] == ["1.00", "0.50"], f"opacities {[f[0] for f in few]} for 4 and 2")
+    for high, low in ((4.0, 2.0), (0.25, 0.125)):
+        few = [f[0] for f in spans(impl.coloured_text(["a", "b"], torch.tensor([high, low])))]
+        require(few == ["1.00", "0.50"], f"opacities {few} for {high} and {low}")
     found = spans(impl.coloured_text(["a", "b", "c"], torch.tensor([4.0, 1.0, 0.0])))
     require([f[0] for f in found] == ["1.00", "0.25", "0.00"], f"opacities {[f[0] for f in found]}")
     require([f[1] for f in found] == ["4.000", "1.000", "0.000"], f"titles {[f[1] for f in found]}")

@@ -53,7 +53,7 @@ def some_mask(g, row, pos, share=0.7):
 def test_count_active__by_hand(impl, device):
     """Two rows of two tokens, one of them padding that must not count"""
     f = torch.tensor(
-        [[[1.0, 0.0, 2.0], [0.5, 0.0, 0.0]], [[0.0, 0.0, 3.0], [9.0, 9.0, 9.0]]], device=device
+        [[[1.0, 0.0, 2.0], [-0.5, 0.0, 0.0]], [[0.0, 0.0, 3.0], [9.0, 9.0, 9.0]]], device=device
     )
     mask = torch.tensor([[True, True], [True, False]], device=device)
     times, n = impl.count_active(f, mask)
@@ -77,6 +77,7 @@ def test_count_active__agrees_with_the_worked_one(impl, ref, seed, device, size,
     """Other sizes and masks; the inputs stay as they are"""
     g = generator(seed + 1, device)
     f, mask = sparse(g, *size, dtype=dtype), some_mask(g, *size[:2])
+    f = f * normal(g, *size, dtype=dtype).sign()  # active means different from 0
     with unchanged(f, mask):
         mine = impl.count_active(f, mask)
     theirs = ref.count_active(f, mask)

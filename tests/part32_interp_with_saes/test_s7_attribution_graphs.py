@@ -1,6 +1,7 @@
 """3.2.7: what is right, on small random tensors and small random maps."""
 
 import math
+from dataclasses import dataclass, field
 
 import pytest
 import torch
@@ -294,35 +295,44 @@ def test_contributions__agree_with_the_worked_ones(impl, ref, seed, device, size
 # ----------------------------------------------------------------------------------- c2. rows_of
 
 
+@dataclass
+class Rows:
+    """Target t is an affine function of copy t; two are equal if they were read equally often."""
+
+    W: torch.Tensor = field(compare=False)
+    b: torch.Tensor = field(compare=False)
+    calls: list = field(default_factory=list, compare=False)
+    times: int = 0  # 2 stands for more
+
+    def __call__(self, copies):
+        """The values of all targets."""
+        self.calls.append(len(copies))
+        self.times = min(len(self.calls), 2)
+        return (copies * self.W).sum(dim=(1, 2)) + self.b
+
+
 def affine_rows(g, target, source, d_model, dtype=torch.float64):
-    """Target t is an affine function of copy t; how often it was called is counted."""
-    W, b = normal(g, target, source, d_model, dtype=dtype), normal(g, target, dtype=dtype)
-    calls = []
-
-    def read(copies):
-        calls.append(len(copies))
-        return (copies * W).sum(dim=(1, 2)) + b
-
-    return read, W, b, calls
+    """A `read` for all targets at once, with its matrices `W` and constants `b`."""
+    return Rows(normal(g, target, source, d_model, dtype=dtype), normal(g, target, dtype=dtype))
 
 
 def test_rows_of__are_the_rows_of_single_targets(impl, seed, device):
     """Row t is what copy t gives to target t; its constant is that of target t"""
     g = generator(seed, device)
-    read, W, b, _ = affine_rows(g, 3, 5, 4)
+    read = affine_rows(g, 3, 5, 4)
     written = normal(g, 5, 4, dtype=torch.float64)
     rows, constants = impl.rows_of(read, written, 3)
-    assert_same(rows, (W * written).sum(dim=-1), "target source", 1e-9, 1e-9)
-    assert_same(constants, b, "target", 1e-9, 1e-9, what="the constants")
+    assert_same(rows, (read.W * written).sum(dim=-1), "target source", 1e-9, 1e-9)
+    assert_same(constants, read.b, "target", 1e-9, 1e-9, what="the constants")
 
 
 def test_rows_of__reads_once_and_leaves_no_gradient(impl, seed, device):
     """`read` is called once, with a copy for each target, also without gradients around"""
     g = generator(seed + 1, device)
-    read, _, _, calls = affine_rows(g, 4, 3, 2)
+    read = affine_rows(g, 4, 3, 2)
     with torch.no_grad():
         found = impl.rows_of(read, normal(g, 3, 2, dtype=torch.float64), 4)
-    require(calls == [4], f"read was called with {calls} copies, not once with 4")
+    require(read.calls == [4], f"read was called with {read.calls} copies, not once with 4")
     loud = impl.rows_of(read, normal(g, 3, 2, dtype=torch.float64).requires_grad_(), 4)
     require(not any(v.requires_grad for v in (*found, *loud)), "a result carries a gradient")
 
@@ -332,7 +342,7 @@ def test_rows_of__reads_once_and_leaves_no_gradient(impl, seed, device):
 def test_rows_of__agree_with_the_worked_ones(impl, ref, seed, device, size, dtype):
     """Other sizes; one target; the input stays as it is"""
     g = generator(seed + 2, device)
-    read, _, _, _ = affine_rows(g, *size, dtype)
+    read = affine_rows(g, *size, dtype)
     written = normal(g, *size[1:], dtype=dtype)
     with unchanged(written):
         mine = impl.rows_of(read, written, size[0])
@@ -508,6 +518,8 @@ def test_fewest__by_hand(impl, device, share, wanted):
     """Exactly the share is enough; of equal values the earlier; zeros never"""
     values = torch.tensor([4.0, 0.0, 0.0, 8.0, 2.0, 2.0], device=device)
     assert_same(impl.fewest(values, share), mask_of(6, wanted, device), "item")
+    none = torch.zeros(3, device=device)
+    assert_same(impl.fewest(none, share), none.bool(), "item", what="which of three zeros stay")
 
 
 def test_fewest__larger_shares_keep_more(impl, seed, device):
