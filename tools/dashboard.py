@@ -68,6 +68,7 @@ def from_folder(folder: Path, profile: str | None) -> "tuple[Loaded, Sae]":
 def from_release(release: str, sae_id: str) -> "tuple[Loaded, Sae]":
     """A published SAE and the model that it names; both from the hub or its cache."""
     from sae_lens import SAE
+    from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 
     from utils.models import hub
     from utils.models.loaded import Loaded
@@ -75,7 +76,9 @@ def from_release(release: str, sae_id: str) -> "tuple[Loaded, Sae]":
 
     with hub.from_hub(f"{release} ({sae_id})"):
         sae = as_sae(SAE.from_pretrained(release, sae_id, device="cpu"))
-    name = str(sae.sae.cfg.metadata.model_name)
+    # older SAEs do not say which model they are of; the directory does
+    directory = get_pretrained_saes_directory()
+    name = sae.sae.cfg.metadata.model_name or directory[release].model
     if name in hub.CATALOGUE:
         return hub.load(name), sae
     return Loaded(*hub.boot(name), name), sae

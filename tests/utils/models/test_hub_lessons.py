@@ -1,0 +1,109 @@
+"""COURSE_PROFILE=hub: the lessons on language models, from top to bottom, on a planted cache.
+
+Model and SAEs are random and thin; a random SAE is active as rarely as a trained one only
+because its biases say so. Nothing is known of what comes out, but everything must run.
+"""
+
+import json
+import runpy
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.utils.models.test_hub import plant_sae
+from utils import models
+
+WIDTH, LATENTS, LAYERS = 24, 160, 10
+DENSITY = 0.005  # of a random SAE's latents
+
+
+def plant_gpt2(stand_in, words):
+    """gpt2-small's name with thin layers, and a tokenizer that knows names and capitals."""
+    import transformers
+
+    folder = stand_in.plant("openai-community/gpt2")
+    shape = {"n_embd": WIDTH, "n_layer": LAYERS, "n_head": 4, "n_positions": 256}
+    cfg = transformers.GPT2Config(vocab_size=len(words), **shape, bos_token_id=0, eos_token_id=0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        transformers.GPT2LMHeadModel(cfg).save_pretrained(folder)
+    words.save_pretrained(folder)
+
+
+def rarely_active(weights, x):
+    """Encoder biases with which a share of `DENSITY` of the activations is above 0."""
+    pre = (x - weights["b_dec"]) @ weights["W_enc"]
+    weights["b_enc"] = -pre.quantile(1 - DENSITY, dim=0)
+    return weights
+
+
+def plant_saes(stand_in):
+    """A residual and an attention SAE, and a transcoder for every layer."""
+    from sae_lens.loading.pretrained_saes_directory import get_repo_id_and_folder_name
+
+    from utils.given.in_model import sample_rows
+
+    loaded = models.language_model("hub")
+    sites = ["blocks.8.hook_resid_pre", "blocks.9.attn.hook_z"]
+    sites += [f"blocks.{i}.ln2.hook_normalized" for i in range(LAYERS)]
+    rows = sample_rows(loaded, 40, 0)
+    _, cache = loaded.model.run_with_cache(rows.ids, names_filter=sites)
+    seen = {name: cache[name].flatten(2).flatten(0, 1) for name in sites}
+    shape = {"d_in": WIDTH, "d_sae": LATENTS}
+
+    residual, transcoders = (
+        stand_in.plant(repo)
+        for repo in ("jbloom/GPT2-Small-SAEs-Reformatted", "callummcdougall/arena-demos-transcoder")
+    )
+    planted = [(residual / sites[0], sites[0], {"hook_point": sites[0], "hook_point_layer": 8})]
+    for i, hook in enumerate(sites[2:]):
+        folder = transcoders / f"gpt2-small-layer-{i}-mlp-transcoder-folded-b_dec_out"
+        planted.append((folder, hook, {"hook_name": hook, "apply_b_dec_to_input": True}))
+    for folder, hook, config in planted:
+        plant_sae(folder, **shape, **config)
+        file = folder / "sae_weights.safetensors"
+        save_file(rarely_active(load_file(file), seen[hook]), file)
+
+    _, path = get_repo_id_and_folder_name("gpt2-small-hook-z-kk", "blocks.9.hook_z")
+    folder = stand_in.plant("ckkissane/attn-saes-gpt2-small-all-layers")
+    gen = torch.Generator().manual_seed(7)
+    sizes = {"W_enc": (WIDTH, LATENTS), "W_dec": (LATENTS, WIDTH), "b_dec": (WIDTH,)}
+    weights = {n: 0.3 * torch.randn(s, generator=gen) for n, s in sizes.items()}
+    torch.save(rarely_active(weights, seen[sites[1]]), folder / path)
+    config = {"act_size": WIDTH, "dict_size": LATENTS, "act_name": "blocks.9.attn.hook_z"}
+    (folder / path.replace(".pt", "_cfg.json")).write_text(json.dumps(config))
+
+
+@pytest.fixture
+def planted(stand_in, monkeypatch):
+    """The hub's cache with all that the lessons ask for."""
+    plant_gpt2(stand_in, models.language_model("local").tokenizer)
+    plant_saes(stand_in)
+    monkeypatch.setenv("COURSE_PROFILE", "hub")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "lesson",
+    [
+        "s3_finding_latents", "s4_understanding_latents", "s6_transcoders",
+        "s7_attribution_graphs", "s8_training_saes", "s9_four_case_studies",
+        "s10_evaluating_saes",  # 3.2.5 has nothing of the hub's
+    ],
+)  # fmt: skip
+def test_demos_run_on_what_the_hub_has(planted, capsys, lesson):
+    """every demo ends well; the set-up says what it loaded"""
+    runpy.run_module(f"part32_interp_with_saes.{lesson}", run_name="__main__")
+    assert "profile hub: " in capsys.readouterr().out  # 3.2.7 begins with the story model
+
+
+def test_dashboard__of_a_release(planted, tmp_path):
+    """`make dashboard SAE=RELEASE:ID`: a page about an SAE of sae_lens' directory"""
+    from tools import dashboard
+
+    pair = dashboard.find("gpt2-small-res-jb:blocks.8.hook_resid_pre", None, None, None)
+    found, page = dashboard.run(pair, "0-2", 4, tmp_path / "page.html", 1, fresh=True)
+    [written] = dashboard.write(found, page, data=False, neuronpedia=False)
+    assert found.latents[1].index == 1
+    assert "gpt2-small" in written.read_text()
