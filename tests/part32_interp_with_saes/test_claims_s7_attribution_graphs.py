@@ -28,6 +28,24 @@ SEEDS = [701]  # one draw of prompts; intervals are over prompts
 N_PROMPTS = 20
 NODES = 80  # traced in a prompt of SmolLM2: those with the largest influence
 REMOVED = 5  # of them in each prompt
+# a country and its capital, each one token; six others were looked at when this was written
+CAPITALS = (
+    *(("Spain", "Madrid"), ("Russia", "Moscow"), ("Austria", "Vienna"), ("Ireland", "Dublin")),
+    *(("Portugal", "Lisbon"), ("Poland", "Warsaw"), ("Norway", "Oslo"), ("Sweden", "Stockholm")),
+    *(("Finland", "Helsinki"), ("Denmark", "Copenhagen"), ("Belgium", "Brussels")),
+    *(("Hungary", "Budapest"), ("Iran", "Tehran"), ("Iraq", "Baghdad"), ("Syria", "Damascus")),
+    *(("Cuba", "Havana"), ("Peru", "Lima"), ("China", "Beijing")),
+    *(("England", "London"), ("Kenya", "Nairobi"), ("Ukraine", "Kiev")),
+)
+CAPITAL_OF = "The capital of {} is the city of"
+SAME_COUNTRY = "Most people of {} visit the city of"  # the country at the same place: a control
+SWAPPED = {
+    "nothing": (),
+    "the country": (4,),
+    "the last word": (8,),
+    "the country and all after it": (4, 5, 6, 7, 8),
+    "'the' (control)": (6,),
+}
 
 
 def asked(seed):
@@ -241,5 +259,58 @@ def test_share_by_word__claim_influence_begins_where_the_grammar_says(claim_seed
         measured=" | ".join(lines),
         tolerance="95 % interval over prompts above an even spread (2.5 times that, but for tense);"
         " the largest share but BOS and the last word on a deciding word in at least 15 of 20",
+        seeds=seeds,
+    )  # fmt: skip
+
+
+def capitals_after(seed):
+    """Odds of the other country's capital after swaps of latents, log of the ratio to before."""
+    (loaded, saes), model = smollm2(), smollm2()[0].model
+    order = torch.randperm(len(CAPITALS), generator=torch.Generator().manual_seed(seed)).tolist()
+    names = [*SWAPPED, "the last word, same country (control)"]
+    moved, turned = {name: [] for name in names}, dict.fromkeys(names, 0)
+    for one, two in zip(order, [*order[1:], order[0]], strict=True):
+        country, other = CAPITALS[one], CAPITALS[two]
+        here, there, same = (
+            local_model(loaded, model.to_tokens(text.format(name))[0], saes)
+            for text, name in (
+                (CAPITAL_OF, country[0]), (CAPITAL_OF, other[0]), (SAME_COUNTRY, country[0]),
+            )
+        )  # fmt: skip
+        old, new = (int(model.to_single_token(f" {name}")) for name in (country[1], other[1]))
+        edits = [swap_edits(here.acts, there.acts, at) for at in SWAPPED.values()]
+        edits.append(swap_edits(here.acts, same.acts, (8,)))
+        logits = run_edits(here, edits, constrained=False)
+        odds = logits[:, new] - logits[:, old]
+        for name, value in zip(names, odds, strict=True):
+            moved[name].append(float(value - odds[0]))
+            turned[name] += bool(value > 0)
+    return moved, turned
+
+
+def test_swap_edits__claim_smollm2_keeps_the_country(claim_seeds, record_claim):
+    """On SmolLM2 swapped latents move the odds of the other capital, but rarely turn the answer."""
+    seeds, lines = claim_seeds(SEEDS), []
+    for seed in seeds:
+        moved, turned = capitals_after(seed)
+        found, said = {}, []
+        for name, values in moved.items():
+            gen, odds = torch.Generator().manual_seed(seed), torch.tensor(values)
+            found[name] = bootstrap(odds, gen)
+            low, high = found[name]
+            said.append(
+                f"{name}: odds moved by {float(odds.mean()):.1f} nats ({low:.1f} to {high:.1f}),"
+                f" {turned[name]} of {len(values)} turned"
+            )
+        lines.append("; ".join(said))
+        most = found["the country and all after it"]
+        assert most[0] > 0.5
+        assert all(most[0] > high for name, (_, high) in found.items() if "control" in name)
+    record_claim(
+        number=124, paper="after Ameisen et al. 2025; numbers found here",
+        claim="SmolLM2: swapping the latents of a country moves the odds of the other capital",
+        measured=" | ".join(lines),
+        tolerance="with all words from the country on: 95 % interval above 0.5 nats and above both"
+        " controls",
         seeds=seeds,
     )  # fmt: skip
