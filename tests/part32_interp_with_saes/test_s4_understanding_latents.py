@@ -546,7 +546,7 @@ def test_score_interval__has_the_width_of_theory(impl, ref, seed, device):
         )
         require(min(at) > 0.7 and max(at) < 1.3, says_so)
     theirs = ref.score_interval(says, truth, 800, 0.95, g)
-    assert_same([low, high], list(theirs), rtol=0.01, atol=0.01)
+    assert_same([low, high], list(theirs), rtol=0.01, atol=0.02)  # 9 standard errors
 
 
 def test_score_interval__keeps_the_numbers_of_both_kinds(impl, seed, device):
