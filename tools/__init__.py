@@ -3,6 +3,8 @@
 import sys
 from importlib.util import find_spec
 
+import utils  # noqa: F401  # first: it makes the imports that follow fast
+
 # the doctor explains a Python without the course's packages; all else needs them
 if find_spec("nbformat") is None and "tools.doctor" not in getattr(sys, "orig_argv", ()):
     sys.exit(

@@ -6,8 +6,10 @@ metadata in the cell header. Nothing about an exercise is written anywhere else.
 """
 
 import ast
+import copy
 import functools
 import importlib
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -123,9 +125,14 @@ def tags(cell: NotebookNode) -> list[str]:
     return list(cell.metadata.get("tags", []))
 
 
+@functools.lru_cache
+def _parsed(path: Path, _modified: float) -> NotebookNode:
+    return jupytext.read(path, fmt="py:percent")
+
+
 def read_source(path: Path) -> NotebookNode:
     """A section source as a notebook; a route's with the cells that it includes."""
-    nb = jupytext.read(path, fmt="py:percent")
+    nb = copy.deepcopy(_parsed(path, path.stat().st_mtime))  # the caller's own, to change
     if any("include" in tags(c) for c in nb.cells):
         lessons = {s.number: (s.path, read_source(s.source).cells) for s in sections()}
         try:
@@ -214,11 +221,15 @@ def sharing(section: Section) -> list[Section]:
 def find_section(name: str) -> Section:
     """The section with this number, path or file name; CourseError lists what there is."""
     wanted = name.strip("/").removesuffix(".py").removesuffix(".ipynb")
-    for section in [*sections(), *routes()]:
-        if wanted in (section.number, section.path, section.stem) or wanted.endswith(
-            f"/{section.path}"
-        ):
-            return section
+    source = ROOT / f"{wanted}.py"
+    if re.fullmatch(rf"({'|'.join(PARTS)})/s\d+_\w+", wanted) and source.is_file():
+        return _load(source, source.stat().st_mtime)  # without reading all the others
+    for files in (sections, routes):
+        for section in files():
+            if wanted in (section.number, section.path, section.stem) or wanted.endswith(
+                f"/{section.path}"
+            ):
+                return section
     known = "\n".join(f"  {s.number}  {s.path}" for s in notebooks())
     raise CourseError(f"there is no section {name!r}; there are\n{known}")
 

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 
 from tools import build, notebooks
-from utils.course import ROOT, Exercise, Section, sections
+from utils.course import PARTS, ROOT, Exercise, Section, sections
 from utils.course import notebooks as all_notebooks
 from utils.grading.mistakes import mistakes_of, sentence
 from utils.grading.run import run_exercise, run_tests
@@ -124,31 +124,34 @@ def test_every_exercise_has_a_test_without_the_reference_and_every_test_says_its
         assert len(own) >= (2 if exercise.kind == "function" else 1)
 
 
-@pytest.mark.parametrize("section", SECTIONS, ids=by_id)
-def test_importing_a_section_does_nothing(section):
+@pytest.mark.parametrize("part", PARTS)
+def test_importing_sections_does_nothing(part):
     code = f"""
-import sys, torch
+import importlib, sys, torch
 before = torch.get_rng_state()
 def state():
     return torch.get_num_threads(), torch.get_default_device(), torch.is_grad_enabled()
 settings = state()
-import {section.path.replace("/", ".")}
-assert torch.equal(before, torch.get_rng_state()), "it draws random numbers"
-assert settings == state()
-heavy = {{"sae_lens", "transformer_lens", "transformers"}} & set(sys.modules)
-assert {"part31" in section.path} is False or not heavy, f"it imports {{heavy}}"
+for name in {[s.path.replace("/", ".") for s in PAIRS if s.path.startswith(part)]}:
+    importlib.import_module(name)
+    assert torch.equal(before, torch.get_rng_state()), f"{{name}} draws random numbers"
+    assert settings == state(), name
+    heavy = {{"sae_lens", "transformer_lens", "transformers"}} & set(sys.modules)
+    assert {part == "part32_interp_with_saes"} or not heavy, f"{{name}} imports {{heavy}}"
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=ROOT
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr[-500:]
     assert done.stdout == "" and done.stderr == ""
 
 
 @pytest.mark.parametrize("section", PAIRS, ids=by_id)
-def test_the_starter_notebook_runs_up_to_its_first_blank(section, tmp_path):
+def test_the_starter_notebook_runs_up_to_its_first_blank(section, tmp_path, monkeypatch):
     from nbclient import NotebookClient
 
+    if section.number != "3.2.1":  # one on SmolLM2, as all solutions are
+        monkeypatch.setenv("COURSE_PROFILE", "tiny")
     nb = nbformat.read(section.notebook("exercises"), as_version=4)
     first = next(i for i, c in enumerate(nb.cells) if "exercise" in c.metadata.get("tags", []))
     nb.cells = nb.cells[: first + 2]  # the blank, and the check below it

