@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jaxtyping
 import nbformat
 import pytest
 
@@ -61,6 +62,15 @@ def test_every_blank_fails_with_not_implemented_and_nothing_else(exercise):
     }
 
 
+@pytest.fixture
+def as_in_a_notebook():
+    """No checks of annotations, which cost a fifth: other tests make them on every function."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("as_in_a_notebook")
 @pytest.mark.parametrize(("exercise", "mistake"), WRONG, ids=by_id)
 def test_every_mistake_is_rejected_and_named(exercise, mistake):
     section = HOME[exercise.name]
