@@ -47,7 +47,9 @@ def _of_axis(v: Tensor, axis: int) -> list[Tensor]:
 
 
 def _statistics(t: Tensor) -> Tensor:
-    """(run, statistic) of one part of the results, stacked over the runs."""
+    """(run, statistic) of one part of the results, stacked over the runs; none of an empty part."""
+    if t[0].numel() == 0:
+        return torch.zeros(len(t), 0, dtype=torch.float64)
     t = t.nan_to_num(nan=1e6, posinf=1e6, neginf=-1e6)
     t = t[:, None] if t.ndim == 1 else t[:, :ROWS]
     found = [
