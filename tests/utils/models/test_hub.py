@@ -47,6 +47,18 @@ def plant_sae(folder, **config):
     return weights
 
 
+def plant_attention_sae(stand_in, weights):
+    """gpt2-small-hook-z-kk's layer 9: a pickled state dictionary with its own configuration."""
+    from sae_lens.loading.pretrained_saes_directory import get_repo_id_and_folder_name
+
+    _, path = get_repo_id_and_folder_name("gpt2-small-hook-z-kk", "blocks.9.hook_z")
+    folder = stand_in.plant("ckkissane/attn-saes-gpt2-small-all-layers")
+    torch.save(weights, folder / path)
+    d_in, d_sae = weights["W_enc"].shape
+    config = {"act_size": d_in, "dict_size": d_sae, "act_name": "blocks.9.attn.hook_z"}
+    (folder / path.replace(".pt", "_cfg.json")).write_text(json.dumps(config))
+
+
 @pytest.fixture
 def gpt2(stand_in, tokenizer):
     """gpt2-small's name with nine small layers behind it."""
@@ -77,16 +89,10 @@ def test_gpt2__residual_sae(gpt2, stand_in, tokens):
 
 
 def test_gpt2__attention_sae(gpt2, stand_in, tokens):
-    """gpt2-small-hook-z-kk: a pickled state dictionary with its own configuration"""
-    from sae_lens.loading.pretrained_saes_directory import get_repo_id_and_folder_name
-
-    _, path = get_repo_id_and_folder_name("gpt2-small-hook-z-kk", "blocks.9.hook_z")
-    folder = stand_in.plant("ckkissane/attn-saes-gpt2-small-all-layers")
+    """gpt2-small-hook-z-kk, whose folder is not in sae_lens' format"""
     gen = torch.Generator().manual_seed(7)
     shapes = {"W_enc": (24, 40), "W_dec": (40, 24), "b_enc": (40,), "b_dec": (24,)}
-    torch.save({n: torch.randn(s, generator=gen) for n, s in shapes.items()}, folder / path)
-    config = {"act_size": 24, "dict_size": 40, "act_name": "blocks.9.attn.hook_z"}
-    (folder / path.replace(".pt", "_cfg.json")).write_text(json.dumps(config))
+    plant_attention_sae(stand_in, {n: torch.randn(s, generator=gen) for n, s in shapes.items()})
     sae = models.attention_sae(profile="hub")
     assert (sae.kind, sae.hook_in) == ("attention", "blocks.9.attn.hook_z")
     run = spliced(gpt2.model, tokens, sae, "constant")

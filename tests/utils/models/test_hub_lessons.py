@@ -4,14 +4,13 @@ Model and SAEs are random and thin; a random SAE is active as rarely as a traine
 because its biases say so. Nothing is known of what comes out, but everything must run.
 """
 
-import json
 import runpy
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.utils.models.test_hub import plant_sae
+from tests.utils.models.test_hub import plant_attention_sae, plant_sae
 from utils import models
 
 WIDTH, LATENTS, LAYERS = 24, 160, 10
@@ -40,8 +39,6 @@ def rarely_active(weights, x):
 
 def plant_saes(stand_in):
     """A residual and an attention SAE, and a transcoder for every layer."""
-    from sae_lens.loading.pretrained_saes_directory import get_repo_id_and_folder_name
-
     from utils.given.in_model import sample_rows
 
     loaded = models.language_model("hub")
@@ -65,14 +62,10 @@ def plant_saes(stand_in):
         file = folder / "sae_weights.safetensors"
         save_file(rarely_active(load_file(file), seen[hook]), file)
 
-    _, path = get_repo_id_and_folder_name("gpt2-small-hook-z-kk", "blocks.9.hook_z")
-    folder = stand_in.plant("ckkissane/attn-saes-gpt2-small-all-layers")
     gen = torch.Generator().manual_seed(7)
     sizes = {"W_enc": (WIDTH, LATENTS), "W_dec": (LATENTS, WIDTH), "b_dec": (WIDTH,)}
     weights = {n: 0.3 * torch.randn(s, generator=gen) for n, s in sizes.items()}
-    torch.save(rarely_active(weights, seen[sites[1]]), folder / path)
-    config = {"act_size": WIDTH, "dict_size": LATENTS, "act_name": "blocks.9.attn.hook_z"}
-    (folder / path.replace(".pt", "_cfg.json")).write_text(json.dumps(config))
+    plant_attention_sae(stand_in, rarely_active(weights, seen[sites[1]]))
 
 
 @pytest.fixture
