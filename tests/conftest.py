@@ -36,6 +36,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--seeds", default=1, type=int, help="repeat tests that draw numbers over this many seeds"
     )
     parser.addoption("--claim-seeds", default="", help="run claims from these seeds instead: 7,8,9")
+    parser.addoption(
+        "--most-seeds", default=0, type=int, help="at most so many of each claim's seeds: the first"
+    )
     parser.addoption("--claims-json", default=None, help="write what claims measured to this file")
 
 
@@ -147,8 +150,9 @@ def result(
 @pytest.fixture
 def claim_seeds(request: pytest.FixtureRequest) -> Callable[[Sequence[int]], list[int]]:
     """A claim's seeds, fixed before the first look; `make claims SEEDS=7,8,9` takes others."""
-    given = request.config.getoption("--claim-seeds")
-    return lambda default: [int(s) for s in given.split(",")] if given else list(default)
+    given = [int(s) for s in request.config.getoption("--claim-seeds").split(",") if s]
+    most = request.config.getoption("--most-seeds") or None
+    return lambda default: (given or list(default))[:most]
 
 
 @pytest.fixture

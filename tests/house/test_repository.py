@@ -148,6 +148,8 @@ for name in {[s.path.replace("/", ".") for s in PAIRS if s.path.startswith(part)
     assert settings == state(), name
     heavy = {{"sae_lens", "transformer_lens", "transformers"}} & set(sys.modules)
     assert {part == "part32_interp_with_saes"} or not heavy, f"{{name}} imports {{heavy}}"
+import utils.course
+assert "rfc3987_syntax" not in sys.modules, "seconds of every start: see utils/__init__.py"
 """
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, cwd=ROOT
