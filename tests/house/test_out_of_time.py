@@ -1,0 +1,21 @@
+"""`--until`, as CI uses it: what has no time left is listed as not run; all else runs."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from utils.course import ROOT
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(-1, "skipped"), (3600, "passed")])
+def test_until__tests_that_would_begin_later_are_named_and_skipped(seconds, expected):
+    command = [sys.executable, "-m", "pytest", "-rs", "-q", "-p", "no:cacheprovider"]
+    until = f"--until={int(time.time()) + seconds}"
+    where = ["tests/house/test_budgets.py", "tests/utils/test_files.py"]
+    done = subprocess.run([*command, until, *where], capture_output=True, text=True, cwd=ROOT)
+    [said] = [line for line in done.stdout.splitlines() if " in " in line and "s" in line][-1:]
+    assert done.returncode == 0 and expected in said, done.stdout[-500:]
+    assert ("passed" in said) is (seconds > 0)
+    assert ("NOT RUN" in done.stdout) is (seconds < 0)
