@@ -31,7 +31,7 @@ from utils.models.splice import spliced
 pytestmark = [pytest.mark.claim, pytest.mark.slow]
 
 SEEDS = [212]
-N_PAIRS = {"form": 6, "test": 12}  # of names for each sentence: 60 and 120 prompts
+N_PAIRS = {"form": 10, "test": 20}  # of names for each sentence: 100 and 200 prompts
 PAIR = 2  # latents at the repeated name's second place
 N_STORY = 40
 

@@ -181,7 +181,7 @@ def othello(seed):
 
 
 def test_board_scores__claim_latents_draw_better_boards_than_neurons(claim_seeds, record_claim):
-    """Boards drawn by precise rules: latents, neurons, a random SAE, an untrained model's SAE."""
+    """Boards drawn by precise rules: latents, neurons, a random SAE, a scrambled model's SAE."""
     seeds, said = claim_seeds(SEEDS), []
     for seed in seeds:
         model, hook, coder, played, keep, states, x = othello(seed)
@@ -200,7 +200,7 @@ def test_board_scores__claim_latents_draw_better_boards_than_neurons(claim_seeds
             "latents": [encode(coder, v) for v in x[1:]],
             "neurons": neurons,
             "random SAE": [encode(fresh, v) for v in x[1:]],
-            "untrained model": [encode(untrained, v) for v in y[1:]],
+            "scrambled model": [encode(untrained, v) for v in y[1:]],
         }
         scores = {}
         for name, (choose, score) in rivals.items():
@@ -212,12 +212,12 @@ def test_board_scores__claim_latents_draw_better_boards_than_neurons(claim_seeds
         probe = board_scores(boards.probed(weights, x[2]), torch.eye(108) > 0, states[2])
         parts = [f"{name} {told(values, 3)[0]}" for name, values in scores.items()]
         said.append(f"300 games: {', '.join(parts)}, linear probe {float(probe.mean()):.2f}")
-        for name in ("neurons", "random SAE", "untrained model"):
+        for name in ("neurons", "random SAE", "scrambled model"):
             assert told(scores["latents"] - scores[name])[2] > 0.05, name
         assert float(probe.mean()) > float(scores["latents"].mean()) + 0.2
     record_claim(
         number=18, paper="after Karvonen et al. 2024 (board reconstruction)",
-        claim="Othello latents draw the board better than neurons, a random SAE, and the untrained"
+        claim="Othello latents draw the board better than neurons, a random SAE, and a scrambled"
         " model's latents, and worse than a linear probe",
         measured=" | ".join(said),
         tolerance="each difference in F1: 95 % interval over games above 0.05; the probe at least"
