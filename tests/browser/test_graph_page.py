@@ -83,6 +83,18 @@ def test_page__moves_with_the_keys(page):
     assert title(page) == "latent 2/20"
 
 
+def test_page__keeps_the_words_in_sight_where_the_graph_is_taller_than_its_frame(page):
+    page.set_viewport_size({"width": 1280, "height": 200})
+    frame = page.locator("#scroll").bounding_box()
+    assert page.evaluate("document.getElementById('graph').clientHeight") > frame["height"]
+    for top in (0, 15, 10_000):
+        page.evaluate(f"document.getElementById('scroll').scrollTop = {top}")
+        page.wait_for_timeout(50)
+        words = page.locator("#words text").first.bounding_box()
+        assert words["y"] >= frame["y"]
+        assert words["y"] + words["height"] <= frame["y"] + frame["height"] + 1
+
+
 def test_page__pins_groups_and_names(page):
     assert page.locator(".box.group").count() == 1
     for node in ("1_10_4", "2_21_5"):

@@ -139,18 +139,26 @@ function curve(edge, strong) {
   });
 }
 
+// A graph of many layers is taller than its frame: the words stay in sight at the frame's lower end.
+function keepWords() {
+  const frame = $("scroll"), up = frame.scrollTop + frame.clientHeight - $("graph").getAttribute("height");
+  $("words")?.setAttribute("transform", `translate(0 ${Math.min(0, up)})`);
+}
+
 function draw() {
   const { left, y, width, height } = layout();
   const svg = $("graph");
   svg.replaceChildren();
   svg.setAttribute("width", width);
   svg.setAttribute("height", height);
+  const strip = el("svg:g", { id: "words" }, el("svg:rect", { x: 0, y: y(-1) + 8, width, height: height - y(-1) - 8 }));
   words.forEach((word, i) => {
-    if (i % 2 === 0) svg.append(el("svg:rect", { class: "stripe", x: left[i], y: 0, width: left[i + 1] - left[i], height }));
+    const stripe = (top) => el("svg:rect", { class: "stripe", x: left[i], y: top, width: left[i + 1] - left[i], height: height - top });
+    if (i % 2 === 0) { svg.append(stripe(0)); strip.append(stripe(y(-1) + 8)); }
     const x = (left[i] + left[i + 1]) / 2;
     const text = el("svg:text", { x, y: y(-1) + 18, transform: `rotate(35 ${x} ${y(-1) + 18})` }, short(word, 12));
     text.append(el("svg:title", {}, `${word} (position ${i})`));
-    svg.append(text);
+    strip.append(text);
   });
   for (let layer = 0; layer < layers; layer += layers > 12 ? 3 : 1) svg.append(el("svg:text", { class: "soft", x: 8, y: y(layer) + 4 }, `L${layer}`));
   svg.append(el("svg:text", { class: "soft", x: 8, y: y(layers) + 4 }, "out"), el("svg:text", { class: "soft", x: 8, y: y(-1) + 4 }, "token"));
@@ -168,6 +176,8 @@ function draw() {
     if (near) mark.classList.add(near.has(n) ? "near" : "far");
     svg.append(mark);
   }
+  svg.append(strip);
+  keepWords();
   const count = [...place.keys()].filter((n) => n.kind === "feature").length;
   const all = nodes.filter((n) => n.kind === "feature").length;
   $("about").textContent = `${told.metadata.scan} · ${words.length} tokens · ${count} of ${all} latents · ${told.links.length.toLocaleString("en")} edges`;
@@ -212,7 +222,7 @@ function choose(n) {
   const at = n && place.get(n);
   const view = $("scroll");
   if (at && (at[0] < view.scrollLeft || at[0] > view.scrollLeft + view.clientWidth)) view.scrollLeft = at[0] - view.clientWidth / 2;
-  if (at && (at[1] < view.scrollTop || at[1] > view.scrollTop + view.clientHeight)) view.scrollTop = at[1] - view.clientHeight / 2;
+  if (at && (at[1] < view.scrollTop || at[1] > view.scrollTop + view.clientHeight - BOTTOM)) view.scrollTop = at[1] - view.clientHeight / 2;
 }
 
 /* ---------------------------------------------------------------- pins and groups */
@@ -359,7 +369,8 @@ const help = () => { $("keys").hidden = !$("keys").hidden; $("help").setAttribut
 $("theme").addEventListener("click", theme);
 $("help").addEventListener("click", help);
 for (const id of ["share", "errors", "all"]) $(id).addEventListener("input", () => draw());
-window.addEventListener("resize", () => drawGroups());
+window.addEventListener("resize", () => { drawGroups(); keepWords(); });
+$("scroll").addEventListener("scroll", keepWords);
 $("search").addEventListener("keydown", (e) => {
   if (e.key === "Escape") { $("search").value = ""; $("scroll").focus(); }
   if (e.key !== "Enter") return;
