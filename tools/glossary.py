@@ -6,7 +6,11 @@ from collections.abc import Iterator
 from utils.course import Section, sections
 
 TABLE = re.compile(r"^# \| word \| meaning here \|\n# \|[ \-|]+\|\n((?:# \|.*\|\n)+)", re.M)
-ALIASES = {"$z$, pre-activation": "pre-activation $z$", "$f$, latents": "$f$ or `acts`"}
+ALIASES = {
+    "$z$, pre-activation": "pre-activation $z$",
+    "pre-activation": "pre-activation $z$",
+    "$f$, latents": "$f$ or `acts`",
+}
 # what the lessons explain in their text instead, with the section that does
 EXPLAINED = (
     ("3.1.1", "superposition", "more features than dimensions, each with a direction of its own"),
@@ -70,6 +74,8 @@ def page() -> str:
         (first, meaning), *later = found[term]
         text = f"{meaning} ({first})"
         for number, other in later:
+            if other == meaning:
+                continue  # said again for those who begin there
             text += f"; in {number}: {other}"
         lines.append(f"| {term} | {text} |")
     return HEAD + "\n".join(lines) + "\n"
