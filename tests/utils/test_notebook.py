@@ -61,7 +61,7 @@ def test_a_cell_that_did_not_run_is_not_judged_by_what_stood_there_before():
         fails, CALL,
     ]  # fmt: skip
     right, syntax, stopped, other, again, late = told(*cells)[1::2]
-    assert "passed" in right
+    assert "passed" in right and "In this notebook" not in right
     assert "its cell did not run" in syntax and "SyntaxError" in syntax and "passed" not in syntax
     assert "ZeroDivisionError" in stopped and "was not checked" in stopped
     assert f"defines {NAME}_2; the check looks for {NAME}" in other
@@ -105,6 +105,7 @@ def test_what_a_notebook_left_on_does_not_fail_a_right_answer():
     for number, says in enumerate(CHANGES.values()):
         before, verdict, after, _ = shown[4 * number : 4 * number + 4]
         assert "passed" in verdict and says in verdict
+        assert verdict.count("In this notebook") == 1, "what nobody changed is not spoken of"
         assert before == after
 
 

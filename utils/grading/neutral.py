@@ -8,6 +8,17 @@ import numpy as np
 import torch
 
 
+def warnings_are_errors() -> bool:
+    """Whether a filter turns warnings of Python's own kinds into errors.
+
+    IPython always has one for a kind of its own, which no answer can give.
+    """
+    return any(
+        action == "error" and category.__module__ == "builtins"
+        for action, _, category, *_ in warnings.filters
+    )
+
+
 @contextlib.contextmanager
 def usual_settings() -> Iterator[list[str]]:
     """In the block torch is as it was when it was imported; yields what the notebook had changed.
@@ -33,7 +44,7 @@ def usual_settings() -> Iterator[list[str]]:
             f"In this notebook the default device is {device}. The check ran without it;"
             " `torch.set_default_device(None)` takes it back."
         )
-    if any(action == "error" for action, *_ in warnings.filters):
+    if warnings_are_errors():
         notes.append("In this notebook warnings are errors. In the check they were not.")
     with contextlib.ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
@@ -41,7 +52,7 @@ def usual_settings() -> Iterator[list[str]]:
         stack.enter_context(torch.inference_mode(False))
         stack.callback(torch.set_grad_enabled, grad)
         stack.callback(torch.set_default_dtype, dtype)
-        if any(action == "error" for action, *_ in warnings.filters):
+        if warnings_are_errors():
             warnings.resetwarnings()
         torch.set_grad_enabled(True)
         torch.set_default_dtype(torch.float32)
