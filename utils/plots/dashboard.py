@@ -68,11 +68,13 @@ def logit_histogram(
         marker_color=OKABE_ITO[0], hovertemplate="%{x:.3f}<br>%{y} tokens<extra></extra>",
     )  # fmt: skip
     for i, (token, weight) in enumerate(named.items()):
+        side = "right" if weight < (low + high) / 2 else "left"  # outwards: no stem runs through it
         fig.add_annotation(
             x=round(weight, 4), y=0, yref="y", text=html.escape(token), showarrow=True, arrowhead=0,
-            arrowcolor=FAINT, ax=0, ay=-30 - 26 * (i % 4), textangle=0,
+            arrowcolor=FAINT, ax=0, ay=-30 - 26 * (i % 4), textangle=0, xanchor=side,
         )  # fmt: skip
-    return fig.update_yaxes(type="log")
+    room = 0.14 * (high - low)
+    return fig.update_yaxes(type="log").update_xaxes(range=[low - room, high + room])
 
 
 def effects(
@@ -97,15 +99,26 @@ def effects(
 
 
 def two_similarities(
-    cosine: Float[Tensor, " pair"], correlation: Float[Tensor, " pair"]
+    cosine: Float[Tensor, " pair"],
+    correlation: Float[Tensor, " pair"],
+    partners_in: Sequence[str] = ("",),
 ) -> go.Figure:
-    """Cosine of the decoder rows against correlation of the activations, a point per pair."""
+    """Cosine of the decoder rows against correlation of the activations, a point per pair.
+
+    The pairs are as many equal groups, one after the other, as `partners_in` has names.
+    """
     fig = plain(440, "cosine of the decoder rows", "correlation of the activations")
-    fig.add_scatter(
-        x=rounded(array(cosine)), y=rounded(array(correlation)), mode="markers",
-        marker={"color": OKABE_ITO[0], "size": 5, "opacity": 0.5},
-        hovertemplate="cosine %{x:.2f}, correlation %{y:.2f}<extra></extra>",
-    )  # fmt: skip
+    n = len(partners_in)
+    parts = zip(partners_in, cosine.chunk(n), correlation.chunk(n), strict=True)
+    for i, (name, x, y) in enumerate(parts):
+        fig.add_scatter(
+            x=rounded(array(x)), y=rounded(array(y)), mode="markers", name=name,
+            marker={
+                "color": OKABE_ITO[i], "symbol": ("circle", "x")[i % 2], "size": 5, "opacity": 0.5,
+            },
+            hovertemplate="cosine %{x:.2f}, correlation %{y:.2f}<extra>" + name + "</extra>",
+        )  # fmt: skip
+    fig.update_layout(showlegend=n > 1, legend_title_text="partners in")
     fig.add_hline(y=0, line={"color": FAINT, "width": 1})
     return fig.add_vline(x=0, line={"color": FAINT, "width": 1})
 

@@ -127,8 +127,8 @@ def told(node: "Node", strings: Sequence[str]) -> str:
 def pairs_of_bars(
     table: Sequence[tuple[str, float, float]], names: tuple[str, str], y: str
 ) -> go.Figure:
-    """Two bars for every entry, side by side."""
-    fig = plain(380, "", y)
+    """Two bars for every position, side by side."""
+    fig = plain(400, "position and word", y)
     labels = [f"{i + 1} {html.escape(row[0])}" for i, row in enumerate(table)]
     for i, shape in ((0, ""), (1, "/")):
         fig.add_bar(

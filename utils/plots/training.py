@@ -1,5 +1,6 @@
 """Figures of 3.2.8: curves of runs, norms, heads. Data in, a plotly figure out."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
@@ -51,6 +52,11 @@ def lines(
         )  # fmt: skip
     if target is not None:
         fig.add_hline(target, line={"color": INK, "width": 1, "dash": "dot"})
+        at = math.log10(target) if log else target  # a line takes the number, a text the exponent
+        fig.add_annotation(
+            x=0, xref="paper", xanchor="left", y=at, yanchor="bottom", text="target",
+            showarrow=False,
+        )  # fmt: skip
     if log:
         fig.update_xaxes(**_log([v for x, _ in curves.values() for v in x]))
         fig.update_yaxes(**_log([v for _, y in curves.values() for v in y]))

@@ -44,7 +44,10 @@ def stacked(shares: Mapping[str, Sequence[float]], names: Sequence[str], y: str)
     for i, name in enumerate(names):
         fig.add_bar(
             x=list(shares), y=[round(float(row[i]), 4) for row in shares.values()], name=name,
-            marker={"color": OKABE_ITO[i], "pattern": {"shape": SHAPES[i % len(SHAPES)]}},
+            marker={
+                "color": OKABE_ITO[i], "pattern": {"shape": SHAPES[i % len(SHAPES)]},
+                "line": {"color": OKABE_ITO[i], "width": 1},  # where a hatched bar ends
+            },
             hovertemplate="%{x}<br>%{y:.2f}<extra>" + name + "</extra>",
         )  # fmt: skip
     fig.update_layout(barmode="relative", margin={"t": 60})

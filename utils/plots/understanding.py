@@ -1,5 +1,6 @@
 """Figures of 3.2.4: dose and cost, groups of scores side by side, maps of decoder rows, letters."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
@@ -29,7 +30,11 @@ def dose_response(
             "<extra>" + name + "</extra>",
         )  # fmt: skip
     for at, text in ((clean_cost, "clean"), (limit, "limit")):
-        fig.add_vline(x=at, line={"color": FAINT, "dash": "dot"}, annotation_text=text)
+        fig.add_vline(x=at, line={"color": FAINT, "dash": "dot"})
+        # not annotation_text: plotly puts it at 10**at on a logarithmic axis
+        fig.add_annotation(
+            x=math.log10(at), xanchor="left", y=1, yref="paper", text=text, showarrow=False
+        )
     every = [c for _, _, costs in curves.values() for c in costs] + [clean_cost, limit]
     fig.update_xaxes(**log_axis(every))
     return fig.update_layout(legend={"orientation": "h", "y": 1.14}, margin={"t": 60})
