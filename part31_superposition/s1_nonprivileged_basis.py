@@ -846,7 +846,7 @@ if __name__ == "__main__":
     print(f"3 in 2: the same phase in {(in_three == phase_three).float().mean():.1%} of the cells")
 
 # %% [markdown]
-# **How well does it fit?** The theory names the right phase in 97 to 98 % of the cells. Nearly all
+# **How well does it fit?** The theory names the right phase in 97 to 99 % of the cells. Nearly all
 # cells where it is wrong lie beside a boundary, and there the trained models superpose *more* than
 # predicted: their edge lies at 0.84 $r^*$. Why? Ignoring is already optimal among the models with
 # $w_2 = 0$. Superposition with $W = (1, -1)$, $b = 0$ is not: it can be improved. So $r^*$ is only an

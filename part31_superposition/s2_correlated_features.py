@@ -325,9 +325,9 @@ def pair_arrangement(
 # %% [markdown]
 # ## 3 · Two pairs in a plane
 #
-# Four features, two dimensions. In 3.1.1 you saw what independent sparse features do: they form two
-# antipodal pairs at a right angle. Four arrows can be paired off in three ways. All features are
-# equal there, so it does not matter who stands opposite to whom.
+# Four features, two dimensions. In 3.1.1, at $p = 0.25$, four features formed two antipodal pairs
+# at a right angle. Four arrows can be paired off in three ways. Where features are independent and
+# equal, it does not matter who stands opposite to whom.
 #
 # Now they are two *pairs*. Does it matter now? Each of the next two questions has its own data.
 
@@ -460,7 +460,7 @@ if __name__ == "__main__":
 # Over three seeds, 53 to 80 % of the single starts found the better arrangement, against 26 to 35 %
 # of the control. The best of *eight* starts was right every time.
 #
-# So be careful with the words. "The model prefers opposite directions" (TMS) is a statement about
+# So be careful with the words. That models "prefer" opposite directions (TMS) is a statement about
 # the lowest loss. It is not a statement about every training run.
 #
 # %% [markdown]

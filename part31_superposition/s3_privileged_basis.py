@@ -953,15 +953,15 @@ if __name__ == "__main__":
 # shows the price. When both are on, the weak one is heard for some signs and lost for others. But
 # both are on at once with probability $p^2$ only.
 #
-# In the graph you see who inhibits: a neuron with a job of its own, for another feature, that also
-# reads the strong one. And the control matters: at a random other output the same neurons add about
+# In the graph you see who inhibits: a neuron that also reads the strong feature, on the same side.
+# And the control matters: at a random other output the same neurons add about
 # 0 in most cases. So this is no general downward push, but one aimed at the weak feature.
 #
 # ## 6 · The sweep: sparsity and importance
 #
 # At last the map: how do sparsity *and* the decay of importance decide what neurons do? We need the
 # gain of a neuron in the untied model. That is the diagonal of $G$, where it is positive:
-# $g_{ki} = \mathrm{ReLU}(G_{k,i,i})$. It is the gain of section 2 again: what comes back when
+# $g_{ki} = \mathrm{ReLU}(G_{k,i,i})$. It is the gain of part 2 again: what comes back when
 # feature $i$ is alone.
 #
 # Why not just take the input weights, $W_{1,ki}^2$? Look at the example of TMS. Its input weights,

@@ -832,7 +832,7 @@ if __name__ == "__main__":
 # %% [markdown]
 # **What you see.** Features rest, then jump. In the first instance one feature has a dimension to
 # itself ($D = 1$) and two others are not represented ($D = 0$). The loss is flat, as if training
-# had ended. Then the model moves, all five features find a place within a few hundred steps, and
+# had ended. Then the model moves, all five features find a place within about a thousand steps, and
 # the loss falls to a lower floor.
 #
 # The numbers agree. In the instances that jump, about half to four fifths of the loss's fall
@@ -909,7 +909,7 @@ def leverage(W: Float[Tensor, "*inst hidden feature"]) -> Float[Tensor, "*inst f
 #   \lambda_i = \frac{W_i^\top F\, W_i}{\|W_i\|^2} .$$
 #
 # It is 0 for an eigenvector, and at most 1. A feature of norm 0 has defect 0. An angle does not
-# depend on the scale of $W$, however small.
+# depend on the scale of $W$: add no constant.
 
 
 # %% tags=["exercise"] exercise="3.1.4.f2" title="The defect" difficulty=3 importance=3 minutes=15 skill="the part along a vector, and the rest"
@@ -944,7 +944,7 @@ if __name__ == "__main__":
         print(f"{name:22} {len(W):3} {D.sum():10.3f} {leverage(W).sum():17.3f} {mean:13.3f}")
 
 # %% [markdown]
-# **What you see.** Leverages sum to 20 in every full-rank case, as they must. Dimensionalities
+# **What you see.** Leverages sum to $m$ in every full-rank case, as they must. Dimensionalities
 # sum to less. The random $W$ loses 9 %. The exact product of tight frames loses nothing. Trained
 # models lose less than half a percent, at *every* sparsity, also where we could name no polytope.
 #
@@ -1050,16 +1050,16 @@ if __name__ == "__main__":
 # **What you see.** The curves explain the census.
 #
 # - From the dense end to $p \approx 0.6$ nothing pays much more than 1. Triangle and tetrahedron
-#   lead here, one or two percent before the digon. That is their only chance, and the trained
+#   lead here, by up to two percent. That is their only chance, and the trained
 #   models do not take it: there, many short features share what is left, which no shape of our
 #   list describes.
 # - From $p \approx 0.6$ to about $0.25$ the **digon** pays most: 1.60 against 1.52 for the
 #   pentagon at $p = 0.31$. This is the sticky range.
 # - Around $p = 0.24$ the digon, the thirteen lines and the pentagon are within one percent of
 #   each other. No wonder that trained models mix them there.
-# - Then comes the **pentagon**, and from $p \approx 0.18$ on the **square antiprism**.
-# - For $p < 0.6$ triangle and tetrahedron are far below. All their overlaps are negative, so they
-#   are cheap. But they hold only $3/2$ and $4/3$ features per dimension, and they can never pay
+# - Then comes the **pentagon**, and below $p \approx 0.18$ the **square antiprism**.
+# - For $p < 0.5$ triangle and tetrahedron are far below the digon. All their overlaps are negative,
+#   so they are cheap. But they hold only $3/2$ and $4/3$ features per dimension, and they can never pay
 #   more than that. A digon holds 2.
 #
 # **What the curves do not show.** They compare a handful of shapes, one at a time, with one scale

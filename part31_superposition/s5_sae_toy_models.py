@@ -558,8 +558,8 @@ def resample_to_rows(
 # %% [markdown]
 # **What the optimiser remembers.** Adam keeps two running averages for every number: `exp_avg` of
 # the gradient and `exp_avg_sq` of its square. A resampled latent would inherit those of the dead
-# one. A dead latent had zero gradients for long, so its `exp_avg_sq` is tiny, and Adam divides by
-# its square root. The first steps of the newcomer would be far too long. So Bricken et al. reset both.
+# one. Adam divides by the root of `exp_avg_sq`, which fades by a thousandth per step only: what is
+# left of old gradients makes the newcomer's first steps too short. So Bricken et al. reset both.
 
 # %% [markdown] tags=["task"]
 # `moments` has one of the two averages for every parameter, under the parameter's name and in its
@@ -844,7 +844,7 @@ if __name__ == "__main__":
 # **Why.** With *exactly* equal weights the gradients are exactly equal, and on paper the two stay
 # together for ever. But that is a pencil on its tip. If one of them leans a little towards the
 # feature that nobody covers, it earns a little more there and leans more: the difference feeds
-# itself. From one part in a million it takes 500 to 750 steps in half of the instances, and in
+# itself. From one part in a million it takes about 500 steps in half of the instances, and in
 # others thousands. (Even the computer's rounding is enough, where it treats two columns
 # differently.) A start that is *far* from equal saves this time. So it matters how newcomers begin.
 
@@ -908,7 +908,7 @@ if __name__ == "__main__":
 # informed: in sparse data such a row mostly holds the missing feature alone. But two that are
 # revived together then start nearly right *in the same place*. In 13 of the 16 instances that
 # "several at once" left incomplete there are twins at the end. That is why `one_each` revives one
-# at a time. Random newcomers are never twins.
+# at a time. Random newcomers are rarely twins.
 #
 # **What the film does not show.** That a latent has the right *direction* does not mean that it has
 # the right *size*. That is the next part.

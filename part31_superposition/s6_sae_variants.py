@@ -603,7 +603,7 @@ if __name__ == "__main__":
 #
 # **What the picture does not show.** $\gamma = 1$ says that reconstructions have the right length
 # *on average*. It does not say that the features were found: look at the shares. TopK with $k = 1$
-# finds fewest (29 to 60 % from four other seeds). It must name one latent in every row, though most
+# finds fewest (29 to 60 % from four other seeds). It names one latent in every row, though most
 # rows hold no feature. BatchTopK with 0.125, the true average of active features, may stay silent
 # (69 to 80 %); and one threshold replaces the comparison between rows without much loss.
 
@@ -686,10 +686,10 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # **What you see.** Features down, four parents first; latents across. A child's latent has a second
-# entry, on its parent. Why? Two honest latents would both be active on a child's row, and both pay.
-# *One* latent for "child + parent" pays $\sqrt 2$ instead of 2 and reconstructs as well. Then the
-# parent's latent must be silent there: it has **holes**, on a fifth of the rows with a child. That is
-# **feature absorption** (Chanin et al. 2024).
+# entry, on its parent. Why? Two honest latents of strength 1 pay 2. If the child's brings a
+# share $\alpha$ of the parent, they pay $\sqrt{1 + \alpha^2} + 1 - \alpha$: less. But where the parent is
+# weaker than that share, its latent is silent: it has **holes**, on a fifth of the rows with a child.
+# That is **feature absorption** (Chanin et al. 2024).
 #
 # A **Matryoshka SAE** (Bussmann et al. 2025) asks that *prefixes* of the dictionary reconstruct,
 # too: here the first 4 latents alone, and all 16. With the sizes $\mathcal M$ the error becomes
@@ -944,7 +944,7 @@ if __name__ == "__main__":
     plots.curves(lines, "fifth of the represented features, lowest first", "share found").show()
 
 # %% [markdown]
-# **Two losses, two causes.** (Numbers from four other seeds.) The toy model drops features of little
+# **Two losses, two causes.** (Four other seeds; found: cosine > 0.9.) The toy model drops features of little
 # *importance*: 78 to 94 % of the lowest fifth. Those are not in $h$, and no SAE can find them. Of
 # what is in $h$, the SAE finds the *frequent* fifth (96 to 100 %), and about one in five of the
 # rarest. Importance gives no order. $v$ orders the features about as well as frequency alone, because
@@ -1007,7 +1007,7 @@ def mean_l0(acts: Float[Tensor, "batch inst latent"]) -> Float[Tensor, " inst"]:
 
 # %% [markdown] tags=["task"]
 # Turn the sparsity pressure down: smaller $\lambda$, larger $k$. The variance unexplained falls.
-# What happens to the share of features recovered?
+# What happens to the share of features that the ReLU SAE recovers?
 #
 # - `"it rises, too"`
 # - `"it has a peak in between"`
@@ -1067,10 +1067,10 @@ if __name__ == "__main__":
 # %% [markdown]
 # **Left.** Up to one active latent a row the Gated SAE explains most; with two, JumpReLU leaves about
 # a third less unexplained than Gated. ReLU pays for shrinkage, tied or not. TopK has no small L0 to
-# offer: it spends $k$ latents on every row, also where nothing is on.
+# offer: already $k = 1$ spends a latent on every row, also where nothing is on.
 #
-# **Right.** At one end of each ReLU and Gated curve the reconstruction is nearly perfect, at three
-# active latents a row, and most features are *not* recovered. Near the true L0 (dotted: one feature
+# **Right.** At one end of each ReLU and Gated curve the reconstruction is nearly perfect, at three to
+# four active latents a row, and most features are *not* recovered. Near the true L0 (dotted: one feature
 # a row) most are. From other seeds the best settings of ReLU, Gated and TopK recover 92 to 100 %, of
 # JumpReLU and BatchTopK 70 to 92 %. TopK with $k = 1$ is among the best finders, and leaves a fifth
 # of the variance unexplained. So the order on the right is not the order on the left.
@@ -1079,7 +1079,7 @@ if __name__ == "__main__":
 #
 # **One seed is one seed.** In this run TopK with $k = 1$ recovers 69 %, from four other seeds 92 to
 # 99 %. Look at the four models one by one, `measured(topk_sae(topk_acts, 1), W_twenty, 0)[:, 2]`:
-# 0.95, 0.9, 0.9 and 0. TopK must name a latent for an empty row, too. In every model one latent does
+# 0.95, 0.9, 0.9 and 0. TopK names a latent for an empty row, too. In every model one latent does
 # just that. In the last one it took $b_\text{dec}$ with it; all directions are measured from there,
 # and their cosines with the features fall below 0.95.
 #

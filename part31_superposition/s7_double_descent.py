@@ -25,7 +25,7 @@
 # | $T$ | the number of training points (rows); they stay the same for the whole training |
 # | memorise | give every training *point* a direction of its own |
 # | generalise | give *features* directions, so that new points are reconstructed too |
-# | double descent | a test loss that does not simply fall as something grows (here $T$), but rises in between |
+# | double descent | a test loss that does not simply fall as something grows (here $T$) |
 
 # %% tags=["setup"]
 import math
@@ -357,12 +357,12 @@ if __name__ == "__main__":
 # **What you see.** The training loss starts at 0: a handful of points is memorised perfectly. The
 # test loss starts near 1, because what was memorised says nothing about new points. Then it *rises*.
 # At $T = 30$ one of the two models is already at 3.3, and at $T = 200$ both are far worse than always
-# answering 0. Only from $T = 400$ on it falls below 1. More data made the model worse, and then
+# answering 0. From $T = 400$ on it is below 1 again. More data made the model worse, and then
 # better: **double descent** along the data axis.
 #
 # The height of the peak is a matter of luck: two models at the same $T$ differ by a factor of up to
 # three. In four runs of this sweep the worst $T$ is 100 or 200, and the printed ratio 1.9 to 4.6. The
-# claims table repeats a *shorter* sweep, with other points, so its ratios are not those of this
+# table in `docs/claims.md` repeats a *shorter* sweep, with other points, so its ratios are not those of this
 # notebook.
 #
 # The final test loss is only a little below 1. That is no failure of training: two dimensions can
@@ -410,8 +410,8 @@ if __name__ == "__main__":
 # things that may be worth a direction. Which one wins depends on how often it comes up.
 #
 # **What the pictures do not show.** We use 200 features where SMD uses 10,000, and 2,500 steps where
-# it uses 50,000. The peak sits elsewhere for other sizes. With $T = 8$ and more our models do not
-# always find the regular polygon: some points are dropped (hidden vector near 0), as a plane is a
+# it uses 50,000. The peak sits elsewhere for other sizes. With $T = 3$, and with 8 and more, our models do
+# not always find the regular polygon: at 8 some points are dropped (near 0), as a plane is a
 # poor place for eight. Nor is it always a pentagon at $T = 3000$: of 18 models that we trained, one
 # has a hexagon of features, and one nothing regular. SMD sees cleaner polygons, with longer training.
 # And only one of the five-feature sets is found: which five is chance, as all features are equally

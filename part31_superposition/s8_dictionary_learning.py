@@ -196,7 +196,7 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # **What you see.** The frequencies follow the line that we asked for. In the middle each topic is a
-# small orange square. The correlations of *activity* are only about 0.15, less than $\rho = 0.3$,
+# small orange square. The correlations of *activity* are only about 0.1, less than $\rho = 0.3$,
 # because switching on and off throws much of $z$ away. On the right the directions have cosines of
 # up to 0.7 in size, and topics play no role.
 #
@@ -572,8 +572,8 @@ def fista_codes(
 # gradient goes inside the ReLU with the rest, times the step.
 
 # %% [markdown] tags=["task"]
-# Train an SAE. Keep its decoder, throw its encoder away, and let FISTA find the best codes. By how
-# much will the objective $F$ fall?
+# Train an SAE. Keep its decoder, throw its encoder away, and let FISTA find the best codes. How far
+# above theirs was the encoder's objective $F$?
 
 # %% tags=["predict"] exercise="3.1.8.P3" title="The amortisation gap" difficulty=2 importance=3 minutes=1 skill="predicting" choices=["less than 2 %", "2 to 20 %", "more than 20 %"]
 predict_gap = "2 to 20 %"
@@ -600,13 +600,13 @@ if __name__ == "__main__":
 # %% [markdown]
 # **What you see.** The encoder's objective is 8 % above the best (8 to 10 % in six data sets). FISTA
 # from zero needs about eight steps to get as far. With the better codes the squared error falls by
-# a third, and codes agree better with the truth: F1 (of "code above 0.2" as a test for "feature
-# active") rises by 0.01 to 0.05. If two latents both look like $x$, the encoder switches both on.
-# FISTA lets one explain the other away. OMP has the worst F1: it is greedy, always uses three
+# a third, and codes agree better with the truth: $F_1$ (2 × hits / (codes above 0.2 +
+# features active)) rises by 0.01 to 0.05. If two latents both look like $x$, the encoder switches both on.
+# FISTA lets one explain the other away. OMP has the worst $F_1$: it is greedy, always uses three
 # latents, and may use negative codes.
 #
 # **What the numbers do not show.** The decoder was trained *with* this encoder. One trained with
-# FISTA's codes would be another. And better codes cost hundreds of matrix products.
+# FISTA's codes would be another. And better codes cost dozens of matrix products.
 #
 # ## 5 · A dictionary that reconstructs everything
 #
@@ -769,15 +769,14 @@ if __name__ == "__main__":
 #
 # In between your formulas tie. The axes cost $\mathbb E[a] + \mathbb E[b] = p$. The rival costs
 # $\sqrt2 \big(\tfrac23 p^2 + \tfrac12 \cdot 2 p (1 - p)\big) = \sqrt2\, p\, (1 - \tfrac p3)$. They are
-# equal at $p = 3 - 3/\sqrt2 \approx 0.879$. The measured L1 is a little below the formulas, because
+# equal at $p = 3 - 3/\sqrt2 \approx 0.879$. The L1 in the titles is a little below the formulas, because
 # with $\lambda = 0.02$ training trades some reconstruction for it.
 #
-# **What this shows, and what not.** L1 prefers the true features only if the data are sparse
-# enough: here, each off in at least 12 % of the rows. And the rival is not the best of all. With (1, 0), (0, 1),
+# **What this shows, and what not.** Against this rival L1 prefers the true features only if the
+# data are sparse enough: each off in at least 12 % of the rows. And it is not the best. With (1, 0), (0, 1),
 # $(1, 1)/\sqrt2$ a point costs $\sqrt2 \min + |a - b|$, on average $(\sqrt2 + 1)/3 \approx 0.805$.
 # No tied one-pass encoder can compute these codes, but FISTA can. With more and more rows the cost
-# falls towards $\mathbb E \|x\| \approx 0.765$: a latent for every direction. That is feature
-# splitting.
+# falls towards $\mathbb E \|x\| \approx 0.765$: a latent for every direction.
 #
 # ## What you should be able to do now
 #

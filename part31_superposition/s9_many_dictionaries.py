@@ -203,7 +203,7 @@ if __name__ == "__main__":
 # Right of it rare features are no longer worth their penalty. At its best $\lambda$ an untied SAE
 # finds more than a tied one here (by 2 to 13). 30 latents are too few for 40 features.
 #
-# And 120 instead of 60? In this data set that costs 4 features; in four others it makes a difference
+# And 120 untied instead of 60? In this data set that costs 4 features; in four others it makes a difference
 # of 0, −1, −1 and +3. So size neither helps nor harms much once it is large enough: the other latents
 # are copies, mixtures or dead.
 #
@@ -416,8 +416,8 @@ def spike_slab_kl(
 # Two things remain before it can be trained. On or off is a coin that is thrown for every latent, and
 # a coin has no gradient. So the coin is *relaxed* (Jang et al. 2017; Maddison et al. 2017): in its
 # place stands a number between 0 and 1 that is mostly near one of the ends, and that changes smoothly
-# with the logit. And our autoencoder clips the slab with a ReLU, as our features are never negative.
-# The divergence is then a stand-in, not an exact bound.
+# with the logit. The divergence is that of a hard coin: a stand-in, not an exact bound. And our
+# autoencoder clips the slab with a ReLU, as our features are never negative.
 
 # %% [markdown] tags=["task"]
 # The SAE with noise has no penalty, and nothing in its loss mentions sparsity. With the best of four
@@ -510,10 +510,10 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # The gradient is 1 for a hundred updates, then exactly 0 for another hundred. The parameter keeps
-# moving, because Adam's averages remember. Setting the gradient to zero does not freeze anything.
+# moving, because Adam's averages remember. A gradient of 0 freezes only where these are 0.
 
 # %% [markdown] tags=["task"]
-# The frozen copy cannot lose the directions that it holds, and these are nearly all the true ones.
+# The frozen copy cannot lose the directions that it holds, and these are most of the true ones.
 # Only its encoder, its biases and its other latents can change. Do its *codes* stay sparse? Its $L_0$
 # at the end is nearer to that of which other copy?
 

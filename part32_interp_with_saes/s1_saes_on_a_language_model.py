@@ -11,7 +11,7 @@
 #
 # ## Questions
 #
-# 1. Five kinds of SAE are published. What is the same in all of them, and what differs?
+# 1. Six kinds of SAE are published. What is the same in all of them, and what differs?
 # 2. How does one find an SAE for a model, a layer and a sparsity?
 # 3. How do we replace an activation in the middle of a model, and how do we know that we did?
 # 4. What part of the activation does an SAE not explain, and where does that part go?
@@ -63,7 +63,7 @@ if __name__ == "__main__":
 # %% [markdown]
 # ## 1 · What an SAE computes
 #
-# Every SAE that you will meet has an encoder matrix, a decoder matrix and two biases. It begins
+# Every SAE that you will meet has an encoder matrix, a decoder matrix and biases. It begins
 # with a linear map and ends with one:
 #
 # $$z = (x - c\, b_\text{dec})\, W_\text{enc} + b_\text{enc}, \qquad
@@ -182,7 +182,7 @@ def gated_latents(
 # The magnitude's bias is added after the scaling. The gate is a mask, not a factor.
 
 # %% [markdown]
-# ### Two more traps of real folders
+# ### More traps of real folders
 #
 # **A constant input scale.** Many SAEs are trained on $s\,x$, with $s$ chosen so that activations
 # have norm $\sqrt{d}$ on average. Then the reconstruction is of $s\,x$, too. One can carry $s$ about
@@ -568,9 +568,9 @@ if __name__ == "__main__":
     display(plots.token_latents(f[1:], words[1:], n=24))
 
 # %% [markdown]
-# Each row of the picture is a latent, each column a token. Most rows have one bright cell: most
-# latents are about one word. A few rows are bright along the sentence. 3.2.2 looks at single latents
-# properly, with more than one sentence.
+# Each row of the picture is a latent, each column a token. Most rows have one bright cell: here,
+# most of these fire on one word. A few rows are bright along the sentence. 3.2.2 looks at single
+# latents properly, with more than one sentence.
 #
 # ## 5 · How good is it?
 #
@@ -597,7 +597,7 @@ def sparsity(
 # three answers.
 
 # %% [markdown] tags=["hint"]
-# Averages are over tokens. A padded row must not weigh less than another: first select, then
+# Averages are over tokens. A token of a padded row weighs like any other: first select, then
 # average.
 
 # %% [markdown] tags=["task"]
@@ -986,7 +986,8 @@ def random_rows_like(
 
 # %% [markdown] tags=["task"]
 # Return the decoder with its rows in another order, such that *no* row stays in its place. All such
-# orders need not be equally likely, but the order must depend on `gen`. Two rows or more are given.
+# orders need not be equally likely, but `gen` decides, and neighbours must not all stay neighbours (a
+# random roll is too little). Two rows or more are given.
 
 
 # %% tags=["exercise"] exercise="3.2.1.i2" title="Shuffle without fixed points" difficulty=3 importance=3 minutes=10 skill="derangements"
@@ -1031,7 +1032,7 @@ def threshold_for_l0(z: Float[Tensor, "token latent"], l0: float) -> float:
 # active, it itself is not.
 
 # %% [markdown] tags=["task"]
-# All controls are spliced in at all tokens but the first. Which one recovers the least of the loss?
+# All controls are spliced in at all tokens but the first, on 16 rows. Which recovers the least loss?
 
 
 # %% tags=["predict"] exercise="3.2.1.P5" title="The worst control" difficulty=4 importance=3 minutes=3 skill="what a model can bear" choices=["the mean", "the random SAE", "the shuffled decoder"]
@@ -1060,28 +1061,27 @@ if __name__ == "__main__":
         "random SAE": random_sae,
         "shuffled decoder": lambda v: sae.encode(v) @ W_shuffled + b_dec,
     }
-    measured |= measure(model, ids, mask, sae.hook_out, controls, loss_per_row, kl_per_row)
+    half = ids[:16], mask[:16]  # each control costs a run of the model
+    measured |= measure(model, *half, sae.hook_out, controls, loss_per_row, kl_per_row)
+    loss = {name: cost.loss[:16] for name, cost in measured.items()}
     answers = {"zeros": torch.zeros_like, "SAE": lambda v: sae.decode(sae.encode(v), v), **controls}
     table = []
     for name, respond in answers.items():
-        cost = measured[name].loss - measured["clean"].loss
-        against = measured["zeros"].loss - measured["clean"].loss
+        cost, against = (loss[which] - loss["clean"] for which in (name, "zeros"))
         share = float(1 - cost.sum() / against.sum())
         low, high = share_interval(cost, against, 1000, gen)
         table.append((name, explained_variance(x, respond(x), mask), share, low, high))
     display(plots.control_table(table))
 
 # %% [markdown]
-# The identity row checks the whole machine: 1, and nothing else, or something is wrong. The zeros row
-# is 0 by definition.
+# The identity checks the machine: 1, or something is wrong. Zeros are 0 by definition.
 #
-# The controls say what 0.98 is worth. Forgetting all about the token but the mean recovers 0.39 of the
+# The controls say what 0.98 is worth. Forgetting all about the token but the mean recovers 0.36 of the
 # loss, so whoever takes zeros as the anchor gives every SAE that part for free. The random SAE recovers
-# 0.6, although its explained variance is *below* that of the mean: among 4,608 random directions in
-# 576 dimensions there are always 40 that lie near the activation, and their sum points roughly its
-# way, at the wrong length, which the next norm divides away. Nothing in it means anything. The
-# shuffled decoder has better directions than the random one, and does worse than the mean: what
-# counts is that a latent writes what it reads.
+# 0.6, although its explained variance (EV) is *below* that of the mean: of 4,608 random directions
+# some 40 lean a little towards the activation, and their sum points roughly its way, at the wrong
+# length, which the next norm divides away. Nothing in it means anything. The shuffled decoder has
+# better directions, and does worse than the mean: what counts is that a latent writes what it reads.
 #
 # ## What you should be able to do now
 #

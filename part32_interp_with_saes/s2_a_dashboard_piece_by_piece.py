@@ -87,7 +87,7 @@ def count_active(
 
 # %% [markdown] tags=["task"]
 # Return $\log_{10}$ of the density of every latent that was active at least once, in the order of the
-# latents, and the number of **dead** ones, which were not.
+# latents, and the number of **dead** ones, which were not. (As floats: `int / int`.)
 
 
 # %% tags=["exercise"] exercise="3.2.2.a2" title="Densities on a log scale" difficulty=1 importance=3 minutes=5 skill="zeros apart"
@@ -128,7 +128,7 @@ if __name__ == "__main__":
     display(plots.density_histogram(logs, n_dead))
 
 # %% [markdown]
-# A few busy latents pull the mean up. "Dead" here means silent on 30,000 tokens: a latent with a density
+# A long upper tail pulls the mean up. "Dead" here means silent on 30,000 tokens: a latent with a density
 # of 1 in 100,000 would look the same. We come back to the right end in part 8.
 # Now one latent: how strong is it where it is active?
 
@@ -223,7 +223,7 @@ def merge_top(
 
 # %% [markdown]
 # **A window.** An example is a place with some tokens around it. A row may be *packed*: several
-# documents one after the other, each with its BOS. Words of another document are no context. And at
+# documents, each behind its start token, BOS. Words of another document are no context. And at
 # the end of a row there may be padding.
 
 # %% [markdown] tags=["task"]
@@ -776,9 +776,9 @@ if __name__ == "__main__":
     print(f"with a neuron of block {sae.layer}: median {with_neuron.median():.2f}", end=", ")
     print(f"largest {with_neuron.max():.2f}")
     unit = W_dec[busy] / W_dec[busy].norm(dim=1, keepdim=True)
-    pairs = torch.cat([together.argmax(dim=1), nearest])
-    cosines = (unit[rows_of.repeat(2)] * unit[pairs]).sum(dim=1)
-    display(plots.two_similarities(cosines, together[rows_of.repeat(2), pairs].float()))
+    pairs, both = torch.cat([together.argmax(dim=1), nearest]), rows_of.repeat(2)
+    cosines = (unit[both] * unit[pairs]).sum(dim=1)
+    display(plots.two_similarities(cosines, together[both, pairs].float(), ("time", "direction")))
 
 # %% [markdown]
 # Partners in time have large correlations and small cosines, partners in direction the other way round,
@@ -787,7 +787,7 @@ if __name__ == "__main__":
 #
 # ## 7 · Which tokens make it fire?
 #
-# A token that occurs twice in the text, once of them under the latent: is that chance? There are
+# A token occurs twice in the text, once of these under the latent: is that chance? There are
 # thousands of tokens, so chance will have many successes.
 
 # %% [markdown] tags=["task"]
@@ -816,7 +816,7 @@ def token_table(
 #
 # $$P(X \ge k) = \sum_{j \ge k} \binom{K}{j} \binom{N - K}{m - j} \Big/ \binom{N}{m}.$$
 #
-# Such a tail can be $10^{-400}$, which no float can hold: we compute its logarithm.
+# This *p-value* can be $10^{-400}$, which no float can hold: we compute its logarithm.
 
 # %% [markdown] tags=["task"]
 # Return $\log P(X \ge k)$ (natural logarithm) for $k$ = `both`, $K$ = `of_token`, $m$ = `n_fires`,
@@ -1079,7 +1079,7 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # So density alone condemns none. The token explains most of what the densest latent does, four times as
-# much as shuffled tokens do; for the second densest it is the position. And four pairs behave like one
+# much as shuffled tokens do; for the second densest the position leads. And four pairs behave like one
 # number with a sign: one of 3026 and 3068 is active on four of five tokens, and never both. What such a
 # number is *for* is another question; none of the bars answers it.
 #

@@ -223,7 +223,7 @@ def weighted_strength(
 
 # %% [markdown] tags=["task"]
 # Take 60 prompts, and put a *third* name in the place of S2 (*When Mary and John went to the big
-# store, Tom gave a drink to*). Take the two latents whose strength differs most. Are they on the
+# store, Tom gave a drink to*). Take the two latents that lose most strength. Are they on the
 # prompts' lists of the ten largest *weighted* strengths?
 
 
@@ -254,7 +254,7 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # Two latents, 369 and 212, are far stronger when a name is *repeated*. But they are busy latents,
-# active on a quarter and a sixth of ordinary text, so a weighting for rare ones puts them last. A
+# active on a quarter and a sixth of ordinary text: a weighting for rare ones hides them more. A
 # list of strong latents tells what a prompt is about. It does not tell what the model *uses*.
 #
 # ## 3 · What is written: everything adds up
@@ -470,7 +470,7 @@ if __name__ == "__main__":
     print(f"all at once: {together(end, live.nonzero()[:, 0]).mean():.2f}")
 
 # %% [markdown]
-# Here no latent is "the" name mover. The largest effect is a seventeenth of the difference, and
+# Here no latent is "the" name mover. The largest effect is an eighteenth of the difference, and
 # hundreds of latents share the rest. Keep that in mind when somebody shows a single latent.
 #
 # ## 5 · Gradients instead of ablations
@@ -632,7 +632,7 @@ if __name__ == "__main__":
     strongest = effects_s2.mean(dim=0).topk(4).indices
     for i in strongest.tolist():
         print(f"{i}: effect {effects_s2[:, i].mean():.2f}, estimate {guess_s2[:, i].mean():.2f}")
-    compare("S2, gradient", guess_s2, effects_s2, *tools)
+    _ = compare("S2, gradient", guess_s2, effects_s2, *tools)
 
 # %% [markdown]
 # Latents 369 and 212 again, the two that differ most between a repeated and a third name. By the
@@ -840,8 +840,8 @@ if __name__ == "__main__":
 # Two hypotheses could explain why the right name wins.
 #
 # - **Name movers** (Wang et al. 2022): heads that look at the right name, and write it.
-# - **Suppressors**: heads that look at the repeated name, and write *against* it. In GPT-2 small McDougall et al.
-#   (2023) took such a head apart, 10.7, and called what it does *copy suppression*.
+# - **Suppressors**: heads that look at the repeated name, and write *against* it. A head of GPT-2
+#   small, 10.7, does so to the name *about to be said*: *copy suppression* (McDougall et al. 2023).
 #
 # Both are claims about looking *and* writing. A pattern alone shows neither: what does a head
 # write of the name that it looks at?

@@ -278,11 +278,11 @@ if __name__ == "__main__":
     display(plots.groups(dict(zip(named, effect[:, :, 1], strict=True)), "nats, dose 0.5", 0.0))
 
 # %% [markdown]
-# At equal length the difference of means does most; it also costs twice as much. At equal cost (1.5 nats)
-# the order is another: 1.40 nats for the row, 1.05 for the difference of means, 0.58 for a random
-# direction, for any push raises rare words. Row minus random is 0.81 [0.31, 1.35] here, 0.13 [−0.26, 0.48]
-# with 24 other latents, 0.65 [0.43, 0.89] with 72: twenty are too few. That the row does more than the
-# difference of means is *not* shown (0.35 [−0.06, 0.71]).
+# At equal length the difference of means does most; it also costs (in KL from the clean model) twice as
+# much. At a cost of 1.5 nats the order is another: 1.40 nats for the row, 1.05 for the difference of
+# means, 0.58 for a random direction, for any push raises rare words. Row minus random is 0.81 [0.31,
+# 1.35], 0.13 [−0.26, 0.48] with 24 other latents, 0.65 [0.43, 0.89] with 72: twenty are too few. That
+# the row does more than the difference of means is *not* shown (0.35 [−0.06, 0.71]).
 #
 # Whether SAEs steer well is disputed. Wu et al. (2025, AxBench) found them not competitive with prompting
 # and simple baselines on Gemma 2; Arad et al. (2025) answer that they are, once latents that write little
@@ -543,7 +543,7 @@ def simulation_score(
 # %% [markdown]
 # **An explainer that needs no network.** Write a list of *predicates*, statements that are true or false
 # of a token: *is " more"*, *begins with a capital*, *comes after "the"*. The explanation of a latent is
-# the predicate with the best score. But the best of 2,000 is partly luck. So choose on one part of the
+# the predicate with the best score. But the best of hundreds is partly luck. So choose on one part of the
 # text, and score on the other.
 
 # %% [markdown] tags=["task"]
@@ -737,7 +737,7 @@ if __name__ == "__main__":
     display(plots.splitting(n_children, coverage, [f"latent {i}" for i in range(len(split))]))
 
 # %% [markdown]
-# Both SAEs explain 98 % of the variance, and share one latent in eight; in the span of four, 22 %. The
+# Both SAEs explain 98 % of the variance, and share one latent in seven; in the span of four, 21 %. The
 # control has none. Paulo and Belrose (2025) found 30 % shared in a large SAE of Llama 3 8B, fewer with
 # TopK than with L1. In the SAE four times as wide, 13 of 64 latents are split: two or more children cover
 # 80 % of their tokens. 13 have no child at all. With the parents' tokens moved, nobody has one.
@@ -770,16 +770,16 @@ if __name__ == "__main__":
     display(plots.maps(drawings, width_of, [f"{width} latents" for width in shown]))
 
 # %% [markdown]
-# 211 clusters with 5 neighbours, 151 with 15, and 130 in a map of nothing: random points have neighbours,
-# too, and UMAP draws them together. With at least 15 points per cluster 2 to 7 are left. And the map
+# 210 clusters with 5 neighbours, 142 with 15, and 134 in a map of nothing: random points have neighbours,
+# too, and UMAP draws them together. With at least 15 points per cluster 2 or 3 are left. And the map
 # keeps 23 % of each row's ten neighbours. A map is for ideas, `split_into` and `share_in_span` are for
 # evidence.
 #
 # ## 4 · Holes: absorption
 #
-# Chanin et al. (2024) asked for the *first letter* of words. The model knows it, a probe finds it, and
-# some latents look like "begins with S". But on a few such words they are silent, and another latent, one
-# for that very word, carries the letter's direction as well. It *absorbed* the letter.
+# Chanin et al. (2024) asked for the *first letter* of words. The model knows it, a **probe** (a linear
+# classifier, $x \cdot p > 0$) finds it, and some latents look like "begins with S". But on a few such
+# words they are silent, and another, for that very word, carries the letter. It *absorbed* the letter.
 #
 # First: which latents are a letter's? Treat each latent as a detector. **Precision** is the share of its
 # words that have the letter, **recall** the share of the letter's words on which it is active, and
@@ -861,9 +861,9 @@ if __name__ == "__main__":
             display(plots.letters(found.names, found.cosine, found.f1, found.silent_of))
 
 # %% [markdown]
-# On the course's SAE the letters have latents near the probe's direction (mean cosine 0.71), and these
-# have few holes: all are silent on 5.3 % [4.1, 6.6] of the words, and 1.4 % are absorbed. That is no
-# praise. Their $F_1$ is 0.44 for want of *precision*: they are active on many other words.
+# On the course's SAE the letters have latents near the probe's direction (mean cosine 0.71), and the
+# main ones have few holes: all are silent on 5.3 % [4.1, 6.6] of the words, and 1.4 % are absorbed. That is no
+# praise. The best $F_1$ is 0.44 for want of *precision*: they are active on many other words.
 #
 # The other two have half as many latents, learned from less text, and differ in one thing: prefixes of
 # the Matryoshka SAE must reconstruct alone, too. Plain 13 % and 1.7 %, Matryoshka 23 % and 7.6 %. But with
@@ -1024,10 +1024,10 @@ if __name__ == "__main__":
         print(f"   {name}: {int(above.sum())} of {len(late)} (by chance about 1)")
 
 # %% [markdown]
-# Against random sets (0.017) the latents look enriched (0.058); against random directions (0.067) nothing
+# Against random sets (0.016) the latents look enriched (0.073); against random directions (0.071) nothing
 # is left. Words in *-ing* lie together in the unembedding, so *every* direction prefers or avoids them
-# together. At block 10 of 30 the score finds no latent that writes such a set. It can find some: after
-# the story model's last block 9 latents for names and 14 for places lie beyond all of 384 random
+# together. At block 10 of 30 the median shows no latents that write such a set. The score can find some:
+# after the story model's last block 12 latents for names and 19 for places lie beyond all of 384 random
 # directions.
 #
 # ## 7 · Asking the model itself

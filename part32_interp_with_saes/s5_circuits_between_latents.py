@@ -284,8 +284,8 @@ def frozen_attention(
 # Twice the input must give twice the output. A `LayerNorm` inside would not.
 
 # %% [markdown]
-# With everything linear, a latent's pre-activation is a sum over words, plus a constant. In the
-# real model that is only nearly so, and the constant tells how nearly.
+# With everything linear, a latent's pre-activation is a sum over words, plus a constant (biases). In
+# the real model that is only nearly so: the rest holds what is not linear, too.
 
 # %% [markdown] tags=["task"]
 # `rest` takes the embeddings of a prompt to one number. Return each position's gradient ·
@@ -331,7 +331,7 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # Both pictures describe the same latent at the same word, and they disagree. Even with patterns and
-# norms frozen something is left over, since the MLPs are not linear (3.2.7 puts transcoders there).
+# norms frozen something is left over: biases, and MLPs are not linear (3.2.7: transcoders there).
 # Which gradient is right? Ask the model: change a source latent a little, or remove it, and look.
 
 # %% [markdown] tags=["task"]
@@ -687,7 +687,7 @@ if __name__ == "__main__":
 # After block 0 it sits at *and*, the word that makes two people one subject; some is at *when*, after
 # which the grammar always names a pair. One block later it has moved to the last name, where the
 # verb will be predicted. The place and the thing have next to nothing. At every site the scores
-# add up to about −16, as they must: the metric falls from +7.5 to −8.4.
+# add up to about −16, as they must: with all nodes at their baseline +7.5 becomes −8.4.
 #
 # Now choose a circuit: the nodes with the largest scores.
 
@@ -754,7 +754,7 @@ def keep_nodes(
 #
 # where $M$ is the whole model and $\emptyset$ the circuit of no nodes. The same number for
 # everything *but* $C$ is called completeness: it is near 0 if nothing outside $C$ can do the task.
-# (So for "completeness", low is good.)
+# (So here low is good. The *completeness* of part 5 was another thing.)
 
 # %% [markdown] tags=["task"]
 # Return it, from the metric of each row with the circuit, with nothing, and with all. It may be
@@ -776,7 +776,7 @@ def faithfulness(
 # A mean of ratios would let one row with `full` near `empty` ruin everything.
 
 # %% [markdown]
-# What is a fair control? Any 40 nodes of 5,000 do nothing. A harder one: as many at the *same
+# What is a fair control? A few nodes drawn from all do nothing. A harder one: as many at the *same
 # positions of the same sites*, drawn from the latents that are active there.
 
 # %% [markdown] tags=["task"]
@@ -857,10 +857,10 @@ if __name__ == "__main__":
 # 40 nodes do 0.96 of the task on prompts that they were not chosen on; as many random ones at the
 # same places do nothing, and so does the model *without* these 40. The curve is steep, because the
 # circuit is a chain: with one link missing nothing gets through. And it is not monotone. At 80
-# nodes, which let some error nodes in, it falls to 0.84: a node that helps in the whole model can
+# nodes it falls to 0.84 (error nodes are in from 30 on): a node that helps in the whole model can
 # harm in a part of it. Errors are not needed here: latents alone do 1.03, errors alone 0.01. Do not
 # take that for a law: in the copying model all latents without errors reach about 0.7.
-# Here are 30 of the nodes, and their edges: the thicker the line, the larger the score.
+# Here are 30 of the nodes, and their edges beyond 0.05 to first order (orange: above 0).
 
 # %% tags=["demo"]
 if __name__ == "__main__":
@@ -1078,8 +1078,8 @@ if __name__ == "__main__":
 # %% [markdown]
 # The biased probe is at 50 % in its worst group. Without 13 latents of 303 it is at 76 %, though
 # nobody touched the training data; as many random latents change nothing. Trained again without
-# them it comes near the oracle. And yet: setting coordinates to their mean by the same rule does
-# as well, 81 %. On a model this small, with labels to judge by, the SAE was not needed. What it
+# them it comes near the oracle. And yet: setting coordinates to their mean by the same rule is
+# no worse: 81 %. On a model this small, with labels to judge by, the SAE was not needed. What it
 # has on its side is another thing: 13 latents can be *read* one by one, on a dashboard, by
 # somebody who has no labels; 39 coordinates cannot.
 #

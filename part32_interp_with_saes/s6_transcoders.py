@@ -420,9 +420,9 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # Weights that were never fitted to these correlations know them in good part: r = 0.59 (interval over
-# target latents: 0.58 to 0.60), and 0.00 in both controls. With shuffled rows near 0.5, the agreement
+# target latents: 0.58 to 0.60), and about 0 in both controls. With shuffled rows near 0.5, the agreement
 # would have said nothing of *which* latent writes. It is not 1, since the direct way is not the only one:
-# heads and other MLPs lie between, and other latents come along. To layer 3 it falls to 0.49.
+# heads (later MLPs, too) lie between, and other latents come along. To layer 3 it falls to 0.49.
 #
 # ## 3 · Which words it reads
 #
@@ -513,11 +513,11 @@ def extended_embedding(
 # The MLP has not folded anything: give it the normed rows with gain and bias.
 
 # %% [markdown] tags=["task"]
-# In SmolLM2 no grammar fixes which words a latent may read, and 10 layers of attention lie between
+# In SmolLM2 no grammar fixes which words a latent may read, and 11 layers of attention lie between
 # the words and layer 10. Which gets the better mean AUC there, for latents of layers 1, 2, 5, 10?
 
 
-# %% tags=["predict"] exercise="3.2.6.P4" title="Ten layers later" difficulty=3 importance=4 minutes=2 skill="de-embedding" choices=["the extended one at all four layers", "the extended one at layers 1 and 2 only", "the raw one at two layers or more"]
+# %% tags=["predict"] exercise="3.2.6.P4" title="Ten layers later" difficulty=3 importance=4 minutes=2 skill="de-embedding" choices=["the extended one at all four layers", "the extended one at two or three", "the raw one at three or more"]
 predict_extended = "the extended one at all four layers"
 
 # %% tags=["demo"] reveals=["predict_extended"]
@@ -752,8 +752,8 @@ if __name__ == "__main__":
 # layer 10). An account of such a latent by latents alone would leave out what matters most.
 #
 # Each contribution of an earlier latent is a product. One factor stands in the weights and is the same
-# in every text: Dunefsky et al. call it *input-invariant*. The other is the activation (times the
-# pattern and over the scales, if a head lies between): *input-dependent*. So one can read a model in
+# in every text: Dunefsky et al. call it *input-invariant*. The other is the activation (over the
+# scales, and times the pattern if a head lies between): *input-dependent*. So one can read a model in
 # general first, and ask about one text later.
 
 # %% [markdown] tags=["task"]
@@ -948,7 +948,7 @@ if __name__ == "__main__":
 # this family can say of these latents stands in the weights. Two limits. The family says things of single
 # words, and that is all that the extended embedding knows; contexts are beyond both. And without the text's
 # word frequencies it does much worse, because rare words come first: put every word once in the place of
-# the text, and see.
+# the text (with n = 22), and see.
 #
 # Your case shows the first limit. The automatic sentence is poor (0.59), since the words look mixed: *met,
 # joined, named, and*. Together with what the latent writes for, names, a person sees it: after these
@@ -1033,7 +1033,7 @@ if __name__ == "__main__":
 # 30 latents do 0.85 of the task, and it takes 300 neurons for 0.84. Random sets of these sizes at the same
 # places do nothing. The transcoders' errors are not needed: all latents without them do 1.00.
 #
-# A fair objection: only 12 latents are active at a word, but nearly all neurons. 30 of the 860 latents that
+# A fair objection: about 12 latents are active at a word, but nearly all neurons. 30 of the 860 latents that
 # are active in a prompt are 3 %, 300 of 27,627 neurons are 1 %. So the gain is in the *number* of things that
 # one has to look at. That the task is a smaller part of the model, it does not say.
 #

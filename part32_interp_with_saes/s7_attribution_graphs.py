@@ -521,7 +521,7 @@ if __name__ == "__main__":
 # Every path begins somewhere, and what has no row of its own is an embedding or an error. So these
 # two together have influence 1, whatever the graph. Here the embeddings have 0.917 and the errors
 # 0.083, although the direct edges of both are about equal (5.2 % and 6.5 %). Latents have more than
-# 1 together, because a path can go through several. Half of the influence takes two edges, word →
+# 1 together, because a path can go through several. 0.6 of the influence takes two edges, word →
 # latent → output. And it begins where it should: 0.62 at the three names, hardly anything at
 # *beach* and *shell*.
 #
@@ -676,7 +676,7 @@ def merge_nodes(
 # before.
 
 
-# %% tags=["predict"] exercise="3.2.7.P3" title="Influence of a group" difficulty=3 importance=4 minutes=3 skill="what adds up" choices=["the same for every group", "never smaller than the sum", "smaller for some, larger for others"]
+# %% tags=["predict"] exercise="3.2.7.P3" title="Influence of a group" difficulty=3 importance=4 minutes=3 skill="what adds up" choices=["the same for every group", "larger for every group", "smaller for some, larger for others"]
 predict_groups = "smaller for some, larger for others"
 
 # %% tags=["demo"] reveals=["predict_groups"]
@@ -694,8 +694,8 @@ if __name__ == "__main__":
     display(plots.pairs_of_bars(pairs_of, ("sum of members", "in the merged graph"), "influence"))
 
 # %% [markdown]
-# Contributions of groups add up, influence does not. Within a group, positive and negative
-# contributions cancel *before* the absolute value is taken: the latents at the last word go from
+# Contributions of groups add up, influence does not. Within a group signs cancel *before* the
+# absolute value, and a path through two members counts once: the latents at the last word go from
 # 0.31 to 0.15. And as shares have a fixed sum, others gain: *when* goes from 0.02 to 0.15. Do not
 # compare across groupings.
 #
@@ -852,9 +852,9 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # 160 latents of 20 prompts. Constrained, $r = 0.98$ (95 % interval 0.96 to 0.996). What is missing
-# is that latents turn on and off. Free, $r = 0.84$ (0.79 to 0.87): attention moves elsewhere, which
-# the graph holds still. The direct edge alone has 0.76, and its interval overlaps: that all paths
-# are better is not shown here. Predictions shuffled within their prompts are worth nothing. If
+# is that latents turn on and off. Free, $r = 0.84$ (0.79 to 0.87): attention, norms and errors move,
+# which the graph holds still. The direct edge alone has 0.76; the intervals overlap, and we did not
+# test the difference, prompt by prompt. Predictions shuffled within their prompts are worth nothing. If
 # their interval reached that of the graph, it would have failed. (Half of the latents were chosen
 # for a large prediction; of random ones nearly all effects are 0.)
 #
@@ -966,7 +966,7 @@ if __name__ == "__main__":
 # %% [markdown]
 # For *who gets it* and *what is given* the graph points where the grammar does: 65 % (64 % to 67 %)
 # and 34 % (33 % to 36 %) of the influence, against 21 % and 8 % if it were spread evenly. For
-# *tense* it hardly does: 17 % (15 % to 18 %) against 10 %. The last word always has much, because
+# *tense* it hardly does: 17 % (15 % to 18 %) against 10 %. The last word often has much, because
 # the output is read there. Without it and BOS, the largest share is on a deciding word in 20, 19
 # and 20 of 20 prompts (*who*, *tense*, *what*). What influence cannot show: whether another word
 # there would change the answer.
@@ -1003,8 +1003,8 @@ if __name__ == "__main__":
 # sentence, and 1,000 nodes of 11,929 active latents. The rows add up as before. But errors, with
 # the latents that are no nodes, are 29 % of the answer's row, and the replacement score is 0.43,
 # completeness 0.70. So more than half of all influence begins where the graph has no name for it.
-# Of the words' influence 0.64 is at the three names. Removing the 5 strongest latents of each of 20
-# such prompts (80 traced): $r = 0.98$ constrained, 0.68 free (95 % interval 0.53 to 0.80), shuffled
+# Of the words' influence 0.64 is at the three names. Removing the 5 strongest (of 80 traced) latents
+# of each of 20 such prompts: $r = 0.98$ constrained, 0.68 free (95 % interval 0.53 to 0.80), shuffled
 # about 0. Read no single path without an intervention.
 #
 # ## 10 · When a graph is wrong

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 3.2.8 Training SAEs
 #
-# In 3.1.5 an SAE of ten latents learned five features. On a language model there are thousands of
+# In 3.1.5 an SAE of five latents learned five features. On a language model there are thousands of
 # latents, batches come from a store, and a run takes hours. The loss falls in nearly every run, also in
 # those that are broken. You write each part of a training, and then read the curves of ten runs. Some
 # have one fault, and you are to find it.
@@ -412,14 +412,14 @@ if __name__ == "__main__":
     display(plots.lines(losses, "step", "loss of the batch", log=True))
 
 # %% [markdown]
-# What is unexplained ends between 0.021 and 0.024; the count of silent latents tells starts apart. A
+# What is unexplained ends between 0.020 and 0.024; the count of silent latents tells starts apart. A
 # latent whose encoder points elsewhere than its decoder gets a gradient that does not fit its place, and
 # loses. The rest is small here: so don't copy a start with faith, measure.
 #
 # **The decoder's norm.** $f W_\text{dec}$ stays the same if a latent is halved and its row doubled. An
 # L1 penalty on $f$ alone could then be made as small as one likes. 3.1.5 kept rows at length 1 and
-# removed the gradient's parallel part, which would only change the length. Newer code lets lengths
-# free and weighs $f_l$ with them: $\sum_l f_l \|w_l\|$. In the end the lengths are folded away.
+# removed the gradient's parallel part, which would only change the length. Newer code leaves
+# lengths free and weighs $f_l$ with them: $\sum_l f_l \|w_l\|$. In the end the lengths are folded away.
 
 # %% [markdown] tags=["task"]
 # Return parameters with decoder rows of length 1 and the same output for every input, of a ReLU SAE.
@@ -451,7 +451,7 @@ def unit_decoder(params: Params) -> Params:
 # warning, and the auxiliary loss never acts.)
 #
 # The cure of Gao et al. (2024) you wrote in 3.1.6: the dead latents reconstruct what the living ones
-# leave over, with a small weight. `utils/saes/aux.py` has its gradient, and all ten runs of part 7 use
+# leave over, with a small weight. `utils/saes/aux.py` has a variant's gradient, and all ten runs of part 7 use
 # it.
 #
 # ## 5 · JumpReLU today
@@ -582,8 +582,8 @@ if __name__ == "__main__":
     display(plots.lines(curves, "step", "L0 of the batch", log=True, target=12.0))
 
 # %% [markdown]
-# Thresholds move by about one learning rate a step, so in a short run they are late (their L0 still falls
-# at the end); the weights can move many pre-activations at once. This is about speed, no verdict.
+# Log-thresholds move by about one learning rate a step: in a short run they are late (L0 still falls at
+# the end); the weights can move many pre-activations at once. This is about speed, no verdict.
 #
 # ## 6 · What the model makes of it
 #
@@ -632,7 +632,7 @@ if __name__ == "__main__":
     gen = torch.Generator().manual_seed(0)
     for name, params in ways.items():
         mean, low, high = (1000 * v for v in interval(nats[name], gen))
-        print(f"{name:12} costs {mean:4.1f} [{low:.1f}, {high:.1f}] mnat;", end=" ")
+        print(f"{name:12} costs {mean:4.1f} [{low:.1f}, {high:.1f}] thousandths of a nat;", end=" ")
         print(f"unexplained {judged(params, held, held, 4)[0]:.4f}")
     gain = nats["error alone"] - nats["both parts"]
     saved, low, high = (1000 * v for v in interval(gain, gen))
@@ -802,11 +802,11 @@ if __name__ == "__main__":
 # | expansion too large | `silent` | 68 % for 5 % |
 # | wrong input scale | `mse` at step 1 | 900 times as large |
 # | learning rate too low | late fall | 0.71 for 0.13: stopped, not finished |
-# | expansion 1 | `unexplained` | 0.034 for 0.016, nothing else |
+# | expansion 1 | `unexplained` | 0.034 for 0.016, and few silent |
 #
 # Run E is *no worse* than the reference in the end: the loss only fell faster. (A warm-up is an insurance.
-# Here nothing happened that it insures against.) G and C look alike but for the size of `mse`: a scale of
-# 30 *is* an L1 coefficient 30 times too small (part 2). D has a fine loss; only the right rows show that
+# Here nothing happened that it insures against.) G and C: alike but for `mse` and `gradient`: a scale of
+# 30 *is* an L1 coefficient 30 times too small (part 2). D's loss is fine; the right rows show best that
 # it learned another thing, the stream one block earlier. J has L0 102, and 9 times as much is
 # unexplained on the right rows as on its own: L1 *and* data. `make runs` makes all of these again.
 #
@@ -889,7 +889,7 @@ def unexplained_by_head(
 # Both sums are over rows and over a head's own numbers. The mean is over rows.
 
 # %% [markdown] tags=["task"]
-# The heads of block 2 have between 12 % and 24 % of the variance of $z$. We train an SAE on $z$. Which
+# The heads of block 2 have between 12 % and 23 % of the variance of $z$. We train an SAE on $z$. Which
 # head is left unexplained most?
 
 
@@ -1064,7 +1064,7 @@ if __name__ == "__main__":
 # **Publishing.** Weights go out as safetensors: numbers and nothing that runs (a pickle can run code when
 # it is opened). A **card** says what no file says: model and revision, hook, data, positions that were
 # left out, the scale and that it is folded in, $k$, seed, the code's version, metrics with the text that
-# they were measured on, what does not work, licence. `artifacts/README.md` has ours.
+# they were measured on, what does not work, licence. `artifacts/README.md` lists ours.
 
 # %% tags=["demo"]
 if __name__ == "__main__":
@@ -1080,7 +1080,7 @@ if __name__ == "__main__":
     print(f"our own, scale folded in: unexplained {share:.3f}")
 
 # %% [markdown]
-# With a network and an account, `sae_lens.upload_saes_to_huggingface({"residual_2": folder}, repo)`
+# With a network and an account, `sae_lens.upload_saes_to_huggingface({"residual_2": folder / "sae"}, repo)`
 # would send `cfg.json`, the weights, the sparsity and the runner's configuration, and a page of its own
 # if the repository has none: your card is not among its files, so send that yourself. What loads back
 # equal here loads equal there.

@@ -1645,14 +1645,14 @@ def antipodal_pairs__not_together_only(W_dec, together, most):
 
 
 def predict_median_density__a_little_less():
-    """Still less: the densities differ by factors of a thousand, and a handful of busy latents
-    makes up much of the mean."""
+    """Still less: the densities differ by factors of a thousand, and a long upper tail makes up
+    much of the mean."""
     return "0.4 % to 0.8 %"
 
 
 def predict_median_density__as_the_mean():
-    """That would hold if the densities were symmetric around their mean. They are not: a few
-    latents are active on every fifth token and pull the mean up."""
+    """That would hold if the densities were symmetric around their mean. They are not: a long
+    upper tail pulls the mean up."""
     return "0.8 % or more"
 
 

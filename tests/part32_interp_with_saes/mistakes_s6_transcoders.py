@@ -951,13 +951,13 @@ def predict_weights__nearly_all():
 def predict_extended__near_layers_only():
     """The advantage shrinks, but at layer 10 it is still there: what MLP 0 made of a word stays
     in the stream."""
-    return "the extended one at layers 1 and 2 only"
+    return "the extended one at two or three"
 
 
 def predict_extended__raw():
     """The raw one is near chance from layer 1 on: hardly any later latent reads the embedding as
     it is."""
-    return "the raw one at two layers or more"
+    return "the raw one at three or more"
 
 
 def predict_blind__chance():

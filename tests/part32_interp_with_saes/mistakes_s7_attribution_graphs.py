@@ -1358,7 +1358,7 @@ def predict_groups__adds_up():
 
 def predict_groups__never_smaller():
     """Where members have opposite signs they cancel, and the group's share falls."""
-    return "never smaller than the sum"
+    return "larger for every group"
 
 
 def predict_free__the_same():

@@ -1154,7 +1154,7 @@ def test_antipodal_pairs__agree_with_the_worked_ones(impl, ref, seed, device, si
 def test_predict_median_density__is_right(impl, ref):
     """The density of the latent in the middle"""
     want = ref.predict_median_density
-    require(impl.predict_median_density == want, "a few very busy latents pull the mean up")
+    require(impl.predict_median_density == want, "a long upper tail pulls the mean up")
 
 
 def test_predict_below_half__is_right(impl, ref):
