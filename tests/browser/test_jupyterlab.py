@@ -259,6 +259,7 @@ def test_jupyterlab__names_a_mistake_then_passes_and_draws(lab: Lab) -> None:
     expect(verdict).to_contain_text("not yet")
     expect(verdict).to_contain_text(f"Likely mistake: {FORGOTTEN}")
     expect(verdict).to_contain_text(f"0 of {len(SECTION.exercises)}")
+    expect(verdict).not_to_contain_text("In this notebook")  # nothing was changed
     lab.picture("mistake.png")
 
     lab.go_to("id", EXERCISE.name)
