@@ -71,7 +71,7 @@ build: setup-dev ## write exercises/ and solutions/ from the sources; keeps your
 solutions: setup-dev ## build and execute the solution notebooks
 	@$(RUN) tools.build --execute
 
-claims: setup-dev ## reproduce the published results: docs/claims.md (minutes); SEEDS=7,8,9: others
+claims: setup-dev ## reproduce the published results: docs/claims.md (an hour or more); SEEDS=7,8,9: others
 	@$(RUN) tools.claims $(if $(SEEDS),--claim-seeds=$(SEEDS)) $(PYTEST_ARGS)
 
 bench: setup-dev ## measure the fast trainers against the plain loops
