@@ -948,7 +948,7 @@ def predict_weights__nearly_all():
     return "r above 0.8"
 
 
-def predict_extended__near_layers_only():
+def predict_extended__two_or_three():
     """The advantage shrinks, but at layer 10 it is still there: what MLP 0 made of a word stays
     in the stream."""
     return "the extended one at two or three"

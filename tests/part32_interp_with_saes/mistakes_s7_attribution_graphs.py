@@ -1356,7 +1356,7 @@ def predict_groups__adds_up():
     return "the same for every group"
 
 
-def predict_groups__never_smaller():
+def predict_groups__always_larger():
     """Where members have opposite signs they cancel, and the group's share falls."""
     return "larger for every group"
 

@@ -194,13 +194,13 @@ def test_board_scores__claim_latents_draw_better_boards_than_neurons(claim_seeds
         y = [
             cases.site_rows(scrambled, g.tokens, hook)[m] for g, m in zip(played, keep, strict=True)
         ]
-        untrained = cases.short_run(y[0], 512, 16, 1000, seed)
+        of_scrambled = cases.short_run(y[0], 512, 16, 1000, seed)
         fresh = cases.random_run(coder, x[0], seed)
         rivals = {
             "latents": [encode(coder, v) for v in x[1:]],
             "neurons": neurons,
             "random SAE": [encode(fresh, v) for v in x[1:]],
-            "scrambled model": [encode(untrained, v) for v in y[1:]],
+            "scrambled model": [encode(of_scrambled, v) for v in y[1:]],
         }
         scores = {}
         for name, (choose, score) in rivals.items():
