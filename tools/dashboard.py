@@ -121,6 +121,14 @@ def text_of(loaded: "Loaded", n: int | None) -> "Rows":
     return Rows(ids, torch.ones_like(ids, dtype=torch.bool), torch.arange(len(ids)))
 
 
+def called(asked: str, loaded: "Loaded", sae: "Sae") -> str:
+    """A file's name for an SAE: no two SAEs of a model have the same."""
+    which = re.sub(r"[^\w.]+", "-", asked.removeprefix("artifacts/")).strip("-")
+    model = loaded.name.replace("/", "-")
+    where = f"{max(sae.layer, 0)}-{sae.n_latents}"
+    return f"{which}-{where}" if which.startswith(model) else f"{model}-{which}-{where}"
+
+
 def size(path: Path) -> str:
     """Of a file, in the unit that fits."""
     n = path.stat().st_size
@@ -131,21 +139,20 @@ def run(
     pair: "tuple[Loaded, Sae]",
     latents: str,
     rows: int | None,
-    out: Path | None,
+    page: Path,
     loss: int,
     fresh: bool,
-) -> "tuple[Dashboards, Path]":
-    """Collect, from where a stopped run left off; also where the page belongs."""
+) -> "Dashboards":
+    """Collect, from where a stopped run left off."""
     from utils.dashboards import Settings, collect
 
     loaded, sae = pair
-    name = f"{loaded.name}-{sae.kind}-{max(sae.layer, 0)}".replace("/", "-")
-    page = out or Path("dashboards", f"{name}.html")
+    page.parent.mkdir(parents=True, exist_ok=True)  # before the work: it may not be allowed
     part = page.with_suffix(PART)
     if fresh:
         part.unlink(missing_ok=True)
     chosen = numbers(latents, sae.n_latents)
-    return collect(loaded, sae, text_of(loaded, rows), chosen, Settings(n_loss=loss), part), page
+    return collect(loaded, sae, text_of(loaded, rows), chosen, Settings(n_loss=loss), part)
 
 
 def write(found: "Dashboards", page: Path, data: bool, neuronpedia: bool) -> list[Path]:
@@ -176,12 +183,16 @@ def main(
     from utils.dashboards import DashboardError
     from utils.models.wheel import ModelUnavailable
 
+    if out is not None and out.suffix != ".html":
+        raise typer.BadParameter(f"--out is a page and ends in .html; not {out.name!r}")
     try:
-        found, page = run(find(sae, profile, layer, width), latents, rows, out, loss, fresh)
-    except (DashboardError, ModelUnavailable, FileNotFoundError, ValueError) as error:
+        pair = find(sae, profile, layer, width)
+        page = out or Path("dashboards", f"{called(sae, *pair)}.html")
+        written = write(run(pair, latents, rows, page, loss, fresh), page, data, neuronpedia)
+    except (DashboardError, ModelUnavailable, OSError, ValueError) as error:
         print(f"no dashboard: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
-    for path in write(found, page, data, neuronpedia):
+    for path in written:
         print(f"{path} ({size(path)})")
     print("open it in any browser; it needs no network")
 

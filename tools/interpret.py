@@ -11,6 +11,7 @@ interpretations/, so a run that was stopped goes on and nothing is paid for twic
 
 import json
 import os
+import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tools.dashboard import find, numbers, text_of
+from tools.dashboard import called, find, numbers, text_of
 from utils import files
 
 if TYPE_CHECKING:
@@ -41,8 +42,7 @@ def text_and_data(
         raise ValueError(f"{loaded.name} has no tokenizer: its tokens have no words to explain by")
     data = latent_data(loaded, sae, text_of(loaded, rows or MOST_ROWS))
     pieces = [[loaded.tokenizer.decode([i]) for i in row] for row in data.ids.tolist()]
-    called = f"{loaded.name}-{sae.kind}-{max(sae.layer, 0)}".replace("/", "-")
-    return Text(pieces, data.mask), data, called
+    return Text(pieces, data.mask), data, called(name, loaded, sae)
 
 
 def judge_of(endpoint: str | None, model: str | None) -> "EndpointJudge | None":
@@ -83,19 +83,21 @@ def main(
 
     try:
         judge = judge_of(endpoint, model)
-        text, data, called = text_and_data(sae, profile, layer, width, rows)
+        text, data, name = text_and_data(sae, profile, layer, width, rows)
         chosen = numbers(latents, data.n_latents)
         if wrong := [latent for latent in chosen if latent >= data.n_latents]:
             raise ValueError(f"there is no latent {wrong[0]}: the SAE has {data.n_latents}")
+        by = "" if model is None else "-" + re.sub(r"[^\w.]+", "-", model)
+        file = out or FOLDER / f"{name}{by}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)  # before the work: it may not be allowed
         found = interpret(data.latent, chosen, text, judge, seed)
-    except (NoEndpoint, ModelUnavailable, FileNotFoundError, ValueError) as error:
+        files.write(file, json.dumps([asdict(each) for each in found], indent=1) + "\n")
+    except (NoEndpoint, ModelUnavailable, OSError, ValueError) as error:
         print(f"no interpretation: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
     print("latent  detection    fuzzing  simulation  sentence")
     for each in found:
         print(line(each))
-    file = out or FOLDER / f"{called}.json"
-    files.write(file, json.dumps([asdict(each) for each in found], indent=1) + "\n")
     print(f"{file}: {sum(not each.why for each in found)} of {len(found)} latents have a sentence")
     if judge is not None:
         used = judge.endpoint.usage

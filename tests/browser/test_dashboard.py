@@ -134,10 +134,30 @@ def test_page__moves_with_the_keys(page):
     assert name(page) == "Latent 12"
 
 
+def test_page__keeps_the_keyboard_where_it_was(page):
+    """what is drawn anew at every action does not lose the focus"""
+    where = "document.activeElement.id"
+    page.locator("#next").focus()
+    for wanted in (1, 2):
+        page.keyboard.press("Enter")
+        assert name(page) == f"Latent {wanted}" and page.evaluate(where) == "next"
+    for control in ("#tab-interval", "#numbers"):
+        page.locator(control).focus()
+        page.keyboard.press("Space")
+        assert page.evaluate(where) == control[1:]
+    page.locator("#previous").focus()
+    page.keyboard.press("Enter")
+    page.locator("#colour").focus()
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate(where) == "colour"
+
+
 def test_page__searches_and_sorts(page):
     count, first = page.locator("#count"), page.locator(".item b").first
     page.locator("#search").fill("998")
     assert count.inner_text() == "1 of 1,000 latents" and first.inner_text() == "998"
+    page.locator("#search").fill("9999")  # no latent's number, so it is text
+    assert count.inner_text() == "0 of 1,000 latents"
     page.locator("#search").fill("w37")
     page.locator("#scope").select_option("fires")
     assert count.inner_text().startswith("11 of")

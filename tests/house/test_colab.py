@@ -21,7 +21,6 @@ from packaging.utils import canonicalize_name
 
 from utils.course import ROOT, find_section, sections
 
-SECTION = find_section("3.1.1")
 IN_COLAB = {"ipykernel": "6.17.1", "ipython": "7.34.0"}  # under the kernel that runs the notebook
 NOT_FOR_NOTEBOOKS = {"jupyterlab", "notebook", "ipykernel", "ipywidgets", "jupyter-server", "typer"}
 # Runs in the new environment: the notebook up to its first check, then where the course came from.
@@ -99,11 +98,13 @@ def python(tmp_path: Path) -> Path:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX layout of environments")
-def test_colab__first_cell_fetches_the_course(tmp_path, source, python):
+@pytest.mark.parametrize("number", ["3.1.1", "3.2.8"])
+def test_colab__first_cell_fetches_the_course(tmp_path, source, python, number):
     """with nothing but the notebook, the first cell brings the course, and checks answer"""
     folder = tmp_path / "content"
     folder.mkdir()
-    notebook = SECTION.notebook("exercises")
+    section = find_section(number)
+    notebook = section.notebook("exercises")
     shutil.copy(notebook, folder)
     settings = {
         "COURSE_SOURCE": f"file://{source}",
@@ -119,7 +120,7 @@ def test_colab__first_cell_fetches_the_course(tmp_path, source, python):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     verdict, place = map(json.loads, done.stdout.splitlines()[-2:])
-    first = SECTION.exercises[0]
+    first = section.exercises[0]
     assert first.id in verdict
     assert "not attempted yet" in verdict or "no prediction yet" in verdict
     assert str(folder / "course" / "utils" / "__init__.py") in place

@@ -45,7 +45,12 @@ def test_dashboard__writes_a_page_and_says_where(tmp_path):
     told = json.loads((tmp_path / "a" / "page.json").read_text())
     assert [latent["index"] for latent in told["latents"]] == [0, 1, 2, 3, 4]
     assert told["about"]["model"] == "tiny_story_1l" and told["about"]["n_rows"] == 12
-    assert (tmp_path / "a" / "page" / "batch-0.json").exists()
+    numbers = tmp_path / "a" / "page"
+    assert (numbers / "batch-0.json").exists()
+    for name in ("batch-7.json", "batch-mine.json"):
+        (numbers / name).write_text("{}")
+    run("story/residual", "0-4", "--rows", 12, "--out", "a/page.html", "--neuronpedia")
+    assert sorted(p.name for p in numbers.iterdir()) == ["batch-0.json", "batch-mine.json"]
     assert not list(tmp_path.glob("**/*.safetensors")), "what a stopped run needs is gone"
 
 
@@ -72,6 +77,23 @@ def test_dashboard__takes_a_folder_and_games_without_words(tmp_path):
     told = json.loads(next((tmp_path / "dashboards").glob("*.json")).read_text())
     assert told["about"]["model"] == "tiny_othello" and len(told["latents"]) == 3
     assert all(text.strip().isdigit() for text in told["vocab"])
+
+
+def test_dashboard__two_saes_of_a_model_have_two_pages(tmp_path):
+    for width in (256, 512):
+        assert run("story/residual", "0", "--width", width, "--rows", 3).exit_code == 0
+    from utils.course import ARTIFACTS
+
+    assert run(ARTIFACTS / "tiny_othello" / "residual_2_256", "0", "--rows", 3).exit_code == 0
+    assert run(ARTIFACTS / "tiny_othello" / "residual_2_512", "0", "--rows", 3).exit_code == 0
+    assert len(list((tmp_path / "dashboards").glob("*.html"))) == 4
+
+
+def test_dashboard__says_where_it_cannot_write(tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    done = run("story/residual", "0", "--rows", 3, "--out", "taken/page.html")
+    assert done.exit_code == 1 and "no dashboard:" in done.output and "taken" in done.output
+    assert "ends in .html" in run("story/residual", "0", "--rows", 3, "--out", "page").output
 
 
 def test_dashboard__says_what_is_wrong(monkeypatch):

@@ -65,24 +65,26 @@ class Endpoint:
         """What was spent so far, by the prices given."""
         return self.usage.cost(*self.price)
 
+    @property
+    def home(self) -> str | None:
+        """The server's address; None for OpenAI's own."""
+        return self.base_url or os.environ.get("OPENAI_BASE_URL")
+
     @cached_property
     def client(self) -> Any:
         """The library's client."""
         try:
             import openai
         except ImportError as error:
-            raise EndpointError(
-                "an endpoint needs the package openai: pip install openai"
-            ) from error
-        own = self.base_url or os.environ.get("OPENAI_BASE_URL")
-        key = os.environ.get("OPENAI_API_KEY") or (NO_KEY if own else None)
+            raise NoEndpoint("an endpoint needs the package openai: pip install openai") from error
+        key = os.environ.get("OPENAI_API_KEY") or (NO_KEY if self.home else None)
         if key is None:
             raise NoEndpoint(
                 "OPENAI_API_KEY is not set: set it, or give base_url, the address of a server of "
                 "your own (such as http://localhost:11434/v1)"
             )
         return openai.OpenAI(
-            api_key=key, base_url=own, timeout=self.timeout, max_retries=self.retries
+            api_key=key, base_url=self.home, timeout=self.timeout, max_retries=self.retries
         )
 
     def ask(self, messages: Messages) -> str:
@@ -101,15 +103,16 @@ class Endpoint:
         """Where this answer is kept."""
         if self.cache is None:
             return None
-        what = [self.base_url, self.model, self.temperature, self.max_tokens, messages]
+        what = [self.home, self.model, self.temperature, self.max_tokens, messages]
         return self.cache / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]}.json"
 
     def request(self, messages: Messages) -> str:
         """Ask the server; EndpointError where there is no answer to be had."""
+        client = self.client  # it says so where the package is missing
         import openai
 
         try:
-            answer = self.client.chat.completions.create(
+            answer = client.chat.completions.create(
                 model=self.model,
                 messages=messages,
                 temperature=self.temperature,
@@ -159,14 +162,14 @@ class Endpoint:
 
     def foreign(self, what: str) -> str:
         """A sentence about a server that speaks something else."""
-        where = self.base_url or "the server"
+        where = self.home or "the server"
         return f"{where} sent no JSON ({what[:40]!r}): is this address an OpenAI-compatible one?"
 
     def told(self, error: Exception) -> str:
         """A library's error as a sentence with a cure."""
         import openai
 
-        where = self.base_url or "the server"
+        where = self.home or "the server"
         if isinstance(error, openai.APITimeoutError):
             times = "once" if self.retries == 0 else f"{self.retries + 1} times"
             return f"{where} did not answer within {self.timeout:g} s, {times}: raise timeout"

@@ -17,6 +17,12 @@ class Examples:
     fraction: Int[Tensor, " example"]  # which interval of strength: 0 the weakest; -1 silent
     acts: Float[Tensor, "example pos"]
 
+    def __getitem__(self, use: Bool[Tensor, " example"]) -> "Examples":
+        """Some of them."""
+        parts = (self.rows, self.starts, self.fraction, self.acts)
+        rows, starts, fraction, acts = (part[use] for part in parts)
+        return Examples(rows, starts, self.width, fraction, acts)
+
     @property
     def active(self) -> Bool[Tensor, " example"]:
         """Whether the latent is active anywhere in it."""

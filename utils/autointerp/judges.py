@@ -94,13 +94,15 @@ class EndpointJudge:
         raise AssertionError("tries is 1 or more")
 
     def which(self, said: str, lines: list[str], fuzzed: bool) -> Bool[Tensor, " example"]:
-        """Answers about lines, some at a time."""
+        """Answers about lines, some at a time, mixed: a question has true ones and false ones."""
+        order = torch.randperm(len(lines), generator=torch.Generator().manual_seed(0))
+        lines = [lines[i] for i in order.tolist()]
         found = []
         for i in range(0, len(lines), self.per_question):
             part = lines[i : i + self.per_question]
             question = prompts.ask_which(said, part, fuzzed)
             found.append(self.read(question, partial(prompts.read_which, n=len(part))))
-        return torch.cat(found) if found else torch.zeros(0, dtype=torch.bool)
+        return torch.cat(found)[order.argsort()] if found else torch.zeros(0, dtype=torch.bool)
 
     def detect(self, said: str, shown: Examples, text: Text) -> Bool[Tensor, " example"]:
         """In which windows is there a token that it is about?"""
@@ -142,12 +144,15 @@ def marks_of(
     """For fuzzing: in half of the active windows the active tokens, in the others silent ones.
 
     As many silent ones are marked as are active, or all where there are fewer; which windows, and
-    which tokens, is drawn. Silent windows have no marks and do not take part: they are False.
+    which tokens, is drawn. A window without a silent token can only be marked rightly: such ones
+    are drawn first, and have no marks where there are too many. Windows without marks, such as
+    all silent ones, do not take part: they are False.
     """
     active = shown.acts > 0
     marks = torch.zeros_like(active)
     use = shown.active.nonzero().flatten()
     use = use[torch.randperm(len(use), generator=gen)]
+    use = use[active[use].all(dim=1).argsort(descending=True, stable=True)]
     true = torch.zeros(len(active), dtype=torch.bool)
     true[use[: (len(use) + 1) // 2]] = True
     for i in use.tolist():

@@ -232,7 +232,8 @@ def evaluated(predicates: list[Predicate], text: Text) -> Family:
 def family(text: Text, least: int = 20, kinds: Sequence[str] | None = None) -> Family:
     """Every sentence that is true of at least `least` tokens that count, and not of all of them.
 
-    `kinds` chooses: names of KINDS, "earlier", "label role" …; None: all.
+    `kinds` chooses: names of KINDS, "earlier", "label role" …; None: all. Of "earlier" it is the
+    word's own occurrences that are counted, not the tokens after them.
     """
     known = [*KINDS, EARLIER, *(LABEL + name for name in text.labels)]
     if unknown := set(kinds or ()) - set(known):

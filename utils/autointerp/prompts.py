@@ -57,11 +57,14 @@ def ask_explanation(lines: Sequence[str]) -> Messages:
 
 
 def read_explanation(reply: str) -> str:
-    """The sentence after the last `Explanation:`; ReplyError where there is none."""
-    found = re.findall(r"(?im)^\W*explanation\W*:\W*(.+?)\W*$", reply)
+    """The sentence after the last `Explanation:`, without its full stop; ReplyError for none.
+
+    Other signs at its end stay: the tokens that it is about may be such signs.
+    """
+    found = re.findall(r"(?im)^\W*explanation\W*?:[\s*_`]*(\S.*?)[\s*_`]*$", reply)
     if not found:
         raise ReplyError(f"no line of the reply begins with `Explanation:`: {reply[:80]!r}")
-    return str(found[-1])
+    return re.sub(r"(?<=\w)\.$", "", found[-1])
 
 
 def ask_which(explanation: str, lines: Sequence[str], fuzzed: bool) -> Messages:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from utils.autointerp.endpoint import EndpointError, NoEndpoint, ReplyError
+from utils.autointerp.endpoint import EndpointError, NoEndpoint
 from utils.autointerp.examples import Examples, draw
 from utils.autointerp.explain import Explanation, explain
 from utils.autointerp.judges import EndpointJudge, Judge, LocalJudge, explain_by, marks_of
@@ -55,11 +55,14 @@ def halves(text: Text) -> Halves:
 def scores(
     judge: Judge[Any], said: Any, shown: Examples, text: Text, gen: torch.Generator
 ) -> tuple[Score, Score, Score]:
-    """Detection, fuzzing and simulation of one sentence."""
+    """Detection, fuzzing and simulation of one sentence; ValueError where one has no negatives."""
     marks, true = marks_of(shown, gen)
-    use = shown.active
+    use = marks.any(dim=1)
+    if true[use].all():
+        raise ValueError("it is active at every token of its windows: nothing to mark wrongly")
     found = detection(judge.detect(said, shown, text), shown.active)
-    fuzzed = fuzzing(judge.fuzz(said, shown, text, marks)[use], true[use])
+    some = shown[use]
+    fuzzed = fuzzing(judge.fuzz(said, some, text, marks[use]), true[use])
     guessed = judge.simulate(said, shown, text)
     return found, fuzzed, simulation(guessed.flatten(), shown.acts.flatten())
 
@@ -104,7 +107,7 @@ def interpret(
             return Interpretation(latent, told, *scores(judge, told, shown, parts.second, gen))
         except NoEndpoint:
             raise
-        except (EndpointError, ReplyError) as error:
+        except (EndpointError, ValueError) as error:  # a ReplyError is one
             return Interpretation(latent, why=str(error))
 
     return [one(latent) for latent in track(latents, "latents explained")]

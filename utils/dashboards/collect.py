@@ -75,8 +75,10 @@ def collect(
     job = Job(loaded, sae, rows, chosen, cfg, path, checkpoint_seconds, progress)
     check(job)
     partners = which_partners(job)
-    n_codes = sae.n_latents if partners == "all" else len(chosen)
-    columns = chosen if partners == "all" else list(range(len(chosen)))
+    # only the chosen latents are encoded, in their order, where the others are not needed
+    few = partners == "chosen" and len(chosen) < sae.n_latents
+    n_codes = len(chosen) if few else sae.n_latents
+    columns = list(range(len(chosen))) if few else chosen
     vocabulary = int(loaded.model.cfg.d_vocab)
     sizes = Sizes(tuple(chosen), tuple(columns), n_codes, sae.d_in, vocabulary)
     home = "cpu" if loaded.device.type == "mps" else loaded.device  # which has no float64

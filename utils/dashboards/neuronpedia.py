@@ -1,6 +1,7 @@
 """Dashboards in the JSON form of SAEDashboard and Neuronpedia: files `batch-0.json`, …"""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ def write_neuronpedia(
     """Write `batch` latents to a file; returns the files.
 
     Of an activation only the window shown is given, not the whole row. Left empty, since it is
-    not kept here: `vector`. Latents that are dead have no activations.
+    not kept here: `vector`. Latents that are dead have no activations. Further `batch-N.json` in
+    the folder, of a larger run, are deleted: an upload of the folder would mix the two.
     """
     written = []
     for number, first in enumerate(range(0, len(dashboards.latents), batch)):
@@ -39,6 +41,9 @@ def write_neuronpedia(
         }
         written.append(Path(folder) / f"batch-{number}.json")
         files.write(written[-1], json.dumps(rounded(told), ensure_ascii=False) + "\n")
+    for old in set(Path(folder).glob("batch-*.json")) - set(written):
+        if re.fullmatch(r"batch-\d+\.json", old.name):
+            old.unlink()
     return written
 
 

@@ -108,7 +108,8 @@ function update() {
   const query = $("search").value;
   const value = SORTS[$("sort").value][1];
   const list = [...found(query, $("scope").value)];
-  const numbered = /^#?\d+$/.test(query.trim());
+  const start = query.trim().replace("#", "");
+  const numbered = /^\d+$/.test(start) && list.every((l) => String(l.index).startsWith(start)); // else it was text
   if (!numbered) {
     list.sort((a, b) => value(b) - value(a) || a.index - b.index);
     if (view.reverse) list.reverse();
@@ -165,6 +166,13 @@ function fold() {
 
 /* ---------------------------------------------------------------- one latent */
 
+// a control that is drawn anew keeps the keyboard
+function keepFocus(change) {
+  const { id } = document.activeElement;
+  change();
+  if (id && document.activeElement.id !== id) $(id)?.focus({ preventScroll: true });
+}
+
 function show(latent) {
   view.now = latent;
   hide();
@@ -172,7 +180,7 @@ function show(latent) {
   const parts = [head(latent), tiles(latent)];
   if (latent.n_active === 0) parts.push(dead(latent));
   parts.push(el("div", { class: "body" }, latent.n_active ? examples(latent) : null, panels(latent)), foot());
-  $("main").replaceChildren(...parts);
+  keepFocus(() => $("main").replaceChildren(...parts));
   reveal();
 }
 
@@ -293,13 +301,13 @@ function fill(box, latent) {
   const colour = offered.includes(view.colour) ? view.colour : "acts";
   const most = extent(latent, colour);
   const again = () => fill(box, latent);
-  const tabs = Object.entries(TABS).map(([key, name]) => el("button", { type: "button", "aria-pressed": view.tab === key, onclick: () => { view.tab = key; again(); } }, name));
+  const tabs = Object.entries(TABS).map(([key, name]) => el("button", { type: "button", id: `tab-${key}`, "aria-pressed": view.tab === key, onclick: () => { view.tab = key; again(); } }, name));
   const select = el("select", { id: "colour", "aria-label": "colour by", onchange: (event) => { view.colour = event.target.value; again(); } },
     ...offered.map((key) => el("option", { value: key, ...(key === colour ? { selected: "" } : {}) }, COLOURS[key])));
   const numbers = el("label", { class: "soft" }, el("input", { type: "checkbox", id: "numbers", ...(view.numbers ? { checked: "" } : {}), onchange: (event) => { view.numbers = event.target.checked; again(); } }), " numbers");
   const groups = latent.groups.filter((group) => group.kind === view.tab).map((group) => section(latent, group, colour, most));
-  box.replaceChildren(el("div", { class: "tabs" }, el("h2", { style: "margin:0 6px 0 0" }, "Examples"), ...tabs, el("span", { class: "gap" }), offered.length > 1 ? el("label", { class: "soft" }, "colour: ", select) : null, numbers),
-    legend(colour, most, latent), ...groups);
+  keepFocus(() => box.replaceChildren(el("div", { class: "tabs" }, el("h2", { style: "margin:0 6px 0 0" }, "Examples"), ...tabs, el("span", { class: "gap" }), offered.length > 1 ? el("label", { class: "soft" }, "colour: ", select) : null, numbers),
+    legend(colour, most, latent), ...groups));
 }
 
 function extent(latent, colour) {

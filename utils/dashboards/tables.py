@@ -68,7 +68,7 @@ class Table:
         new = Table(len(groups), n, width, self.key.device)
         new.key[at], new.value[at] = events.key, events.value
         new.row[at], new.pos[at] = events.row + first_row, events.pos
-        new.window[at] = _windows(acts, events, before, width)
+        new.window[at] = _windows(acts, events, before, width).to(new.window.dtype)
         for name, mine in vars(self).items():
             setattr(new, name, torch.cat([mine[groups], getattr(new, name)], dim=1))
         for name, value in _least(vars(new), n).items():

@@ -1,12 +1,13 @@
 """A server's answers, good and bad; what is kept, what is counted, what is never shown."""
 
 import logging
+import sys
 import traceback
 from typing import Any
 
 import pytest
 
-from utils.autointerp import Endpoint, EndpointError
+from utils.autointerp import Endpoint, EndpointError, NoEndpoint
 
 QUESTION = [{"role": "user", "content": "what?"}]
 
@@ -50,6 +51,21 @@ def test_another_setting_is_another_question(server, tmp_path, other):
     same = {"model": "m", "base_url": server.url, "cache": tmp_path}
     first, second = Endpoint(**same), Endpoint(**(same | other))
     assert (first.ask(QUESTION), second.ask(QUESTION)) == ("one", "two")
+
+
+def test_another_server_is_another_question(tmp_path, monkeypatch):
+    """also where the environment names it"""
+    files = set()
+    for address in ("http://a/v1", "http://b/v1"):
+        monkeypatch.setenv("OPENAI_BASE_URL", address)
+        files |= {Endpoint("m", url, cache=tmp_path).file(QUESTION) for url in (None, address)}
+    assert len(files) == 2
+
+
+def test_without_the_package_it_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(NoEndpoint, match="pip install openai"):
+        Endpoint("m", "http://localhost:1/v1").ask(QUESTION)
 
 
 def test_a_busy_server_is_asked_again_when_it_says(server):

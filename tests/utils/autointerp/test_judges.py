@@ -27,6 +27,7 @@ from utils.autointerp.prompts import (
     read_strengths,
     read_which,
 )
+from utils.autointerp.run import scores
 
 WORDS = (" cat", " dog", " sat", " ran", ".")
 
@@ -56,6 +57,10 @@ def test_a_window_shows_marks_and_levels():
         ("Explanation: cats", "cats"),
         ("Let me see.\n**Explanation:** names of cats.", "names of cats"),
         ("explanation: a\nExplanation: b", "b"),
+        ("Explanation: the tokens '(' and ')'", "the tokens '(' and ')'"),
+        ("**Explanation**: a full stop, «.»", "a full stop, «.»"),
+        ("Explanation: numbers followed by %", "numbers followed by %"),
+        ("*Explanation: the token C++*", "the token C++"),
     ],
 )
 def test_an_explanation_is_read(reply, expected):
@@ -117,6 +122,28 @@ def test_marks_are_active_tokens_or_as_many_silent_ones():
     assert (marks[wrong].sum(1) == active[wrong].sum(1)).all()
 
 
+def test_a_window_without_a_silent_token_is_never_marked_wrongly():
+    """nor counted as wrong without a mark: a sentence that is true has a score of 1"""
+    text, acts = toy()
+    for row in range(12):
+        text.pieces[row][1:] = [WORDS[0]] * 32
+    acts[:12] = torch.arange(1.0, 34) * text.mask[:12]
+    said = explain(acts[text.mask] > 0, family(text, least=5))
+    shown = draw(acts, text.mask, torch.Generator().manual_seed(0), 20, 20)
+    full = (shown.acts > 0).all(dim=1)
+    assert full.any()
+    marks, true = marks_of(shown, torch.Generator().manual_seed(2))
+    assert marks[full & true].all() and not marks[full & ~true].any()
+    _, fuzzed, _ = scores(LocalJudge(), said, shown, text, torch.Generator().manual_seed(2))
+    assert fuzzed.value == 1 and fuzzed.n == int(marks.any(dim=1).sum())
+
+
+def test_a_latent_that_is_always_active_is_not_scored():
+    text, _ = toy()
+    [found] = interpret(lambda latent: text.mask.float(), [5], text)
+    assert found.detection is None and found.why
+
+
 def test_the_local_judge_is_right_about_a_sentence_that_is_true():
     text, acts = toy()
     said = explain(acts[text.mask] > 0, family(text, least=5))
@@ -159,6 +186,15 @@ def test_a_model_on_a_server_explains_and_judges(server):
     assert found.sentence == "the word cat" and not found.why
     assert found.detection.value == found.fuzzing.value == 1.0
     assert found.simulation.value > 0.8
+    asked = [body["messages"][1]["content"] for body in server.asked]
+    which = [question for question in asked if "In which of these lines" in question]
+    for question in which:
+        lines = re.findall(r"(?m)^\d+\. (.*)$", question)
+        shares = [" cat" in line for line in lines]
+        if "every token in" in question:
+            assert all("«" in line for line in lines), "only windows with marks are paid for"
+        elif len(lines) == 10:
+            assert True in shares and False in shares, "a question has both kinds"
 
 
 def test_the_explainer_is_shown_the_strongest_first(server):
@@ -172,10 +208,10 @@ def test_the_explainer_is_shown_the_strongest_first(server):
 
 
 def test_a_reply_that_cannot_be_read_is_asked_for_again(server):
-    server.answers = ["hm", "[2]"]
+    server.answers = ["hm", told_by_rule]
     judge = EndpointJudge(Endpoint("m", server.url))
-    said = judge.which("cats", [" a", " b"], fuzzed=False)
-    assert said.tolist() == [False, True]
+    said = judge.which("cats", [" a", " cat", " c"], fuzzed=False)
+    assert said.tolist() == [False, True, False]
     again = server.asked[1]["messages"]
     assert again[-2]["content"] == "hm" and "0 lists" in again[-1]["content"]
 

@@ -14,7 +14,7 @@ from utils.data.corpus import Rows
 from utils.models.loaded import HookInert, HookMissing, Loaded
 from utils.models.sae import Sae
 
-from .conftest import BOS, HOOKS, MODELS, N_POS, VOCABULARY, Words
+from .conftest import BOS, HOOKS, MODELS, N_POS, VOCABULARY, Coder, Words
 
 module = importlib.import_module("utils.dashboards.collect")  # the name is the function's, too
 SMALL = Settings(n_top=5, before=2, after=1, n_loss=2, batch_rows=4, bins=16)
@@ -92,6 +92,33 @@ def test_collect__does_not_depend_on_how_the_text_is_cut(case, partners):
             assert one["groups"] == two["groups"] or _close(one["groups"], two["groups"])
             for key in ("density", "largest", "mean", "std", "correlated", "enriched", "inputs"):
                 assert _close(one[key], two[key]), key
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_collect__all_latents_in_any_order_are_the_same_latents(case, dtype):
+    """whatever the SAE's dtype, and whether all partners are counted or those that were chosen"""
+
+    class Casts(Coder):
+        def encode(self, x):
+            return super().encode(x.to(self.W_enc.dtype))
+
+        def decode(self, latents):
+            return super().decode(latents.to(self.W_enc.dtype))
+
+    backwards = list(reversed(range(case.sae.n_latents)))
+    coder = Casts(case.sae.d_in, case.sae.d_in, case.sae.n_latents, seed=1).to(dtype)
+    sae = replace(case.sae, sae=coder.requires_grad_(False))
+    every, some = (
+        as_data(collect(case.loaded, sae, case.rows, backwards, replace(SMALL, partners=partners)))
+        for partners in ("all", "chosen")
+    )
+    assert [latent["index"] for latent in some["latents"]] == backwards
+    for one, two in zip(every["latents"], some["latents"], strict=True):
+        assert one["n_active"] == two["n_active"] and one["histogram"] == two["histogram"]
+        assert one["examples"] == two["examples"]
+    if dtype != torch.bfloat16:
+        active = codes_of(case.loaded, sae, case.rows)[0].gt(0).sum(dim=(0, 1))
+        assert [latent["n_active"] for latent in some["latents"]] == active[backwards].tolist()
 
 
 def _close(one, two):
