@@ -3,10 +3,11 @@ PYTHON ?= python3
 SETUP   = $(PYTHON) -I -S tools/setup.py
 RUN     = .venv/bin/python -m
 N      ?= 1
-# a value for the shell as one word, whatever is in it; nothing where it is empty
+# a value for the shell as one word, whatever is in it; nothing where it is empty. What people
+# write freely is given as $(value X): a `$` in it stays
 quoted  = $(if $(strip $(1)),'$(subst ','\'',$(1))')
 option  = $(if $(strip $(2)),$(1) $(call quoted,$(2)))
-CHECK   = $(RUN) utils.check $(call quoted,$(EX))
+CHECK   = $(RUN) utils.check $(call quoted,$(value EX))
 # status 1 says "not all passed": no fault of make's. 2 and above are real failures
 PEOPLE  = || test $$? -eq 1
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -25,13 +26,13 @@ work: setup ## make or renew the copies in work/ (for VS Code, or after a git pu
 	@$(RUN) tools.work
 
 check: setup ## check your answers: everything, or EX=3.1.1.c, or a file with AGAINST=my.py
-	@$(CHECK) $(call option,--against,$(AGAINST)) $(PEOPLE)
+	@$(CHECK) $(call option,--against,$(value AGAINST)) $(PEOPLE)
 
 watch: setup ## check again whenever you save
-	@$(CHECK) --watch $(call option,--against,$(AGAINST))
+	@$(CHECK) --watch $(call option,--against,$(value AGAINST))
 
 progress: setup ## show how far you are
-	@$(RUN) utils.check --progress $(call option,--against,$(AGAINST)) $(PEOPLE)
+	@$(RUN) utils.check --progress $(call option,--against,$(value AGAINST)) $(PEOPLE)
 
 hint: setup ## show a hint: EX=3.1.1.c, the next one with N=2
 	@$(CHECK) --hint $(call quoted,$(or $(strip $(N)),1))
@@ -40,24 +41,24 @@ solution: setup ## show one way to write it: EX=3.1.1.c
 	@$(CHECK) --solution
 
 script: setup ## write a section as a Python file, for any editor: SECTION=3.1.1
-	@$(RUN) tools.script $(call quoted,$(SECTION))
+	@$(RUN) tools.script $(call quoted,$(value SECTION))
 
 reset: setup ## start a section again, with a backup: SECTION=3.1.1
-	@$(RUN) tools.reset $(call quoted,$(SECTION))
+	@$(RUN) tools.reset $(call quoted,$(value SECTION))
 
 dashboard: setup ## a page about an SAE's latents: SAE=residual LATENTS=0-99 (ROWS=, OUT=, more in tools/dashboard.py)
-	@$(RUN) tools.dashboard $(call quoted,$(or $(strip $(SAE)),residual)) $(call quoted,$(LATENTS)) \
-	  $(call option,--rows,$(ROWS)) $(call option,--out,$(OUT)) $(DASHBOARD_ARGS)
+	@$(RUN) tools.dashboard $(call quoted,$(or $(strip $(value SAE)),residual)) $(call quoted,$(value LATENTS)) \
+	  $(call option,--rows,$(value ROWS)) $(call option,--out,$(value OUT)) $(DASHBOARD_ARGS)
 
 interpret: setup ## sentences about latents, scored: SAE=residual LATENTS=0-49 (ROWS=, MODEL=, ENDPOINT=, see tools/interpret.py)
-	@$(RUN) tools.interpret $(call quoted,$(or $(strip $(SAE)),residual)) $(call quoted,$(LATENTS)) \
-	  $(call option,--rows,$(ROWS)) $(call option,--model,$(MODEL)) $(call option,--endpoint,$(ENDPOINT)) $(INTERPRET_ARGS)
+	@$(RUN) tools.interpret $(call quoted,$(or $(strip $(value SAE)),residual)) $(call quoted,$(value LATENTS)) \
+	  $(call option,--rows,$(value ROWS)) $(call option,--model,$(value MODEL)) $(call option,--endpoint,$(value ENDPOINT)) $(INTERPRET_ARGS)
 
 graph: setup ## the attribution graph of a prompt as a page: PROMPT="…" (more in tools/graph.py)
-	@$(RUN) tools.graph $(call quoted,$(PROMPT)) $(GRAPH_ARGS)
+	@$(RUN) tools.graph $(call quoted,$(value PROMPT)) $(GRAPH_ARGS)
 
 sweep: setup ## train a grid of SAEs and compare them: SITE=story/residual K=4,8,16 (more in tools/sweep.py)
-	@$(RUN) tools.sweep $(call quoted,$(or $(strip $(SITE)),story/residual)) $(call option,--k,$(K)) $(SWEEP_ARGS)
+	@$(RUN) tools.sweep $(call quoted,$(or $(strip $(value SITE)),story/residual)) $(call option,--k,$(value K)) $(SWEEP_ARGS)
 
 doctor: ## explain this machine: what works, what doesn't, and the cure
 	@$(SETUP) --doctor
@@ -102,10 +103,10 @@ browser: setup-dev ## drive JupyterLab in a headless Chromium
 	@$(RUN) pytest -m browser $(PYTEST_ARGS)
 
 stats: setup-dev ## run the exercises' tests on the worked solutions from 30 unseen seeds
-	@$(RUN) tools.seeds $(EX) $(if $(SEEDS),--seeds $(SEEDS))
+	@$(RUN) tools.seeds $(value EX) $(if $(SEEDS),--seeds $(SEEDS))
 
 mutants: setup-dev ## try the tests on wrong versions of the worked functions: EX=3.1.1
-	@$(RUN) tools.mutants $(call quoted,$(EX))
+	@$(RUN) tools.mutants $(call quoted,$(value EX))
 
 lint: setup-dev ## ruff and mypy
 	@$(RUN) ruff check . && $(RUN) ruff format --check . && $(RUN) mypy

@@ -26,7 +26,7 @@ from utils.grading.mistakes import load_file
 from utils.grading.session import DEVICE, IMPL, RESULT
 from utils.testing import SHIFT
 
-REAL_LOOK_UP = socket.getaddrinfo
+LOOK_UPS = {name: getattr(socket, name) for name in ("getaddrinfo", "gethostbyname")}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -75,7 +75,8 @@ def no_network(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("connect", "connect_ex"):
             patch.setattr(socket.socket, name, near(getattr(socket.socket, name)))
-        patch.setattr(socket, "getaddrinfo", near(socket.getaddrinfo))
+        for name in LOOK_UPS:
+            patch.setattr(socket, name, near(getattr(socket, name)))
         yield
 
 
@@ -83,9 +84,10 @@ def near(function: Callable) -> Callable:
     """The same for addresses on this machine; others fail the test."""
 
     def guarded(*args: Any, **options: Any) -> Any:
-        address = next((a for a in args if not isinstance(a, socket.socket)), None)
+        given = [*args, *(options[name] for name in ("host", "hostname") if name in options)]
+        address = next((a for a in given if not isinstance(a, socket.socket)), None)
         host = address[0] if isinstance(address, tuple) else address
-        if isinstance(address, tuple) or function is REAL_LOOK_UP:
+        if isinstance(address, tuple) or function in LOOK_UPS.values():
             if host not in (None, "", b"localhost", "localhost", "127.0.0.1", "::1", "0.0.0.0"):
                 pytest.fail(f"a test reached for the network: {address}")
         return function(*args, **options)  # a path is a socket file: no network

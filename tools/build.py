@@ -65,6 +65,8 @@ def with_old_outputs(section: Section, nb: NotebookNode) -> bool:
     old = nbformat.read(path, as_version=4)
     if old.metadata.get("course", {}).get("executed") != wanted:
         return False
+    if [c.source for c in code_cells(old)] != [c.source for c in code_cells(nb)]:
+        return False  # somebody typed into it: its outputs are of other code
     for new, had in zip(code_cells(nb), code_cells(old), strict=True):
         new.outputs, new.execution_count = had.outputs, had.execution_count
     nb.metadata["course"]["executed"] = wanted

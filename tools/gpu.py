@@ -14,6 +14,7 @@ import importlib.util
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -82,7 +83,8 @@ def exercises(device: str, gpu: bool) -> str:
     if importlib.util.find_spec("xdist") is not None:
         command += ["-n", "4" if gpu else "1"]
     done = subprocess.run([*command, *chosen], cwd=ROOT, capture_output=True, text=True)
-    missing = sorted(set(re.findall(r"No module named '([\w.]+)'", done.stdout)))
+    said_in_all = done.stdout + done.stderr
+    missing = sorted(set(re.findall(r"No module named '([\w.]+)'", said_in_all)))
     failed = re.findall(r"^FAILED (\S+)", done.stdout, re.MULTILINE)
     last = next(
         (li for li in reversed(done.stdout.splitlines()) if " in " in li), done.stdout[-200:]
@@ -152,7 +154,7 @@ def stacks(device: str, gpu: bool) -> str:
 
 
 def dashboards(device: str, gpu: bool) -> str:
-    """Every latent of a story SAE, on the GPU and on the CPU."""
+    """Every latent of a story SAE."""
     import torch
 
     from utils.course import ARTIFACTS
@@ -194,16 +196,16 @@ def graphs(device: str, gpu: bool) -> str:
 
 
 LANGUAGE = ("jaxtyping", "transformer_lens", "sae_lens", "safetensors", "tqdm")
+TRAINER = ("jaxtyping", "safetensors", "tqdm", "numpy")
+TESTED = ("pytest", "jaxtyping", "einops", "plotly", "nbformat", "jupytext")
 LINES = (
     Line("machine", (), 60, machine),
     Line("toy trainer", ("jaxtyping", "einops", "tqdm"), 60, toy_trainer),
-    Line("SAE trainer", ("jaxtyping", "safetensors", "tqdm", "numpy"), 90, sae_trainer),
-    Line("stacks of SAEs", ("jaxtyping", "safetensors", "tqdm", "numpy", "rich"), 90, stacks),
+    Line("SAE trainer", TRAINER, 90, sae_trainer),
+    Line("stacks of SAEs", (*TRAINER, "rich", "nbformat"), 90, stacks),
     Line("dashboards", LANGUAGE, 90, dashboards),
     Line("attribution graph", LANGUAGE, 90, graphs),
-    Line(
-        "exercises' tests", ("pytest", "jaxtyping", "einops", "plotly", "nbformat"), 300, exercises
-    ),
+    Line("exercises' tests", TESTED, 300, exercises),
 )
 
 
@@ -219,18 +221,23 @@ def in_process(line: Line, device: str, limit: float) -> tuple[str, str]:
     if limit < 5:
         return "skipped", "no time left"
     command = [sys.executable, str(Path(__file__)), "--device", device, "--inside", line.name]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "COURSE_PROGRESS": "0"}
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    env = {**os.environ, "PYTHONPATH": path, "COURSE_PROGRESS": "0"}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=env, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
     try:
-        done = subprocess.run(
-            command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=limit
-        )
+        out, err = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # and what it has started
+        process.communicate()
         return "failed", f"not done after {limit:.0f} s"
-    for said in done.stdout.splitlines():
+    for said in out.splitlines():
         if said.startswith(MARK):
             outcome, text = json.loads(said.removeprefix(MARK))
             return outcome, text
-    return "failed", (done.stderr.strip().splitlines() or ["no word"])[-1]
+    return "failed", (err.strip().splitlines() or ["no word"])[-1]
 
 
 def inside(line: Line, device: str) -> None:
@@ -239,7 +246,7 @@ def inside(line: Line, device: str) -> None:
         outcome = "passed", line.run(device, device == "cuda")
     except ModuleNotFoundError as error:
         outcome = "skipped", f"not installed: {error.name}"
-    except Exception as error:  # whatever it is, it belongs into the table
+    except (Exception, SystemExit) as error:  # whatever it is, it belongs into the table
         outcome = "failed", f"{type(error).__name__}: {error}".replace("\n", " ")[:600]
     print(MARK + json.dumps(outcome), flush=True)
 

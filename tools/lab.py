@@ -21,6 +21,25 @@ def figures(notebook: dict[str, Any]) -> dict[tuple[Any, ...], dict[str, Any]]:
     }
 
 
+def rest(notebook: dict[str, Any]) -> list[Any]:
+    """All but the figures: the same where a notebook was only looked at."""
+    return [
+        (
+            cell.get("id"),
+            cell.get("execution_count"),
+            "".join(cell["source"]),
+            [_joined(out) for out in cell.get("outputs", []) if PLOTLY not in out.get("data", {})],
+        )
+        for cell in notebook.get("cells", [])
+    ]
+
+
+def _joined(output: dict[str, Any]) -> Any:
+    """What it says: on disk texts are lists of lines, in JupyterLab they are whole."""
+    said = {"text": output.get("text", ""), **output.get("data", {})}
+    return {key: "".join(v) if isinstance(v, list) else v for key, v in said.items()}
+
+
 def without_pictures(notebook: dict[str, Any]) -> None:
     """Drop the static picture beside a figure's data: with it, JupyterLab shows nothing else."""
     for output in figures(notebook).values():
@@ -32,11 +51,12 @@ def as_shipped(notebook: dict[str, Any], stored: dict[str, Any] | None) -> None:
 
     At a save it writes this machine's Python into the metadata, and into every figure that was
     seen what its browser made of it: a solution that was only looked at would stop `git pull`.
+    Where anything else differs somebody has worked on it, and its figures are as they are now.
     """
     if "course" not in notebook.get("metadata", {}):
         return
     notebook["metadata"].update(jupyterlab_metadata())
-    if stored is not None:
+    if stored is not None and rest(notebook) == rest(stored):
         before = figures(stored)
         for key, output in figures(notebook).items():
             if key in before:
@@ -49,7 +69,8 @@ class Contents(AsyncLargeFileManager):
     async def get(self, path: str, *args: Any, **options: Any) -> dict[str, Any]:
         """The notebook as JupyterLab gets it."""
         model: dict[str, Any] = await super().get(path, *args, **options)
-        if model["type"] == "notebook" and model.get("content"):
+        content = model.get("content")
+        if model["type"] == "notebook" and content and "course" in content.get("metadata", {}):
             without_pictures(model["content"])
         return model
 

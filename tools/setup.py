@@ -203,6 +203,8 @@ def pip(label: str, *arguments: str) -> None:
         code, output = run_logged(command, label)
         if code == 0:
             return
+        # a retry that went well is no cause
+        output = "\n".join(s for s in output.splitlines() if "WARNING: Retrying" not in s)
         if re.search(NO_NETWORK, output) or not re.search(BROKEN_DOWNLOAD, output):
             break
         if attempt < ATTEMPTS:
@@ -227,7 +229,8 @@ def explain(output: str) -> None:
         )
     if re.search(NO_NETWORK, output):
         raise SetupError(
-            "pip reached no package index. The first set-up needs a network (later ones don't).\n"
+            "pip reached no package index, or one that has nothing for this system and Python.\n"
+            "The first set-up needs a network (later ones don't).\n"
             "Check the connection and, if there is one, the proxy (HTTPS_PROXY); then run the\n"
             "same command again: it goes on with what is already downloaded."
         )

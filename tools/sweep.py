@@ -56,7 +56,8 @@ def activations(
     n_train = round((1 - HELD_OUT) * len(text))
     n = int(keep[:n_train].sum())
     every = torch.cat(found).cpu()
-    return every[:n], every[n:], {"model_name": loaded.name, "hook_name": sae.hook_in}
+    about = {"model_name": loaded.name, "hook_name": sae.hook_in, "n_rows": str(len(text))}
+    return every[:n], every[n:], about
 
 
 def write_page(results: "list[Result]", title: str, file: Path) -> None:

@@ -37,7 +37,7 @@ def renew(section: Section) -> str:
             f" first into the second, then `git checkout {template.relative_to(ROOT)}`"
         )
     if not has_work(copy):
-        if copy.read_text() != template.read_text():
+        if _built(copy) != _built(template):  # else the outputs of a run would be lost
             write(copy, template.read_bytes())
         return ""
     if _built(copy) != _built(template):

@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -54,16 +55,42 @@ def test_gpu__a_failure_is_told_in_its_line(capsys):
     def lacks(device, gpu):
         raise ModuleNotFoundError("No module named 'einops'", name="einops")
 
+    def leaves(device, gpu):
+        raise SystemExit("set it up first")
+
+    gpu.inside(gpu.Line("graph", (), 9, leaves), "cpu")
+    assert '["failed", "SystemExit: set it up first"]' in capsys.readouterr().out
     gpu.inside(gpu.Line("graph", (), 9, lacks), "cpu")
     assert '["skipped", "not installed: einops"]' in capsys.readouterr().out
 
 
-def test_gpu__a_line_that_hangs_is_stopped(monkeypatch):
-    def run(*arguments, timeout, **options):
-        raise subprocess.TimeoutExpired("x", timeout)
+HANGS = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+open("child", "w").write(str(child.pid))
+time.sleep(60)
+"""
 
-    monkeypatch.setattr(subprocess, "run", run)
-    assert gpu.in_process(gpu.LINES[0], "cpu", 7) == ("failed", "not done after 7 s")
+
+def test_gpu__a_line_that_hangs_is_stopped_with_all_that_it_started(tmp_path, monkeypatch):
+    script = tmp_path / "hangs.py"
+    script.write_text(HANGS)
+    monkeypatch.setattr(gpu, "__file__", str(script))
+    monkeypatch.setattr(gpu, "ROOT", tmp_path)
+    assert gpu.in_process(gpu.LINES[0], "cpu", 6) == ("failed", "not done after 6 s")
+    child = int((tmp_path / "child").read_text())
+    state = Path(f"/proc/{child}/stat")
+    assert not state.exists() or state.read_text().split()[2] == "Z"
+
+
+def test_gpu__packages_of_the_users_own_path_are_found(tmp_path, monkeypatch):
+    """clusters put torch on PYTHONPATH"""
+    (tmp_path / "only_here.py").write_text("")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    script = tmp_path / "script.py"
+    script.write_text("import only_here, json; print('@@result@@' + json.dumps(('passed', '')))")
+    monkeypatch.setattr(gpu, "__file__", str(script))
+    assert gpu.in_process(gpu.LINES[0], "cpu", 60) == ("passed", "")
 
 
 def test_gpu__fits_its_budget():

@@ -1,15 +1,17 @@
 """The first cell of every notebook, and what a built notebook looks like in a file."""
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from tools import lab, notebooks
+from tools import build, lab, notebooks
 from utils.course import find_section
 
 SECTION = find_section("3.1.1")
@@ -91,6 +93,49 @@ def test_a_figure_that_was_only_looked_at_stays_as_it_was_stored():
     again = figure_notebook("BBBB", count=2)
     lab.as_shipped(again, stored)
     assert again["cells"][0]["outputs"][0]["data"][lab.PICTURE] == "BBBB"
+
+
+def test_a_figure_of_changed_code_is_the_learners_own():
+    """an earlier cell was changed and all were run: the counts of the runs are the shipped ones"""
+    stored, mine = figure_notebook("AAAA"), figure_notebook("BBBB")
+    for notebook, code in ((stored, "n = 100"), (mine, "n = 5")):
+        cell = new_code_cell(code, id="before", execution_count=1)
+        cell.outputs = [new_output("stream", text=f"{code}\ndone")]
+        notebook["cells"].insert(0, json.loads(json.dumps(cell)))
+    lab.as_shipped(mine, stored)
+    assert mine["cells"][1]["outputs"][0]["data"][lab.PICTURE] == "BBBB"
+    seen = json.loads(json.dumps(stored))
+    seen["cells"][0]["outputs"][0]["text"] = ["n = 100\n", "done"]  # as on disk
+    seen["cells"][1]["outputs"][0]["data"].pop(lab.PICTURE)
+    lab.as_shipped(seen, stored)
+    assert seen["cells"][1]["outputs"][0]["data"][lab.PICTURE] == "AAAA"
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_only_the_courses_figures_lose_their_picture(tmp_path, ours):
+    notebook = figure_notebook("AAAA")
+    if not ours:
+        del notebook["metadata"]["course"]
+    (tmp_path / "some.ipynb").write_text(json.dumps(notebook))
+    model = asyncio.run(lab.Contents(root_dir=str(tmp_path)).get("some.ipynb"))
+    [output] = model["content"]["cells"][0]["outputs"]
+    assert (lab.PICTURE in output["data"]) is not ours
+
+
+def test_outputs_of_code_that_somebody_played_with_are_not_taken_over(tmp_path, monkeypatch):
+    """nor does a cell that was added end the build"""
+    nb, path = notebooks.notebook(SECTION, solved=True), tmp_path / "solution.ipynb"
+    stored = nbformat.read(SECTION.notebook("solutions"), as_version=4)
+    monkeypatch.setattr(type(SECTION), "notebook", lambda self, room: path)
+    path.write_text(notebooks.to_text(stored))
+    assert build.with_old_outputs(SECTION, nb)
+    demo = next(c for c in stored.cells if "demo" in c.metadata.get("tags", []))
+    demo.source = "print('played with')"
+    path.write_text(notebooks.to_text(stored))
+    assert not build.with_old_outputs(SECTION, nb)
+    stored.cells.append(new_code_cell("1 + 1", id="more"))
+    path.write_text(notebooks.to_text(stored))
+    assert not build.with_old_outputs(SECTION, nb)
 
 
 def test_the_link_to_colab_is_made_from_the_setting(monkeypatch):

@@ -36,6 +36,9 @@ def test_sweep__trains_a_grid_and_goes_on():
     assert Path("grid/topk-32-k2-s0.json").stat().st_mtime_ns == before
     other = run("story/residual", "--k", "3", *SMALL)
     assert other.exit_code == 1 and "give another folder, or remove it" in other.output
+    for changed in (("story/transcoder", *asked[1:]), (*asked, "--rows", 41)):
+        done = run(*changed)
+        assert done.exit_code == 1 and "other settings or data" in done.output, changed
 
 
 def test_sweep__says_what_is_wrong(monkeypatch):

@@ -65,6 +65,20 @@ def test_a_copy_that_nobody_changed_follows_the_course(section):
     assert section.notebook("work").read_text() == new
 
 
+def test_outputs_of_a_copy_that_was_only_run_stay(section):
+    """until there is a new version"""
+    work.renew(section)
+    copy = section.notebook("work")
+    nb = nbformat.read(copy, as_version=4)
+    demo = next(c for c in nb.cells if c.cell_type == "code")
+    demo.outputs = [nbformat.v4.new_output("stream", text="mine")]
+    copy.write_text(to_text(nb))
+    mine = copy.read_text()
+    assert work.renew(section) == "" and copy.read_text() == mine
+    new = new_version(section.notebook("exercises"))
+    assert work.renew(section) == "" and copy.read_text() == new
+
+
 def test_a_copy_with_work_is_left_alone_and_the_news_is_told(section):
     """an answer outlives every new version, and the way to the new one is named"""
     work.renew(section)

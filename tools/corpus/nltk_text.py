@@ -74,7 +74,10 @@ def decode(data: bytes) -> str:
 
 
 def cut(text: str, n_chars: int = 4000) -> list[str]:
-    """Documents of at least `n_chars` characters, cut between paragraphs, else between lines."""
+    """Documents of at least `n_chars` characters (the last may be shorter).
+
+    They are cut between paragraphs, else between lines.
+    """
     between = "\n\n" if text.count("\n\n") > len(text) // n_chars else "\n"
     documents: list[str] = []
     pieces: list[str] = []

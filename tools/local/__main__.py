@@ -5,13 +5,14 @@ import sys
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import typer
 
 import tools.local
+from tools.saes.cards import report
 from utils.course import ARTIFACTS
 
 if TYPE_CHECKING:
@@ -102,16 +103,6 @@ def train(pipeline: "Pipeline", only: list[str], partial: bool, epochs: int | No
             report(pipeline.make(chosen, partial))
 
 
-def report(card: dict[str, Any] | None) -> None:
-    """Print each bar of a card."""
-    if card is None:
-        return
-    for bar in card["bars"]:
-        kind, metric = bar["metric"].split(".")
-        value, met = card["metrics"][kind][metric], "met" if bar["met"] else "MISSED"
-        print(f"{card['name']}: {bar['metric']} = {value:g}, asked {bar['bar']}: {met}", flush=True)
-
-
 @dataclass(frozen=True)
 class Options:
     """What the command line says beside the step."""
@@ -138,7 +129,8 @@ def run(step: Step, options: Options) -> None:
         train(pipeline, options.names, options.partial, options.epochs)
     elif step == "measure":
         for recipe in wanted(pipeline, options.names):
-            report(pipeline.measure_again(recipe))
+            if card := pipeline.measure_again(recipe):
+                report(card)
     elif step == "status":
         status(pipeline)
     elif step == "clean":

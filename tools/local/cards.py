@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tools.local.evaluate import FEWEST_TOKENS, Numbers, verdicts
-from tools.saes.cards import Card, facts, rounded
+from tools.local.evaluate import BARS, FEWEST_TOKENS, Numbers
+from tools.saes.cards import Card, facts, rounded, verdicts
 from tools.saes.cost import Run
 from tools.saes.recipe import Recipe
 
@@ -54,7 +54,7 @@ def make_card(
         **data,
         "metrics": rounded(metrics),
         "density": density,
-        "bars": verdicts(rounded(metrics)),
+        "bars": verdicts(BARS, rounded(metrics)),
     }
 
 

@@ -112,13 +112,3 @@ def measure(
     metrics["indirect"] = indirect(loaded, sae, prompts)
     log10 = [round(x, 2) for x in edges.tolist()]
     return metrics, {"log10_edges": log10, "latents": counts.tolist()}
-
-
-def verdicts(metrics: dict[str, Numbers]) -> list[dict[str, Any]]:
-    """Each bar with whether it was reached."""
-    found = []
-    for kind, metric, sign, bar in BARS:
-        value = metrics[kind][metric]
-        met = value <= bar if sign == "<=" else value >= bar
-        found.append({"metric": f"{kind}.{metric}", "bar": f"{sign} {bar:g}", "met": met})
-    return found

@@ -27,7 +27,7 @@ from tools.local.stream import Group, Stream, StreamConfig, train_group
 from tools.local.transcoder_card import rounded, scores
 from tools.local.transcoders import Plan as TranscoderPlan
 from tools.local.transcoders import Shop, course_shop, fastest
-from tools.saes.cards import Card, write_card
+from tools.saes.cards import Card, read_card, write_card
 from tools.saes.cost import COST, counted, read_run
 from utils.course import ARTIFACTS
 from utils.models.sae import load_sae
@@ -97,13 +97,19 @@ def train(shop: Shop, plan: Plan, threads: int) -> None:
         name: (init_coder(cfg, torch.Generator().manual_seed(plan.seed)), (hook, hook))
         for name, cfg in plan.saes(shop.loaded.model.cfg.d_model).items()
     }
-    work = shop.cache / FOLDER
+    work = work_of(shop, plan)
     with counted(work / COST):
         group = Group(stream, coders, plan.train(stream.n_steps()))
         trained = train_group(group, work, lambda line: print(line, flush=True), threads)
         for name, coder in trained.items():
             where = {"hook_name": hook, "model_name": shop.loaded.name, "prepend_bos": True}
             save_coder(coder, folder_of(shop, name), where, torch.int8)
+
+
+def work_of(shop: Shop, plan: Plan) -> Path:
+    """Where a run on this text keeps its checkpoints and its cost: a trial has its own."""
+    rows = shop.rows[: plan.n_rows]
+    return shop.cache / FOLDER / f"{text.digest(rows)}-{len(rows)}"
 
 
 def folder_of(shop: Shop, name: str) -> Path:
@@ -136,7 +142,12 @@ def measure(shop: Shop, plan: Plan) -> dict[str, Any]:
 
 def make_card(shop: Shop, plan: Plan) -> Card:
     """Everything that a reader needs to judge the two and to make them again."""
-    rows, run = shop.rows[: plan.n_rows], read_run(shop.cache / FOLDER / COST)
+    rows, work = shop.rows[: plan.n_rows], work_of(shop, plan) / COST
+    if not work.exists() and (old := read_card(shop.artifacts / FOLDER)):
+        cost = {key: old[key] for key in ("cpu_seconds", "peak_gb")}  # measured elsewhere
+    else:
+        run = read_run(work)
+        cost = {"cpu_seconds": round(run.cpu_seconds), "peak_gb": round(run.peak_gb, 2)}
     return {
         "name": FOLDER,
         "about": "A plain and a Matryoshka SAE of the residual stream that differ in nothing else, "
@@ -148,8 +159,7 @@ def make_card(shop: Shop, plan: Plan) -> Card:
         "tokens": text.n_tokens(rows),
         "n_steps": Stream(shop.loaded.model, rows, plan.stream).n_steps(),
         "bytes": sum((folder_of(shop, n) / PACKED).stat().st_size for n in plan.saes(1)),
-        "cpu_seconds": round(run.cpu_seconds),
-        "peak_gb": round(run.peak_gb, 2),
+        **cost,
         "metrics": measure(shop, plan),
     }
 

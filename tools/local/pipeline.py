@@ -214,6 +214,12 @@ class Pipeline:
         if card is None:
             return None
         recipe = replace(recipe, epochs=card["epochs"])
+        parts = [name.removeprefix("part of ") for name in card["segments"]]
+        if gone := [name for name in parts if name not in self.train_rows]:
+            raise FileNotFoundError(
+                f"{', '.join(gone)}: this text is not here (python -m tools.local write)"
+            )
+        self.harvest(recipe.source, held_only=True)  # `clean` may have removed them
         return self.describe(recipe, run_of(card), card["segments"])
 
     def evaluation_rows(self, recipe: Recipe) -> dict[str, Rows]:

@@ -237,11 +237,12 @@ def main(
     asked = chosen_layers(layers, shop.loaded.n_layers)
     for i in range(0, len(asked), group):
         part = asked[i : i + group]
-        if all(map(shop.finished, part)) or measure:
+        if all(map(shop.finished, part)):
             print(f"layers {part[0]} to {part[-1]}: done, skipped")
-        else:
+        elif not measure:
             shop.train(part, threads)
-    there = [layer for layer in asked if shop.finished(layer)]
+    # the card is of all that are there, whichever were asked for now
+    there = [layer for layer in range(shop.loaded.n_layers) if shop.finished(layer)]
     describe(shop, there, again=measure)
 
 

@@ -62,6 +62,26 @@ def rounded(metrics: dict[str, Numbers]) -> dict[str, Numbers]:
     return {kind: {m: round(x, 5) for m, x in v.items()} for kind, v in metrics.items()}
 
 
+def verdicts(
+    bars: list[tuple[str, str, str, float]], metrics: dict[str, Numbers]
+) -> list[dict[str, Any]]:
+    """Each bar (kind, metric, <= or >=, number) with whether it was reached."""
+    found = []
+    for kind, metric, sign, bar in bars:
+        value = metrics[kind][metric]
+        met = value <= bar if sign == "<=" else value >= bar
+        found.append({"metric": f"{kind}.{metric}", "bar": f"{sign} {bar:g}", "met": met})
+    return found
+
+
+def report(card: Card) -> None:
+    """Print each bar of a card."""
+    for bar in card["bars"]:
+        kind, metric = bar["metric"].split(".")
+        value, met = card["metrics"][kind][metric], "met" if bar["met"] else "MISSED"
+        print(f"{card['name']}: {bar['metric']} = {value:g}, asked {bar['bar']}: {met}", flush=True)
+
+
 def more_text(card: Card) -> str:
     """What else decided the weights, for the line on training: distance, last stage, threshold."""
     recipe, text = card["recipe"], ""

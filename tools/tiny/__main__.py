@@ -18,7 +18,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 import typer
 
-from tools.saes.cards import read_card, write_card
+from tools.saes.cards import read_card, report, write_card
 from tools.tiny.cards import make_card, readme
 from tools.tiny.metrics import MEASURES
 from tools.tiny.metrics import measure as metrics_of
@@ -52,11 +52,7 @@ def describe(name: str, folder: Path, progress: Progress) -> None:
     saved = load_tiny(folder)
     card = make_card(TASKS[name]().recipe, progress, saved, metrics_of(name, saved))
     write_card(card, folder, readme(card))
-    for bar in card["bars"]:
-        kind, metric = bar["metric"].split(".")
-        value = card["metrics"][kind][metric]
-        print(f"{name}: {bar['metric']} = {value:.4f}, asked {bar['bar']}: ", end="")
-        print("met" if bar["met"] else "MISSED")
+    report(card)
 
 
 def main(
@@ -67,10 +63,15 @@ def main(
 ) -> None:
     """Train what is missing and write it to artifacts/, each model with its card."""
     torch.set_num_threads(threads or torch.get_num_threads())
+    if wrong := [name for name in names or () if name not in TASKS]:
+        raise typer.BadParameter(f"there is no {', '.join(wrong)}: choose from {', '.join(TASKS)}")
     for name in names or MEASURES:
         folder = artifacts / name
         card = read_card(folder)
-        if measure and card is not None:
+        if measure:
+            if card is None or not finished(name, folder):
+                print(f"{name}: no weights of this recipe are there")
+                continue
             times = {key: card[key] for key in ("seconds", "cpu_seconds")}
             describe(name, folder, Progress(step=card["n_steps"], **times))
         elif finished(name, folder):

@@ -4,8 +4,8 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from tools.saes.cards import Card, measured, rounded
-from tools.tiny.metrics import HELD_OUT, MEASURES, Numbers, verdicts
+from tools.saes.cards import Card, measured, rounded, verdicts
+from tools.tiny.metrics import BARS, HELD_OUT, MEASURES, Numbers
 from tools.tiny.recipes import ABOUT
 from tools.tiny.train import Progress, Recipe
 
@@ -48,7 +48,7 @@ def make_card(recipe: Recipe, progress: Progress, model: Any, metrics: dict[str,
         f"which training does not use ({sizes}); `tools/tiny/metrics.py` defines each metric",
         "recipe": json.loads(json.dumps(asdict(recipe))),
         "metrics": rounded(metrics),
-        "bars": verdicts(recipe.name, metrics),
+        "bars": verdicts(BARS[recipe.name], rounded(metrics)),
     }
 
 

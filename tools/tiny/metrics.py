@@ -166,13 +166,3 @@ BARS: dict[str, list[tuple[str, str, str, float]]] = {
     "tiny_attn_only_2l": [("repeats", "ratio", "<=", 0.10)],
     "tiny_othello": [("games", "top_move_legal", ">=", 0.98), ("board", "best", ">=", 0.90)],
 }
-
-
-def verdicts(name: str, metrics: dict[str, Numbers]) -> list[dict[str, Any]]:
-    """Each bar with what was reached."""
-    rows = []
-    for kind, metric, sign, bar in BARS[name]:
-        value = metrics[kind][metric]
-        met = value <= bar if sign == "<=" else value >= bar
-        rows.append({"metric": f"{kind}.{metric}", "bar": f"{sign} {bar}", "met": met})
-    return rows

@@ -69,7 +69,7 @@ class Sweep:
     seeds: tuple[int, ...] = (0,)
     batch: int = BATCH
     together: int | None = None  # coders in a stack; None: as many as pay on a CPU
-    metadata: dict[str, str] = field(default_factory=dict)  # saved with each SAE: hook_name, ...
+    metadata: dict[str, str] = field(default_factory=dict)  # of the data; saved with each SAE
 
     def points(self) -> list[Point]:
         """All SAEs, in the order architecture, width, knob, seed."""
@@ -101,7 +101,8 @@ class Sweep:
         """What makes results the same, for the sweep's folder."""
         train = {k: v for k, v in asdict(self.train).items() if k not in COSMETIC}
         points = [asdict(point) for point in self.points()]
-        return json.loads(json.dumps({"train": train, "batch": self.batch, "points": points}))
+        told = {"train": train, "batch": self.batch, "points": points, "metadata": self.metadata}
+        return json.loads(json.dumps(told))
 
 
 class Shuffled:
@@ -187,7 +188,7 @@ def require_folder(sweep: Sweep, folder: Path) -> None:
     file = folder / "sweep.json"
     if file.exists() and json.loads(file.read_text()) != sweep.settings():
         raise ValueError(
-            f"{folder} holds a sweep with other settings: give another folder, or remove it"
+            f"{folder} holds a sweep with other settings or data: give another folder, or remove it"
         )
     files.write(file, json.dumps(sweep.settings()))
 

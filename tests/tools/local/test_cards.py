@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 
 from tools.local import names
-from tools.local.evaluate import spliced_differences, spliced_in, verdicts
+from tools.local.evaluate import BARS, spliced_differences, spliced_in
 from tools.local.pair import FOLDER as PAIR
 from tools.local.pipeline import NAMES_FILE, SAMPLE_FILE, sample_rows
 from tools.local.recipes import LAYER, recipes
 from tools.local.text import shuffled
 from tools.local.transcoder_card import readme as set_page
 from tools.local.transcoders import SET
-from tools.saes.cards import read_card, readme
+from tools.saes.cards import read_card, readme, verdicts
 from tools.saes.examples import N_LATENTS
 from tools.saes.recipe import plain
 from utils.activations.write import capture
@@ -107,7 +107,7 @@ def test_card__says_what_made_it(card):
 
 
 def test_card__misses_no_bar_once_it_is_final(card):
-    assert card["bars"] == verdicts(card["metrics"])
+    assert card["bars"] == verdicts(BARS, card["metrics"])
     if "NOT FINAL" in card["data"]:
         pytest.skip(f"{card['name']} saw {card['tokens']} tokens so far: python -m tools.local")
     assert [b["metric"] for b in card["bars"] if not b["met"]] == []

@@ -5,8 +5,9 @@ import json
 import pytest
 import torch
 
+from tools.saes.cards import verdicts
 from tools.tiny.cards import readme
-from tools.tiny.metrics import BARS, MEASURES, measure, probe_accuracy, verdicts
+from tools.tiny.metrics import BARS, MEASURES, measure, probe_accuracy
 from tools.tiny.recipes import TASKS
 from utils.course import ROOT
 from utils.models.tiny import load_tiny
@@ -70,7 +71,7 @@ def test_card__says_what_made_the_model(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_card__every_bar_is_met(name):
-    assert card_of(name)["bars"] == verdicts(name, card_of(name)["metrics"])
+    assert card_of(name)["bars"] == verdicts(BARS[name], card_of(name)["metrics"])
     assert len(BARS[name]) > 0 and all(bar["met"] for bar in card_of(name)["bars"])
 
 
