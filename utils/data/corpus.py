@@ -44,13 +44,14 @@ class Documents:
 
         Raises KeyError for a source that does not exist.
         """
-        wanted = [
-            i
-            for i, name in enumerate(self.names)
-            if any(name == source or name.startswith(source + ".") for source in sources)
-        ]
-        if not wanted:
-            raise KeyError(f"no source {sources}; there are {', '.join(self.names)}")
+        wanted: list[int] = []
+        for source in sources:
+            found = [
+                i for i, n in enumerate(self.names) if n == source or n.startswith(f"{source}.")
+            ]
+            if not found:
+                raise KeyError(f"no source {source!r}; there are {', '.join(self.names)}")
+            wanted += found
         return self.select(torch.isin(self.source, torch.tensor(wanted)))
 
 
@@ -158,7 +159,7 @@ def save_documents(docs: Documents, path: Path) -> None:
     tensors = {
         "ids": docs.ids.to(torch.uint16 if small else torch.int32),
         "ends": docs.ends.to(torch.int32),
-        "source": docs.source.to(torch.uint8),
+        "source": docs.source.to(torch.uint8 if len(docs.names) <= 256 else torch.int32),
     }
     with whole(path) as part:
         save_file(tensors, part, metadata={"names": json.dumps(docs.names)})

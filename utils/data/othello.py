@@ -174,8 +174,15 @@ def random_games(game: Othello, n_games: int, n_ctx: int, gen: torch.Generator) 
 
 
 def replay(game: Othello, tokens: Int[Tensor, "row pos"]) -> Games:
-    """Boards and legal moves of given games; ValueError names the first move that is illegal."""
+    """Boards and legal moves of given games, BOS first.
+
+    ValueError names the first move that is illegal, or a token that there is not.
+    """
     moves = tokens.numpy()
+    if ((moves < 0) | (moves >= game.n_tokens)).any():
+        raise ValueError(f"tokens of this game are 0 to {game.n_tokens - 1}")
+    if (moves[:, 0] != BOS).any():
+        raise ValueError(f"a game begins with BOS ({BOS})")
 
     def pick(position: int, may: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
         wrong = ~may[np.arange(len(may)), moves[:, position]]

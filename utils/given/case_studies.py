@@ -65,7 +65,8 @@ class _Epochs:
 
 def random_run(trained: SparseCoder, rows: Float[Tensor, "row d"], seed: int) -> SparseCoder:
     """The control: fresh random directions, the same k and scale, centred on the rows' mean."""
-    fresh = init_coder(trained.cfg, torch.Generator().manual_seed(seed))
+    gen = torch.Generator().manual_seed(10**6 + seed)  # not where the trained one started
+    fresh = init_coder(trained.cfg, gen)
     fresh.params["b_dec"].copy_(rows.mean(dim=0) * trained.scale_in)
     return replace(fresh, scale_in=trained.scale_in, scale_out=trained.scale_out)
 

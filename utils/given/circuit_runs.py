@@ -140,8 +140,11 @@ def edges_of(
             slope = torch.autograd.grad(gap, leaf)[0][0] @ chain.W_dec(site + 1).T
             way = chain.between(site, site + 1, row)
             J = latent_jacobian(way, x, here, there, chain.W_dec(site), chain.W_enc(site + 1))
+            # slopes are by activations, J is of pre-activations: a silent target passes none on
+            on = chain.encode(site + 1, later)[there[:, 0], there[:, 1]] > 0
+            slopes = torch.where(on, slope[there[:, 0], there[:, 1]], 0.0)
             moved = (parts.f_base[site] - chain.encode(site, x))[here[:, 0], here[:, 1]]
-            total += edge_attribution(moved, J, slope[there[:, 0], there[:, 1]]) / len(tokens)
+            total += edge_attribution(moved, J, slopes) / len(tokens)
         for t, s in (total.abs() > least).nonzero().tolist():
             lines.append((begin + s, begin + len(here) + t, float(total[t, s])))
         begin += len(here)

@@ -64,7 +64,10 @@ def story_model(
 
 
 def yes_or_no(stories: Stories) -> dict[str, Tensor]:
-    """Questions about a token, by what the words so far tell: its tense, who acts, where."""
+    """Questions about a token, by what the words so far tell: its tense, who acts, where.
+
+    Inside a quotation subject and number are those of the clause around it.
+    """
     labels = stories.labels
     scenes = torch.tensor([SCENES.index(scene) for scene in SCENES for _ in PLACES[scene]])
     where = labels["where"]
@@ -107,7 +110,7 @@ def frozen_sae(
 ) -> SparseCoder:
     """TopK whose decoder stays where it was drawn: encoder and biases are trained, for the error.
 
-    The columns of the decoder have norm 1, the encoder starts as its transpose.
+    The rows of the decoder have norm 1, the encoder starts as its transpose.
     """
     gen = torch.Generator().manual_seed(seed)
     params = init_coder(cfg, gen).params
@@ -225,12 +228,12 @@ def relu_made(
 
 def of_coder(coder: SparseCoder) -> Made:
     """A trained SAE as one of these."""
-    params = coder.params
-    return Made(partial(codes, coder), params["W_dec"].detach(), params["b_dec"].detach())
+    W_dec, b_dec = (coder.params[name].detach() / coder.scale_out for name in ("W_dec", "b_dec"))
+    return Made(partial(codes, coder), W_dec, b_dec)
 
 
 def loss_recovered(sae: Made, n_rows: int, seed: int) -> float:
-    """Share of the loss recovered in the story model on fresh stories (3.2.1)."""
+    """Share of the loss recovered in the story model on the stories of a seed (3.2.1)."""
     from utils.given.in_model import sample_rows
     from utils.sae_metrics.recovered import in_model
 

@@ -106,11 +106,14 @@ def clusters(points: Float[Tensor, "point d"], least: int) -> Int[Tensor, " poin
     return torch.tensor(found.labels_)
 
 
+TRUTH = 10**6  # an SAE that starts from the truth's own seed has the truth's first draw
+
+
 def tree(
     n: int, seed: int
 ) -> tuple[Float[Tensor, "item feature"], Float[Tensor, "item d_model"], Tensor]:
     """(magnitudes, data, directions) of parents and children: 16 orthogonal features (3.1.6)."""
-    gen = torch.Generator().manual_seed(seed)
+    gen = torch.Generator().manual_seed(TRUTH + seed)
     W = torch.linalg.qr(torch.randn(16, 16, generator=gen)).Q
     z = tree_features(n, 1, gen)[:, 0]
     return z, z @ W, W

@@ -59,7 +59,7 @@ class Cost:
     loss: Float[Tensor, " row"]  # nats
     kl: Float[Tensor, " row"]  # divergence from the clean run
     count: Int[Tensor, " row"]  # predictions
-    token_loss: Float[Tensor, "row pos"]  # of every token but the last, counted or not
+    token_loss: Float[Tensor, "row pos"]  # of every token but the first, at the position before it
     counted: Bool[Tensor, "row pos"]
 
 

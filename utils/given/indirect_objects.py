@@ -83,6 +83,8 @@ class Prompts:
         everybody = torch.cat([self.io, self.s]).unique()
         drawn = everybody[torch.randint(len(everybody), (16, len(self)), generator=gen)]
         free = (drawn != self.io) & (drawn != self.s)
+        if not free.any(dim=0).all():
+            raise ValueError("no third name was drawn: take prompts with more names")
         return self.with_second(drawn.gather(0, free.int().argmax(dim=0, keepdim=True))[0])
 
 

@@ -1,13 +1,17 @@
 """Which SAEs there are, as rows: `sae_lens`' directory (it ships with the library), and ours."""
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import Any
 
-WIDTH = re.compile(r"(?:width_|-)(\d+)(k|m)\b")
-HOOK = re.compile(r"blocks\.\d+\.[a-z_.]+\w")
+WIDTH = re.compile(r"width_(\d+)([km])(?![a-z0-9])")  # of an id
+OF_RELEASE = re.compile(r"-(\d+)([km])$")  # …-v5-128k; in gemma-…-270m-… it is the model's size
+POWER = re.compile(r"width-2pow(\d+)")
+SPELT_OUT = re.compile(r"hook_resid_pre_(\d+)$")
+HOOK = re.compile(r"blocks\.\d+\.(?:attn\.)?hook_(?:resid_(?:pre|mid|post)|attn_out|mlp_out|z)")
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,18 @@ class SaeRow:
     neuronpedia: str | None  # its id there
 
 
+def width_of(release: str, sae_id: str) -> int | None:
+    """Number of latents, where the names tell it; their makers round: 65k is 2^16, 131k is 2^17."""
+    if exact := SPELT_OUT.search(sae_id):
+        return int(exact[1])
+    if power := POWER.search(release):
+        return 2 ** int(power[1])
+    found = WIDTH.search(sae_id) or OF_RELEASE.search(release)
+    if found is None:
+        return None
+    return 2 ** round(math.log2(int(found[1]) * (10**6 if found[2] == "m" else 10**3)))
+
+
 def published_table() -> list[SaeRow]:
     """All SAEs in `sae_lens`' directory, which ships inside the library: no network."""
     from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
@@ -30,8 +46,7 @@ def published_table() -> list[SaeRow]:
     rows = []
     for release, entry in get_pretrained_saes_directory().items():
         for sae_id in entry.saes_map:
-            found, hook = WIDTH.search(sae_id) or WIDTH.search(release), HOOK.search(sae_id)
-            width = int(found[1]) * (2**20 if found[2] == "m" else 2**10) if found else None
+            width, hook = width_of(release, sae_id), HOOK.search(sae_id)
             l0, pedia = (entry.expected_l0 or {}).get(sae_id), (entry.neuronpedia_id or {})
             rows.append(
                 SaeRow(

@@ -85,7 +85,7 @@ def by_feature(cosines: Float[Tensor, "feature latent"]) -> Float[Tensor, "featu
 
 def by_fifths(values: Float[Tensor, " n"], order: Float[Tensor, " n"]) -> Float[Tensor, " fifth"]:
     """Mean of the values in each fifth, lowest `order` first."""
-    return torch.stack([part.mean() for part in values[order.argsort()].chunk(5)])
+    return torch.stack([part.mean() for part in values[order.argsort()].tensor_split(5)])
 
 
 def two_features(phi: Float[Tensor, " angle"], n: int) -> Float[Tensor, "inst 2 2"]:

@@ -17,6 +17,7 @@ from utils.sae_metrics.similarity import matched
 from utils.saes.coder import SparseCoder, encode
 from utils.saes.config import SAEConfig
 
+UNSEEN = 10**6  # the seed of stories that no SAE here is trained on
 Score = Callable[..., float]
 Learned = Mapping[str, Callable]  # the learner's functions, by name
 
@@ -84,7 +85,8 @@ def world_grid(seed: int, learned: Learned, quick: bool = False) -> Table:
     """36 SAEs (12 if `quick`) on a hierarchical world; truth: mean cosine of the best matching."""
     widths, ks = [20, 40] if quick else [10, 20, 40], [1, 2, 3, 4, 6, 8]
     steps = [60] if quick else [200, 1200]
-    train, held = (world("hierarchical", n, seed, noise=0.05) for n in (20_000, 4_000))
+    train = world("hierarchical", 20_000, seed, noise=0.05)
+    held = world("hierarchical", 4_000, seed, noise=0.05, draw=1)
     coders = grid(train.x, widths, ks, seed, steps)
     names = [f"{w} latents, k = {k}, {s} steps" for s in steps for w in widths for k in ks]
     rows = [world_scores(c, held, learned) for c in track(coders, "scores")]
@@ -104,7 +106,7 @@ def story_scores(coder: SparseCoder, held: Tokens, learned: Learned) -> dict[str
     return {
         "variance explained": explained(coder, held.x),
         "sparsity (-L0)": -l0,
-        "loss recovered": evaluating.loss_recovered(evaluating.of_coder(coder), 8, 0),
+        "loss recovered": evaluating.loss_recovered(evaluating.of_coder(coder), 8, UNSEEN),
         "explanations": float(said.mean()) if len(said) else 0.5,
         "one-latent probes": sum(singles) / len(singles),
         "little overlap": -learned["overlap"](coder.params["W_dec"].detach()),

@@ -29,7 +29,7 @@ def without(
     x: Float[Tensor, "item d_in"], coder: SparseCoder, drop: Int[Tensor, " chosen"]
 ) -> Float[Tensor, "item d_in"]:
     """x less what some latents write."""
-    return x - codes(coder, x)[:, drop] @ coder.params["W_dec"][drop]
+    return x - codes(coder, x)[:, drop] @ (coder.params["W_dec"][drop] / coder.scale_out)
 
 
 def spurious(

@@ -53,6 +53,8 @@ def mean_difference(
 
 def _hook(push: Push, n_prompt: int) -> Callable[..., Tensor]:
     """The push as a hook: on the prompt, then on each new token by itself, cache or no cache."""
+    if n_prompt < 2:
+        raise ValueError("an opening needs a token after the first one, which is never pushed")
 
     def run(value: Tensor, hook: Any) -> Tensor:
         parts = [value]

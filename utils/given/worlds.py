@@ -57,10 +57,15 @@ def occurring(kind: Kind, n: int, gen: torch.Generator) -> Float[Tensor, "item f
     return (math.sqrt(rho) * shared + math.sqrt(1 - rho) * own > edge).flatten(1)
 
 
-def world(kind: Kind, n: int, seed: int, noise: float = 0.0) -> World:
-    """`n` rows; a feature that is on has size 1, give or take 0.15; `noise` per dimension."""
-    gen = torch.Generator().manual_seed(seed)
+def world(kind: Kind, n: int, seed: int, noise: float = 0.0, draw: int = 0) -> World:
+    """`n` rows; a feature that is on has size 1, give or take 0.15; `noise` per dimension.
+
+    One `seed` has one set of directions; with another `draw` come other rows of them.
+    """
+    # not an SAE's seed: it would start from the very numbers that the truth was made of
+    gen = torch.Generator().manual_seed(10**6 + seed)
     W = torch.linalg.qr(torch.randn(N_FEATURES, N_FEATURES, generator=gen)).Q
+    gen = torch.Generator().manual_seed(10**9 + 1000 * seed + draw)
     on = occurring(kind, n, gen)
     z = on * (1 + 0.15 * torch.randn(n, N_FEATURES, generator=gen)).clamp(min=0.1)
     return World(z, z @ W + noise * torch.randn(n, N_FEATURES, generator=gen), W)
@@ -117,6 +122,8 @@ def curves(
     group = torch.arange(N_FEATURES) // SIZE
     for coder in coders:
         W = coder.params["W_dec"].detach()
+        if len(W) < N_FEATURES:
+            raise ValueError(f"{len(W)} latents cannot each stand for one of {N_FEATURES} features")
         cosine, partner = matched(data.W, W)
         rows = W[partner] / W[partner].norm(dim=1, keepdim=True).clamp(min=1e-8)
         mates, strangers = shares(coefficients(rows, data.W), group)

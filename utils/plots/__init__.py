@@ -1,7 +1,6 @@
 """Figures of the course: data in, a plotly figure out. Nothing is shown, no input is changed.
 
-The figures of toy models are here; a section's own are in `utils.plots.geometry`, `.neurons`,
-`.correlated`, `.descent`, `.dictionary` and `.sae`.
+The figures of toy models are here; a section's own are in modules such as `utils.plots.geometry`.
 """
 
 from utils.plots.phase import PHASES, phase_diagram

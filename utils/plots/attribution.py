@@ -1,13 +1,22 @@
 """Figures of 3.2.3: shares of a difference of logits, attribution against ablation, evidence."""
 
-import html
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 from jaxtyping import Float
 from torch import Tensor
 
-from utils.plots.style import DIVERGING, FAINT, OKABE_ITO, array, color_bar, panels, plain, rounded
+from utils.plots.style import (
+    DIVERGING,
+    FAINT,
+    OKABE_ITO,
+    array,
+    color_bar,
+    escaped,
+    panels,
+    plain,
+    rounded,
+)
 
 
 def _error(values: Tensor) -> dict:
@@ -48,7 +57,7 @@ def heads(
     for i, (place, values) in enumerate(looks.items()):
         fig.add_bar(
             x=names, y=rounded(array(values.mean(dim=0))), name=place,
-            marker={"color": OKABE_ITO[i], "pattern": {"shape": ("", "/", "x")[i % 3]}},
+            marker={"color": OKABE_ITO[i % 8], "pattern": {"shape": ("", "/", "x")[i % 3]}},
             hovertemplate="head %{x}<br>%{y:.2f}<extra>" + place + "</extra>", row=1, col=2,
         )  # fmt: skip
     fig.update_xaxes(type="category", title_text="head")
@@ -85,7 +94,7 @@ def sources(parts: Float[Tensor, "head pos"], words: Sequence[str], title: str =
     """A pre-activation split by head and by the position that the head looks at."""
     fig = plain(420, "source position", "head", title)
     far = float(parts.abs().max()) or 1.0
-    shown = [f"{i} {html.escape(word.replace(' ', '·'))}" for i, word in enumerate(words)]
+    shown = [f"{i} {escaped(word.replace(' ', '·'))}" for i, word in enumerate(words)]
     fig.add_heatmap(
         z=rounded(array(parts)), x=shown, y=[str(h) for h in range(len(parts))],
         zmin=-far, zmax=far,

@@ -6,9 +6,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 from torch import Tensor
 
-from utils.plots.style import FAINT, OKABE_ITO, array, log_axis, plain, rounded
-
-MARKS = ("circle", "diamond", "square", "x", "triangle-up")
+from utils.plots.style import FAINT, OKABE_ITO, array, log_axis, plain, rounded, styled
 
 
 def scores_by_label(
@@ -17,7 +15,7 @@ def scores_by_label(
     """A column of marks for each label, one for each rival, ordered by the first rival's score."""
     order = next(iter(scores.values())).argsort(descending=True).tolist()
     fig = plain(430, "label", "F1 on the other half")
-    for (rival, values), color, mark in zip(scores.items(), OKABE_ITO, MARKS, strict=False):
+    for rival, values, color, mark in styled(scores):
         fig.add_scatter(
             x=[names[i] for i in order], y=rounded(array(values[order])), name=rival,
             mode="markers", marker={"color": color, "symbol": mark, "size": 10},
@@ -33,7 +31,7 @@ def here_and_there(effects: Mapping[str, tuple[float, float]]) -> go.Figure:
     for i, kind in enumerate(("repeated tokens", "other tokens")):
         fig.add_bar(
             x=list(effects), y=[round(pair[i], 3) for pair in effects.values()], name=kind,
-            marker={"color": OKABE_ITO[i], "pattern": {"shape": ("", "/")[i]}},
+            marker={"color": OKABE_ITO[i % 8], "pattern": {"shape": ("", "/")[i]}},
             hovertemplate="%{x}<br>%{y:.2f} nats<extra>" + kind + "</extra>",
         )  # fmt: skip
     return fig.update_layout(legend={"orientation": "h", "y": 1.12}, margin={"t": 50})
@@ -77,7 +75,7 @@ def _decades(most: int) -> list[int]:
 def boards_drawn(scores: Mapping[str, Float[Tensor, " item"]]) -> go.Figure:
     """The score of each game's boards, a box for each source of rules."""
     fig = plain(400, "", "F1 of the boards drawn (mean of a game)")
-    for (name, values), color in zip(scores.items(), OKABE_ITO, strict=False):
+    for name, values, color, _ in styled(scores):
         fig.add_box(
             y=rounded(array(values)), name=name, boxpoints=False, marker_color=color,
             hovertemplate="%{y:.2f}<extra>" + name + "</extra>",
@@ -88,7 +86,7 @@ def boards_drawn(scores: Mapping[str, Float[Tensor, " item"]]) -> go.Figure:
 def flips(counts: Sequence[int], lines: Mapping[str, Sequence[float]], before: float) -> go.Figure:
     """Wrong moves by the new board against the number of latents that are changed."""
     fig = plain(420, "latents changed", "wrong moves by the new board")
-    for (name, values), color, mark in zip(lines.items(), OKABE_ITO, MARKS, strict=False):
+    for name, values, color, mark in styled(lines):
         fig.add_scatter(
             x=list(counts), y=[round(v, 3) for v in values], name=name, mode="lines+markers",
             line={"color": color}, marker={"symbol": mark, "size": 10},

@@ -6,10 +6,9 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 from torch import Tensor
 
-from utils.plots.style import FAINT, INK, OKABE_ITO, TEMPLATE, plain
+from utils.plots.style import FAINT, INK, MARKS, OKABE_ITO, TEMPLATE, plain
 
 Interval = tuple[float, float, float]  # value, lower and upper end
-MARKS = ("circle", "diamond", "square", "x", "triangle-up")
 
 
 def _bars_of(found: Sequence[Interval]) -> dict:
@@ -27,7 +26,7 @@ def agreement(found: Mapping[str, Sequence[Interval]], ways: Sequence[str], y: s
     for i, (name, values) in enumerate(found.items()):
         fig.add_bar(
             x=list(ways), y=[round(v, 3) for v, _, _ in values], name=name,
-            marker={"color": OKABE_ITO[i], "pattern": {"shape": ("", "/", "x")[i % 3]}},
+            marker={"color": OKABE_ITO[i % 8], "pattern": {"shape": ("", "/", "x")[i % 3]}},
             error_y=_bars_of(values) | {"color": INK},
             hovertemplate="%{x}<br>%{y:.2f}<extra>" + name + "</extra>",
         )  # fmt: skip
@@ -44,7 +43,7 @@ def by_position(
     for i, (name, values) in enumerate(shares.items()):
         fig.add_bar(
             x=list(range(len(values))), y=[round(v, 3) for v in values.tolist()], name=name,
-            marker={"color": OKABE_ITO[i], "pattern": {"shape": ("", "/", "x", ".")[i % 4]}},
+            marker={"color": OKABE_ITO[i % 8], "pattern": {"shape": ("", "/", "x", ".")[i % 4]}},
             hovertemplate="%{x}<br>%{y:.2f}<extra>" + name + "</extra>",
         )  # fmt: skip
     fig.add_hline(y=0, line={"color": FAINT, "width": 1})
@@ -62,7 +61,7 @@ def size_curves(sizes: Sequence[int], curves: Mapping[str, Sequence[Interval]]) 
     for i, (name, values) in enumerate(curves.items()):
         fig.add_scatter(
             x=list(sizes), y=[round(v, 3) for v, _, _ in values], name=name, mode="lines+markers",
-            line={"color": OKABE_ITO[i], "dash": dashes[i % 4]},
+            line={"color": OKABE_ITO[i % 8], "dash": dashes[i % 4]},
             marker={"symbol": MARKS[i % 5], "size": 9}, error_y=_bars_of(values),
             hovertemplate="%{x} nodes<br>%{y:.2f}<extra>" + name + "</extra>",
         )  # fmt: skip
@@ -120,12 +119,17 @@ def circuit_map(
 
 
 def label_dots(groups: Mapping[str, Sequence[float]], x: str, chance: float = 0.5) -> go.Figure:
-    """Every latent as a dot, a row for each group; the dotted line is chance."""
+    """Every latent as a dot, a row for each group; the dotted line is chance.
+
+    What stands after the colon of a group's name decides colour and mark.
+    """
     fig = plain(120 + 62 * len(groups), x, "")
-    for i, (name, values) in enumerate(groups.items()):
+    kinds = list(dict.fromkeys(name.split(": ")[-1] for name in groups))
+    for name, values in groups.items():
+        i = kinds.index(name.split(": ")[-1])
         fig.add_scatter(
             x=[round(v, 3) for v in values], y=[name] * len(values), mode="markers", name=name,
-            marker={"color": OKABE_ITO[i % 2], "symbol": MARKS[i % 2], "size": 10, "opacity": 0.7},
+            marker={"color": OKABE_ITO[i % 8], "symbol": MARKS[i % 5], "size": 10, "opacity": 0.7},
             hovertemplate="%{x:.2f}<extra>" + name + "</extra>",
         )  # fmt: skip
     fig.add_vline(x=chance, line={"color": FAINT, "dash": "dot"})

@@ -87,15 +87,19 @@ def pair_arrows(
 def cosine_histograms(
     cosines: Mapping[str, Float[Tensor, " pair"]], title: str = "", n_bins: int = 41
 ) -> go.Figure:
-    """One histogram of cosines in [-1, 1] for each name, as shares, below each other."""
+    """One histogram of cosines in [-1, 1] for each name, as shares, below each other.
+
+    `n_bins` is odd, so that -1, 0 and 1 are centres of bins.
+    """
     fig = panels(list(cosines), 1, 105)
-    edges = np.linspace(-1 - 1 / n_bins, 1 + 1 / n_bins, n_bins + 1)  # -1, 0, 1 are bin centres
+    half = 1 / (n_bins - 1)
+    edges = np.linspace(-1 - half, 1 + half, n_bins + 1)
     for row, (name, values) in enumerate(cosines.items(), start=1):
         counts, _ = np.histogram(array(values).clip(-1, 1), edges)
         bars = go.Bar(
             x=rounded((edges[1:] + edges[:-1]) / 2),
             y=rounded(counts / max(counts.sum(), 1)),
-            marker={"color": OKABE_ITO[row - 1], "line": {"width": 0}},
+            marker={"color": OKABE_ITO[(row - 1) % 8], "line": {"width": 0}},
             hovertemplate=f"{name}: cosine about %{{x:.2f}}, share %{{y:.2f}}<extra></extra>",
         )
         fig.add_trace(bars, row=row, col=1)

@@ -1,13 +1,12 @@
 """Figures of 3.2.2: the pieces of a latent's page, each a function of plain numbers."""
 
-import html
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from utils.plots.style import FAINT, OKABE_ITO, array, plain, rounded
+from utils.plots.style import FAINT, OKABE_ITO, array, escaped, plain, rounded, styled
 
 
 def density_histogram(logs: Float[Tensor, " chosen"], n_dead: int, n_bins: int = 50) -> go.Figure:
@@ -42,8 +41,7 @@ def shares_by_interval(
 ) -> go.Figure:
     """A line for each entry of `shares`, over intervals from weak to strong."""
     fig = plain(380, "interval of the activation, weakest first", y)
-    marks = ("circle", "diamond", "square", "x")
-    for (name, values), color, mark in zip(shares.items(), OKABE_ITO, marks, strict=False):
+    for name, values, color, mark in styled(shares):
         fig.add_scatter(
             x=list(labels), y=[round(v, 3) for v in values], name=name, mode="lines+markers",
             line={"color": color}, marker={"symbol": mark, "size": 10},
@@ -70,7 +68,7 @@ def logit_histogram(
     for i, (token, weight) in enumerate(named.items()):
         side = "right" if weight < (low + high) / 2 else "left"  # outwards: no stem runs through it
         fig.add_annotation(
-            x=round(weight, 4), y=0, yref="y", text=html.escape(token), showarrow=True, arrowhead=0,
+            x=round(weight, 4), y=0, yref="y", text=escaped(token), showarrow=True, arrowhead=0,
             arrowcolor=FAINT, ax=0, ay=-30 - 26 * (i % 4), textangle=0, xanchor=side,
         )  # fmt: skip
     room = 0.14 * (high - low)
@@ -114,7 +112,8 @@ def two_similarities(
         fig.add_scatter(
             x=rounded(array(x)), y=rounded(array(y)), mode="markers", name=name,
             marker={
-                "color": OKABE_ITO[i], "symbol": ("circle", "x")[i % 2], "size": 5, "opacity": 0.5,
+                "color": OKABE_ITO[i % 8], "symbol": ("circle", "x")[i % 2],
+                "size": 5, "opacity": 0.5,
             },
             hovertemplate="cosine %{x:.2f}, correlation %{y:.2f}<extra>" + name + "</extra>",
         )  # fmt: skip
@@ -130,7 +129,7 @@ def explained_by(table: Sequence[tuple[str, Sequence[float]]], groups: Sequence[
     for i, group in enumerate(groups):
         fig.add_bar(
             x=[name for name, _ in table], y=[round(v[i], 3) for _, v in table], name=group,
-            marker={"color": OKABE_ITO[i], "pattern": {"shape": patterns[i % 4]}},
+            marker={"color": OKABE_ITO[i % 8], "pattern": {"shape": patterns[i % 4]}},
             hovertemplate="latent %{x}<br>%{y:.2f}<extra>" + group + "</extra>",
         )  # fmt: skip
     fig.update_layout(barmode="group", legend={"orientation": "h", "y": 1.12}, margin={"t": 50})

@@ -83,7 +83,7 @@ def dimensionality_strips(
     sample: Sequence[Float[Tensor, " point"]],
     feature: Sequence[Float[Tensor, " feature"]],
 ) -> go.Figure:
-    """Dimensionality of every point and every feature against T, with the pentagon's 2/5."""
+    """Dimensionality of features and (the first 300) points against T, with the pentagon's 2/5."""
     figure = make_subplots(
         rows=1, cols=2, shared_yaxes=True, column_titles=["data points", "features"]
     )

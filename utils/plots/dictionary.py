@@ -1,6 +1,7 @@
 """Figures of 3.1.8 and 3.1.9: data in, a plotly figure out. Nothing is shown or changed."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from utils.plots.style import (
     panels,
     place,
     rounded,
+    rounded_log,
 )
 from utils.plots.toy import feature_arrows
 
@@ -31,7 +33,7 @@ LEGEND = {"orientation": "h", "x": 0.5, "xanchor": "center", "yref": "container"
 
 def _list(values: Values) -> list[float]:
     """Plain numbers, so that a figure never aliases a tensor."""
-    return rounded(array(values)) if isinstance(values, Tensor) else [float(v) for v in values]
+    return rounded_log(array(values)) if isinstance(values, Tensor) else [float(v) for v in values]
 
 
 def data_portrait(
@@ -78,7 +80,7 @@ def bars(
     n_bars = max(len(row) for groups in table.values() for row in groups.values())
     height = int(n_rows * (20 + 17 * n_bars)) + 10
     fig = panels(list(table), len(table), height)
-    colors = dict(zip(_bar_names(table), OKABE_ITO, strict=False))
+    colors = dict(zip(_bar_names(table), cycle(OKABE_ITO), strict=False))
     for i, groups in enumerate(table.values()):
         row, col, _, first = place(i, len(table), len(table))
         for name, color in colors.items():
@@ -138,7 +140,7 @@ def lines(
         row, col, lowest, first = place(i, len(table), 2)
         reach = [x for xs, _ in curves.values() for x in _list(xs)]
         for name, (xs, ys) in curves.items():
-            color = OKABE_ITO[names.index(name)]
+            color = OKABE_ITO[names.index(name) % 8]
             style = {"line": {"color": color, "width": 2.5}, "marker": {"color": color, "size": 7}}
             few = len(xs) <= 30  # with more points, markers would hide the line
             mode = "lines+markers" if few else "lines"
@@ -161,7 +163,12 @@ def lines(
 def plane_dictionaries(D: Float[Tensor, "inst latent 2"], titles: Sequence[str]) -> go.Figure:
     """The rows of each dictionary as arrows in the plane, over the square where the data live."""
     fig = feature_arrows(D.mT, titles)
-    fig.for_each_trace(lambda t: t.update(name=t.name.replace("feature", "latent")))
+    fig.for_each_trace(
+        lambda t: t.update(
+            name=t.name.replace("feature", "latent"),
+            hovertemplate=(t.hovertemplate or "").replace("feature", "latent"),
+        )
+    )
     fig.for_each_xaxis(lambda a: a.update(title_text="feature 1" if a.title.text else ""))
     fig.for_each_yaxis(lambda a: a.update(title_text="feature 2" if a.title.text else ""))
     for i in range(len(D)):

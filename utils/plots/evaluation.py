@@ -6,8 +6,18 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 from torch import Tensor
 
-from utils.plots.style import DIVERGING, FAINT, OKABE_ITO, array, panels, place, plain, rounded
-from utils.plots.understanding import MARKS, groups
+from utils.plots.style import (
+    DIVERGING,
+    FAINT,
+    OKABE_ITO,
+    array,
+    panels,
+    place,
+    plain,
+    rounded,
+    styled,
+)
+from utils.plots.understanding import groups
 
 
 def gains(values: Mapping[str, Float[Tensor, " item"]]) -> go.Figure:
@@ -42,7 +52,7 @@ def made_of(tables: Mapping[str, Float[Tensor, "latent feature"]]) -> go.Figure:
 def taus(found: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> go.Figure:
     """Kendall's tau of each proxy with the truth, with its interval; a colour per grid."""
     fig = plain(430, "Kendall's tau with the truth", "")
-    for (grid, rows), color, mark in zip(found.items(), OKABE_ITO, MARKS, strict=False):
+    for grid, rows, color, mark in styled(found):
         middle, low, high = zip(*rows.values(), strict=True)
         fig.add_scatter(
             x=[round(v, 3) for v in middle], y=list(rows), name=grid, mode="markers",
@@ -90,7 +100,7 @@ def right_l0(
     }  # fmt: skip
     fig = panels(list(titles.values()), 3, 330)
     for i, key in enumerate(titles):
-        for (kind, rows), color, mark in zip(curves.items(), OKABE_ITO, MARKS, strict=False):
+        for kind, rows, color, mark in styled(curves):
             fig.add_scatter(
                 x=list(ks), y=[round(v, 4) for v in rows[key]], mode="lines+markers", name=kind,
                 legendgroup=kind, showlegend=i == 0, line={"color": color},

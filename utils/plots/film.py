@@ -1,5 +1,6 @@
 """The film of 3.1.5 as one small web page: a canvas and a few lines of script, no network."""
 
+import html
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from utils import files
 from utils.plots.style import FRAME_MS, array, rounded
 
 PAGE = Path(__file__).with_suffix(".html")  # with %TITLE%, %DATA% and %MS% to fill in
@@ -28,7 +30,11 @@ def film_page(
         "steps": list(steps),
         "complete": list(complete),
     }
-    text = PAGE.read_text(encoding="utf-8").replace("%TITLE%", title).replace("%MS%", str(FRAME_MS))
+    text = (
+        PAGE.read_text(encoding="utf-8")
+        .replace("%TITLE%", html.escape(title))
+        .replace("%MS%", str(FRAME_MS))
+    )
     return text.replace("%DATA%", json.dumps(data, separators=(",", ":")))
 
 
@@ -41,6 +47,5 @@ def save_film(
     complete: Sequence[int],
 ) -> Path:
     """Write the page; any browser plays it, without network."""
-    path = Path(path)
-    path.write_text(film_page(W, frames, status, steps, complete), encoding="utf-8")
-    return path
+    files.write(Path(path), film_page(W, frames, status, steps, complete))
+    return Path(path)

@@ -159,7 +159,7 @@ def census_bars(
 ) -> go.Figure:
     """Groups of each name as stacked bars, one bar per model."""
     fig = plain(420, "p", "number of groups", title)
-    labels = [f"{p:.3f}".rstrip("0") for p in probability.tolist()]
+    labels = [f"{p:.3f}".rstrip("0").rstrip(".") for p in probability.tolist()]
     places = list(range(len(labels)))  # labels may repeat after rounding, places do not
     found = [n for n in POLYTOPE_COLORS if any(n in counts for counts in census)]
     found += sorted({n for counts in census for n in counts} - set(found))

@@ -1,8 +1,8 @@
 """Figures of 3.2.7: rows, paths, graphs, and what interventions did."""
 
-import html
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
@@ -15,6 +15,7 @@ from utils.plots.style import (
     SEQUENTIAL,
     array,
     color_bar,
+    escaped,
     panels,
     plain,
     rounded,
@@ -32,7 +33,7 @@ MARKS = {"feature": "circle", "error": "diamond-open", "embedding": "square", "l
 def bars(named: Sequence[tuple[str, float]], title: str) -> go.Figure:
     """One horizontal bar for each name, the first on top; the sign is a colour and a direction."""
     fig = plain(110 + 26 * len(named), "contribution", "", title)
-    names = [html.escape(name) for name, _ in named]
+    names = [escaped(name) for name, _ in named]
     values = [round(value, 3) for _, value in named]
     fig.add_bar(
         x=values, y=names, orientation="h",
@@ -48,7 +49,7 @@ def steps(by_kind: Mapping[str, Sequence[float]], title: str) -> go.Figure:
     """Influence of each kind of node by the number of edges to the output."""
     fig = plain(380, "edges between a node and the output", "influence", title)
     for (kind, values), color, shape in zip(
-        by_kind.items(), OKABE_ITO, ("", "/", "x", "."), strict=False
+        by_kind.items(), cycle(OKABE_ITO), cycle(("", "/", "x", ".")), strict=False
     ):
         fig.add_bar(
             x=list(range(1, len(values) + 1)), y=[round(v, 4) for v in values], name=kind,
@@ -102,13 +103,13 @@ def graph_picture(graph: "Graph", title: str) -> go.Figure:
             x=[round(spots[i][0], 3) for i in here], y=[round(spots[i][1], 3) for i in here],
             mode="markers", name=CALLED.get(kind, kind),
             marker={"symbol": mark, "size": 9, "color": OKABE_ITO[2]},
-            text=[html.escape(told(graph.nodes[i], graph.strings)) for i in here],
+            text=[escaped(told(graph.nodes[i], graph.strings)) for i in here],
             hovertemplate="%{text}<extra></extra>",
         )  # fmt: skip
     ticks = [-1, *range(0, graph.n_layers, 1 if levels < 12 else 5), graph.n_layers]
     labels = ["words", *(str(t) for t in ticks[1:-1]), "output"]
     fig.update_yaxes(tickvals=ticks, ticktext=labels, range=[-1.5, graph.n_layers + 0.7])
-    strings = [html.escape(s.strip() or "⏎") for s in graph.strings]
+    strings = [escaped(s.strip() or "⏎") for s in graph.strings]
     fig.update_xaxes(tickvals=list(range(len(strings))), ticktext=strings, tickangle=-35)
     legend = {"orientation": "h", "y": 1.0, "yanchor": "bottom"}
     return fig.update_layout(legend=legend, margin={"t": 100, "b": 90})
@@ -129,11 +130,11 @@ def pairs_of_bars(
 ) -> go.Figure:
     """Two bars for every position, side by side."""
     fig = plain(400, "position and word", y)
-    labels = [f"{i + 1} {html.escape(row[0])}" for i, row in enumerate(table)]
+    labels = [f"{i + 1} {escaped(row[0])}" for i, row in enumerate(table)]
     for i, shape in ((0, ""), (1, "/")):
         fig.add_bar(
             x=labels, y=[round((row[1], row[2])[i], 4) for row in table], name=names[i],
-            marker={"color": OKABE_ITO[i], "pattern": {"shape": shape}},
+            marker={"color": OKABE_ITO[i % 8], "pattern": {"shape": shape}},
             hovertemplate="%{x}<br>%{y:.3f}<extra>" + names[i] + "</extra>",
         )  # fmt: skip
     fig.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"}, margin={"b": 80})
@@ -154,7 +155,7 @@ def predicted_measured(
         )
         fig.add_scatter(
             x=rounded(array(predicted)), y=rounded(array(values)), mode="markers",
-            marker={"color": OKABE_ITO[i], "size": 7, "opacity": 0.65,
+            marker={"color": OKABE_ITO[i % 8], "size": 7, "opacity": 0.65,
                     "symbol": ("circle", "diamond")[i % 2]},
             hovertemplate="predicted %{x:.2f}, measured %{y:.2f}<extra>" + name + "</extra>", **at,
         )  # fmt: skip
@@ -170,7 +171,7 @@ def swapped(means: Mapping[str, Sequence[float]]) -> go.Figure:
     for i, (name, shape) in enumerate((("old scene", ""), ("new scene", "/"))):
         fig.add_bar(
             x=list(means), y=[round(pair[i], 4) for pair in means.values()], name=name,
-            marker={"color": OKABE_ITO[i], "pattern": {"shape": shape}},
+            marker={"color": OKABE_ITO[i % 8], "pattern": {"shape": shape}},
             hovertemplate="%{x}<br>%{y:.1%}<extra>" + name + "</extra>",
         )  # fmt: skip
     fig.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})

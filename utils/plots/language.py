@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 from torch import Tensor
 
-from utils.plots.style import FAINT, OKABE_ITO, TEMPLATE, WIDTH, array, color_bar, rounded
+from utils.plots.style import FAINT, OKABE_ITO, TEMPLATE, array, color_bar, rounded, styled
 
 
 def token_latents(
@@ -27,7 +27,7 @@ def token_latents(
     )
     fig = go.Figure(heat)
     fig.update_layout(
-        template=TEMPLATE, width=WIDTH, height=190 + 18 * len(rows), title=title,
+        template=TEMPLATE, height=190 + 18 * len(rows), title=title,
         margin={"l": 75, "r": 30, "t": 60 if title else 30, "b": 110},
     )  # fmt: skip
     fig.update_xaxes(
@@ -45,14 +45,14 @@ def _shown(word: str) -> str:
 def norms_by_position(norms: Mapping[int, Float[Tensor, " pos"]], most: int = 32) -> go.Figure:
     """Relative norms over the first positions, on a logarithmic axis; a line per layer."""
     fig = go.Figure()
-    for (layer, values), color in zip(norms.items(), OKABE_ITO * 3, strict=False):
+    for layer, values, color, _ in styled({str(k): v for k, v in norms.items()}):
         fig.add_scatter(
             x=list(range(min(most, len(values)))), y=rounded(array(values[:most])),
             mode="lines+markers", name=f"after block {layer}", line={"color": color},
             marker={"size": 6},
         )  # fmt: skip
     fig.add_hline(y=1, line={"color": FAINT, "dash": "dot"})
-    fig.update_layout(template=TEMPLATE, width=WIDTH, height=420, margin={"t": 30})
+    fig.update_layout(template=TEMPLATE, height=420, margin={"t": 30})
     fig.update_xaxes(title_text="position in the row")
     fig.update_yaxes(title_text="norm, relative to later tokens", type="log")
     return fig
@@ -77,9 +77,7 @@ def control_table(table: Sequence[tuple[str, float, float, float, float]]) -> go
     )  # fmt: skip
     fig.add_vline(x=0, line={"color": FAINT, "dash": "dot"})
     fig.add_vline(x=1, line={"color": FAINT, "dash": "dot"})
-    fig.update_layout(
-        template=TEMPLATE, width=WIDTH, height=120 + 60 * len(table), margin={"l": 210, "t": 30}
-    )
+    fig.update_layout(template=TEMPLATE, height=120 + 60 * len(table), margin={"l": 210, "t": 30})
     fig.update_xaxes(title_text="share of the loss recovered")
     fig.update_yaxes(autorange="reversed")
     return fig

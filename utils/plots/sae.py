@@ -21,6 +21,7 @@ from utils.plots.style import (
     panels,
     place,
     rounded,
+    rounded_log,
 )
 
 STATES = ("alive", "dead", "just resampled")  # the codes 0, 1, 2
@@ -169,8 +170,8 @@ def comparison(
         values = array(rows)[np.argsort(array(rows)[:, 0], kind="stable")]
         for column in (1, 2):
             dots = go.Scatter(
-                x=rounded(values[:, 0]),
-                y=rounded(values[:, column]),
+                x=rounded_log(values[:, 0]),
+                y=rounded_log(values[:, column]),
                 mode="lines+markers",
                 line={"color": OKABE_ITO[k % 8], "width": 2},
                 marker={"size": 9, "symbol": symbols[k % 8]},

@@ -1,11 +1,13 @@
 """What all figures share: palette, template, grids of panels, tensors to arrays."""
 
-from collections.abc import Sequence
+import html
+from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import plotly.graph_objects as go
+import torch
 from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 from torch import Tensor
@@ -22,10 +24,12 @@ DIVERGING = (
     (0.75, "#FDAE6B"),
     (1.0, "#B34700"),
 )
+T = TypeVar("T")
 # Figures have no background of their own: these greys are read on white and on black alike
 INK, GRID, FAINT = "#767676", "rgba(128, 128, 128, 0.22)", "#9A9A9A"
 DARK = "#222222"  # for what is drawn on light cells
 ON_LIGHT = {"bgcolor": "#F4F4F4", "font": {"color": DARK}}  # a legend that names dark lines
+MARKS = ("circle", "diamond", "square", "x", "triangle-up")
 WIDTH = 900  # of static pictures, in pixels; elsewhere a figure is as wide as its column
 N_COLUMNS = 4  # of a grid of panels
 FRAME_MS = 90  # 40 frames: less than four seconds
@@ -59,12 +63,30 @@ TEMPLATE = go.layout.Template(
 
 def array(values: Tensor) -> np.ndarray:
     """A float32 copy on the CPU: figures neither alias nor outgrow their data."""
-    return values.detach().cpu().numpy().astype(np.float32)
+    return values.detach().cpu().to(torch.float32).numpy().copy()
 
 
 def rounded(values: np.ndarray) -> list:
-    """Nested lists with three decimals: a thousandth is below a pixel, and JSON stays small."""
+    """Nested lists with three decimals: on a linear axis of a few units a thousandth is below a
+    pixel, and JSON stays small.
+    """
     return np.round(values.astype(np.float64), 3).tolist()
+
+
+def rounded_log(values: np.ndarray) -> list[float]:
+    """Four digits, for a logarithmic axis, on which small values are as far apart as large ones."""
+    return [float(f"{value:.4g}") for value in values.tolist()]
+
+
+def styled(table: Mapping[str, T]) -> Iterator[tuple[str, T, str, str]]:
+    """Each name and value with a colour and a mark; where they end, they begin again."""
+    for i, (name, value) in enumerate(table.items()):
+        yield name, value, OKABE_ITO[i % len(OKABE_ITO)], MARKS[i % len(MARKS)]
+
+
+def escaped(word: str) -> str:
+    """A word as plotly shows it: no markup; of quotation marks it does not know the HTML names."""
+    return html.escape(word, quote=False)
 
 
 def color_bar(label: str, side: str = "right") -> dict:
@@ -98,6 +120,8 @@ def log_axis(values: Sequence[float]) -> dict[str, Any]:
     low, high = float(min(values)), float(max(values))
     ticks = [m * 10.0**e for e in range(-6, 7) for m in (1, 2, 5)]
     inside = [t for t in ticks if 0.99 * low <= t <= 1.01 * high]
+    if len(inside) < 2:  # plotly finds some between
+        return {"type": "log"}
     return {"type": "log", "tickvals": inside, "ticktext": [f"{t:g}" for t in inside]}
 
 

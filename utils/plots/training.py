@@ -18,6 +18,7 @@ from utils.plots.style import (
     panels,
     plain,
     rounded,
+    rounded_log,
 )
 
 CURVES = {  # a log's metric: its panel's title, whether its axis is logarithmic
@@ -67,7 +68,7 @@ def _log(values: Sequence[float]) -> dict:
     """A logarithmic axis; its ticks are left to plotly where 1, 2, 5 would be too many."""
     positive = [v for v in values if v > 0]
     axis = log_axis(positive)
-    return axis if len(axis["tickvals"]) <= 9 else {"type": "log", "dtick": 1}
+    return axis if len(axis.get("tickvals", ())) <= 9 else {"type": "log", "dtick": 1}
 
 
 def beside_reference(run: RunLog, reference: RunLog, name: str) -> go.Figure:
@@ -104,8 +105,8 @@ def norms(length: Float[Tensor, " row"], is_first: Bool[Tensor, " row"]) -> go.F
     for n, (name, some) in enumerate((("other tokens", ~is_first), ("first tokens", is_first))):
         at = some.nonzero().flatten().tolist()
         fig.add_scatter(
-            x=at, y=rounded(array(length[some])), mode="markers", name=name,
-            marker={"color": OKABE_ITO[n], "size": (4, 9)[n], "symbol": SYMBOLS[2 * n]},
+            x=at, y=rounded_log(array(length[some])), mode="markers", name=name,
+            marker={"color": OKABE_ITO[n % 8], "size": (4, 9)[n], "symbol": SYMBOLS[2 * n]},
         )  # fmt: skip
     return fig.update_yaxes(**_log(length.tolist()))
 

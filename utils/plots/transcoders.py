@@ -1,6 +1,5 @@
 """Figures of 3.2.6: costs with intervals, shares, weights against words, scores in groups."""
 
-import html
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
@@ -14,6 +13,7 @@ from utils.plots.style import (
     OKABE_ITO,
     array,
     color_bar,
+    escaped,
     panels,
     plain,
     rounded,
@@ -45,8 +45,8 @@ def stacked(shares: Mapping[str, Sequence[float]], names: Sequence[str], y: str)
         fig.add_bar(
             x=list(shares), y=[round(float(row[i]), 4) for row in shares.values()], name=name,
             marker={
-                "color": OKABE_ITO[i], "pattern": {"shape": SHAPES[i % len(SHAPES)]},
-                "line": {"color": OKABE_ITO[i], "width": 1},  # where a hatched bar ends
+                "color": OKABE_ITO[i % 8], "pattern": {"shape": SHAPES[i % len(SHAPES)]},
+                "line": {"color": OKABE_ITO[i % 8], "width": 1},  # where a hatched bar ends
             },
             hovertemplate="%{x}<br>%{y:.2f}<extra>" + name + "</extra>",
         )  # fmt: skip
@@ -69,7 +69,7 @@ def clouds(pairs: Mapping[str, Float[Tensor, "pair two_k"]], x: str, y: str) -> 
         points = array(values)
         fig.add_scattergl(
             x=rounded(points[:, 0]), y=rounded(points[:, 1]), mode="markers", row=1, col=i + 1,
-            marker={"color": OKABE_ITO[i], "size": 4, "opacity": 0.5},
+            marker={"color": OKABE_ITO[i % 8], "size": 4, "opacity": 0.5},
             hovertemplate="%{x:.2f}, %{y:.2f}<extra></extra>",
         )  # fmt: skip
     far = [float(max(v[:, k].abs().max() for v in pairs.values())) * 1.05 for k in (0, 1)]
@@ -86,8 +86,8 @@ def boxes(groups: Mapping[str, Mapping[str, Float[Tensor, " item"]]], y: str) ->
         values = [v for ways in groups.values() for v in rounded(array(ways[name]))]
         fig.add_box(
             x=x, y=values, name=name, boxpoints="outliers",
-            marker={"color": OKABE_ITO[i], "size": 3},
-            line={"color": OKABE_ITO[i], "width": 2}, fillcolor="rgba(0, 0, 0, 0)",
+            marker={"color": OKABE_ITO[i % 8], "size": 3},
+            line={"color": OKABE_ITO[i % 8], "width": 2}, fillcolor="rgba(0, 0, 0, 0)",
             hovertemplate="%{x}: %{y:.2f}<extra>" + name + "</extra>",
         )  # fmt: skip
     fig.add_hline(y=0.5, line={"color": FAINT, "dash": "dot"})
@@ -101,7 +101,7 @@ def grid(
     """A heat map of signed numbers, rows by words; 0 is white."""
     fig = plain(150 + 36 * len(rows), "", "")
     far = float(table.abs().max()) or 1.0
-    places = [f"{i} {html.escape(word)}" for i, word in enumerate(words)]
+    places = [f"{i} {escaped(word)}" for i, word in enumerate(words)]
     fig.add_heatmap(
         z=rounded(array(table)), x=places, y=list(rows), zmin=-far, zmax=far,
         colorscale=[list(stop) for stop in DIVERGING], colorbar=color_bar(label),

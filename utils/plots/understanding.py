@@ -7,9 +7,18 @@ import plotly.graph_objects as go
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from utils.plots.style import FAINT, OKABE_ITO, array, log_axis, panels, place, plain, rounded
-
-MARKS = ("circle", "diamond", "square", "x", "triangle-up")
+from utils.plots.style import (
+    FAINT,
+    MARKS,
+    OKABE_ITO,
+    array,
+    log_axis,
+    panels,
+    place,
+    plain,
+    rounded,
+    styled,
+)
 
 
 def dose_response(
@@ -19,9 +28,7 @@ def dose_response(
 ) -> go.Figure:
     """Effect against cost, a line per direction through its doses; right of `limit`: too dear."""
     fig = plain(440, "perplexity of what is written", "change of log P of what the latent reads")
-    for (name, (doses, effects, costs)), color, mark in zip(
-        curves.items(), OKABE_ITO, MARKS, strict=False
-    ):
+    for name, (doses, effects, costs), color, mark in styled(curves):
         fig.add_scatter(
             x=[round(c, 2) for c in costs], y=[round(e, 3) for e in effects], name=name,
             mode="lines+markers", line={"color": color}, marker={"symbol": mark, "size": 10},
@@ -45,7 +52,7 @@ def groups(
 ) -> go.Figure:
     """Every value of every group as a point, with the quartiles as a box."""
     fig = plain(420, "", y)
-    for (name, group), color in zip(values.items(), OKABE_ITO, strict=False):
+    for name, group, color, _ in styled(values):
         fig.add_box(
             y=rounded(array(group)), name=name, boxpoints="all", jitter=0.5, pointpos=0,
             marker={"color": color, "size": 5, "opacity": 0.6}, line={"color": color, "width": 2},
@@ -70,7 +77,9 @@ def maps(
             fig.add_scattergl(
                 x=rounded(part[:, 0]), y=rounded(part[:, 1]), mode="markers", name=name,
                 legendgroup=name, showlegend=i == 0, row=row, col=col,
-                marker={"color": OKABE_ITO[g], "size": 4, "symbol": MARKS[g], "opacity": 0.65},
+                marker={
+                    "color": OKABE_ITO[g % 8], "symbol": MARKS[g % 5], "size": 4, "opacity": 0.65,
+                },
                 hoverinfo="skip",
             )  # fmt: skip
     fig.update_xaxes(showticklabels=False, ticks="").update_yaxes(showticklabels=False, ticks="")

@@ -151,3 +151,53 @@ def test_the_librarys_evaluation_agrees_on_the_same_tokens():
     assert x.shape == x_hat.shape and set(all_tokens) == set(theirs)
     axes = torch.eye(6)
     assert scores_with_tasks.both_matchings(axes, -axes[:3]) == pytest.approx((1.0, 0.0), abs=1e-6)
+
+
+@pytest.mark.parametrize("truth", ["world", "tree"])
+def test_made_data__is_no_head_start_for_an_sae_of_the_same_seed(truth):
+    """an SAE draws its weights from its seed: the truth must not come from the same numbers"""
+    from utils.given import families
+    from utils.sae_metrics.similarity import matched
+    from utils.saes.coder import init_coder
+    from utils.saes.config import SAEConfig
+
+    def start(seed, W):
+        coder = init_coder(SAEConfig(len(W), len(W), k=1), torch.Generator().manual_seed(seed))
+        drawn = coder.params["W_dec"].detach()
+        return float(torch.cosine_similarity(drawn, W, dim=1).abs().mean())
+
+    same, other = [], []
+    for seed in range(6):
+        W = families.tree(8, seed)[2] if truth == "tree" else worlds.world("independent", 8, seed).W
+        same.append(start(seed, W))
+        other += [start(seed + 100 * i, W) for i in range(1, 8)]
+    assert abs(sum(same) / len(same) - sum(other) / len(other)) < 0.05
+    assert matched(W, W)[0].min() > 0.99
+
+
+def test_worlds__other_draws_are_other_rows_of_the_same_directions():
+    one, two = (worlds.world("hierarchical", 400, 3, draw=i) for i in range(2))
+    assert torch.equal(one.W, two.W)
+    assert not torch.equal(one.z > 0, two.z > 0)
+    longer = worlds.world("hierarchical", 800, 3)
+    assert not torch.equal(longer.z[:400] > 0, two.z > 0)
+
+
+def test_of_coder__is_the_coder_also_where_it_rescales():
+    from dataclasses import replace
+
+    from utils.given.families import explained
+    from utils.given.scores_with_tasks import without
+    from utils.saes.coder import encode, init_coder, reconstruct
+    from utils.saes.config import SAEConfig
+
+    gen = torch.Generator().manual_seed(0)
+    x = 5 * torch.randn(300, 12, generator=gen)
+    coder = replace(init_coder(SAEConfig(12, 24, k=4), gen), scale_in=0.2, scale_out=0.25)
+    made = evaluating.of_coder(coder)
+    torch.testing.assert_close(made.decode(made.encode(x), x), reconstruct(coder, x))
+    assert made.explains(x) == pytest.approx(explained(coder, x), abs=1e-5)
+    bias = coder.params["b_dec"] / coder.scale_out
+    left = without(x, coder, torch.arange(24))
+    torch.testing.assert_close(x - left + bias, reconstruct(coder, x))
+    assert encode(coder, x).shape == (300, 24)

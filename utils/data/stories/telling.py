@@ -50,12 +50,12 @@ class Told(NamedTuple):
     entropy: float  # entropy of the word given all words before it (nats)
     role: int  # what slot it fills: ROLES
     who: int  # the person that it names or means
-    subject: int  # the person that acts in this clause
+    subject: int  # the person that acts in this clause; in a quotation: in the one around it
     first: int  # the first two people of the story
     second: int
     where: int  # the place of the scene
     tense: int  # 0 past, 1 present
-    number: int  # of the clause's subject: 0 singular, 1 plural
+    number: int  # of the clause's subject (in a quotation as above): 0 singular, 1 plural
     depth: int  # quotations that are open, this word's own mark included
     belief: float  # probability that the story is happy, given the words so far
     happy: int  # the truth of it, which is never told
