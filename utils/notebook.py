@@ -276,14 +276,10 @@ def open_section(path: str, names: dict[str, Any], device: str = "cpu") -> Check
 
     section = find_section(path)
     use_notebook_renderer()
+    predictions = {e.name for e in section.exercises if e.kind == "prediction"}
     for name, value in vars(section.reference()).items():
         if not name.startswith("_"):
-            names.setdefault(name, value)
-    for exercise in section.exercises:
-        if exercise.kind == "prediction" and names.get(exercise.name) is getattr(
-            section.reference(), exercise.name
-        ):
-            names[exercise.name] = ...
+            names.setdefault(name, ... if name in predictions else value)
     check = Check(section, names, device)
     if (shell := get_ipython()) is not None:
         if isinstance(old := names.get("check"), Check):

@@ -128,6 +128,13 @@ def _shape(value: Tensor, axes: str) -> str:
     return "(" + ", ".join(f"{n}={s}" for n, s in zip(names, value.shape, strict=True)) + ")"
 
 
+TOLERANCES = {  # relative and absolute: those of torch.testing.assert_close
+    torch.float16: (1e-3, 1e-5), torch.bfloat16: (1.6e-2, 1e-5),
+    torch.float32: (1.3e-6, 1e-5), torch.complex64: (1.3e-6, 1e-5),
+    torch.float64: (1e-7, 1e-7), torch.complex128: (1e-7, 1e-7),
+}  # fmt: skip
+
+
 def _same_tensor(
     actual: Any,
     expected: Tensor,
@@ -153,6 +160,8 @@ def _same_tensor(
             f"{what} is on {actual.device}, expected {expected.device}:"
             f" create tensors on the input's device{tail}"
         )
+    usual = TOLERANCES.get(expected.dtype, (0.0, 0.0))
+    rtol, atol = usual[0] if rtol is None else rtol, usual[1] if atol is None else atol
     try:
         assert_close(actual, expected, rtol=rtol, atol=atol, equal_nan=False)
     except AssertionError:
@@ -163,8 +172,8 @@ def _explain_difference(
     actual: Tensor,
     expected: Tensor,
     axes: str,
-    rtol: float | None,
-    atol: float | None,
+    rtol: float,
+    atol: float,
     tail: str,
     what: str,
 ) -> None:
@@ -175,9 +184,7 @@ def _explain_difference(
             f"{what} has NaN (first at {first_index(mine.isnan(), axes)}):"
             f" what was divided by zero?{tail}"
         )
-    close = torch.isclose(
-        mine, theirs, rtol=rtol if rtol is not None else 1.3e-6, atol=atol or 1e-5
-    )
+    close = torch.isclose(mine, theirs, rtol=rtol, atol=atol)
     bad = ~close if not close.all() else mine != theirs
     at = tuple(bad.nonzero()[0].tolist())
     fail(
@@ -208,6 +215,13 @@ def assert_same(
         names = [""] * len(expected) if isinstance(axes, str) else list(axes)
         for i, (a, e, name) in enumerate(zip(actual, expected, names, strict=True)):
             assert_same(a, e, name, rtol, atol, hint, f"{what}[{i}]")
+    elif isinstance(expected, dict):
+        if not isinstance(actual, dict) or actual.keys() != expected.keys():
+            keys = f" with {', '.join(map(repr, actual))}" if isinstance(actual, dict) else ""
+            asked = ", ".join(map(repr, expected))
+            fail(f"{what} is {describe(actual)}{keys}; a dict with {asked} was expected")
+        for key, e in expected.items():
+            assert_same(actual[key], e, axes, rtol, atol, hint, f"{what}[{key!r}]")
     elif isinstance(expected, float) and not isinstance(expected, bool):
         number = actual.item() if isinstance(actual, Tensor) and actual.ndim == 0 else actual
         if isinstance(number, bool) or not isinstance(number, int | float):
@@ -258,6 +272,8 @@ def plain_vjp(
         fail(
             "no gradient flows back from the result: was something detached, or taken out of torch?"
         )
+    if len(outs) != len(ups):
+        fail(f"the result is {describe(out)}; {len(ups)} tensor(s) were expected")
     for o, u in zip(outs, ups, strict=True):
         if o.shape != u.shape:
             fail(f"the result has shape {tuple(o.shape)}, expected {tuple(u.shape)}")
@@ -278,7 +294,8 @@ def unchanged(*tensors: Tensor) -> Iterator[None]:
     before = [t.detach().clone() for t in tensors]
     yield
     for i, (old, new) in enumerate(zip(before, tensors, strict=True)):
-        if old.shape != new.shape or not torch.equal(old, new.detach()):
+        now = new.detach()
+        if old.shape != now.shape or not torch.allclose(old, now, 0, 0, equal_nan=True):
             fail(
                 f"input {i + 1} was changed in place:"
                 " work on new tensors (methods ending in _ modify)"
@@ -296,7 +313,7 @@ def _names(text: str, promise: Promise) -> bool:
     if isinstance(promise, str) and not re.fullmatch(NUMBER, promise, re.IGNORECASE):
         return bool(re.search(rf"(?<!\w){re.escape(promise)}(?!\w)", text, re.IGNORECASE))
     number, found = float(promise), re.findall(rf"(?<![\w.]){NUMBER}", text, re.IGNORECASE)
-    return any(abs(float(word) - number) <= 1e-4 * max(1.0, abs(number)) for word in found)
+    return any(abs(float(word) - number) <= 1e-4 * abs(number) for word in found)
 
 
 def assert_raises(

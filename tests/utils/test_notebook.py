@@ -69,6 +69,21 @@ def test_a_cell_that_did_not_run_is_not_judged_by_what_stood_there_before():
     assert "passed" in late, "the definition came to be before the error: it is the one to judge"
 
 
+def test_predictions_outlive_the_set_up_cell():
+    """right ones, too, though a short text or a number may be the reference's very object"""
+    from utils.notebook import open_section
+
+    names: dict = {}
+    open_section(SECTION.path, names)
+    predictions = [e for e in SECTION.exercises if e.kind == "prediction"]
+    assert all(names[e.name] is ... for e in predictions)
+    for e in predictions:
+        names[e.name] = getattr(SECTION.reference(), e.name)
+    mine = {e.name: names[e.name] for e in predictions}
+    open_section(SECTION.path, names)
+    assert {e.name: names[e.name] for e in predictions} == mine
+
+
 def test_what_is_no_function_of_an_exercise_gets_a_sentence():
     """nothing, a number, a result, a lambda, another section's function, a slip of the pen"""
     later = sections()[-1]

@@ -108,6 +108,12 @@ def test_one_s_own_answer_goes_first_and_a_wrong_one_names_its_notebook(folder):
     assert verdicts == ["PASS", "FAIL"]
 
 
+def test_the_reference_passes_in_a_route_as_it_does_at_home():
+    names = {"toy_forward", "toy_loss"}
+    found = check_section(ROUTE, "reference", names).results
+    assert [r["verdict"] for r in found] == ["PASS"] * 2
+
+
 def test_the_route_s_check_knows_both_sections():
     """in the notebook: a right answer, a wrong one, an experiment of a section, where to go next"""
     code = f"""

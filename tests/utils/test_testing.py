@@ -12,6 +12,7 @@ from utils.testing import (
     generator,
     plain_vjp,
     shifted,
+    unchanged,
 )
 
 
@@ -26,6 +27,57 @@ def test_a_wrong_shape_is_told_in_one_clean_form():
     assert says == "the result has the wrong shape: yours (3, 2), expected (batch=1, inst=2)"
     says = text_of(assert_same, torch.zeros(3), torch.zeros(2, 1), hint="one row a model")
     assert says == "the result has the wrong shape: yours (3,), expected (2, 1)\none row a model"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "errors", "says"),
+    [
+        (torch.float64, [3e-16, 1e-16, 5e-6], "1 of 3 values differ; first at axis 0 2"),
+        (torch.bfloat16, [0.004, 0.0, 0.1], "1 of 3 values differ; first at axis 0 2"),
+        (torch.float32, [1e-7, 1e-3, 0.0], "1 of 3 values differ; first at axis 0 1"),
+    ],
+)
+def test_the_first_difference_is_one_that_counts(dtype, errors, says):
+    """whatever the dtype: rounding is not what the learner is sent to"""
+    want = torch.full((3,), 0.6, dtype=dtype)
+    assert says in text_of(assert_same, want + torch.tensor(errors, dtype=dtype), want)
+
+
+def test_a_tolerance_may_be_given_alone():
+    want = torch.ones(3)
+    assert_same(want * (1 + 5e-5), want, rtol=1e-4)
+    assert "2 of 2 values" in text_of(
+        assert_same, torch.tensor([1e-6, 0.5]), torch.zeros(2), rtol=1e-3, atol=0.0
+    )
+
+
+def test_dicts_are_compared_by_key():
+    want = {"a": torch.zeros(2), "b": (torch.ones(1), 2.0)}
+    assert_same({"b": (torch.ones(1), 2.0), "a": torch.zeros(2)}, want)
+    says = text_of(assert_same, {"a": torch.zeros(2)}, want)
+    assert "a dict with 'a', 'b' was expected" in says
+    says = text_of(assert_same, want | {"b": (torch.zeros(1, 1), 2.0)}, want)
+    assert says.startswith("the result['b'][0] has the wrong shape")
+
+
+def test_nan_that_was_there_is_no_change():
+    x = torch.tensor([float("nan"), 1.0])
+    with unchanged(x):
+        x + 1
+    with pytest.raises(CheckFailed), unchanged(x):
+        x[1] = 2
+
+
+def test_a_small_value_is_not_named_by_a_zero():
+    with pytest.raises(CheckFailed):
+        assert_raises(ValueError, refuse("got 0"), names=("1e-5",))
+    assert_raises(ValueError, refuse("got 0.00001"), names=("1e-5",))
+    assert_raises(ValueError, refuse("got 0"), names=(0,))
+
+
+def test_too_many_results_are_told():
+    says = text_of(plain_vjp, lambda x: (x, x), [torch.ones(2)], torch.ones(2), (0,))
+    assert "1 tensor(s) were expected" in says
 
 
 def refuse(text, error=ValueError):

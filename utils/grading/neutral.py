@@ -21,9 +21,10 @@ def warnings_are_errors() -> bool:
 
 @contextlib.contextmanager
 def usual_settings() -> Iterator[list[str]]:
-    """In the block torch is as it was when it was imported; yields what the notebook had changed.
+    """Gradients, default dtype and device, warnings and NumPy's errors as after an import.
 
-    Afterwards everything is as before, also what the checked code itself has changed.
+    Yields what the notebook had changed. Afterwards these are as before, and so are torch's random
+    numbers, also where the checked code has changed them.
     """
     notes: list[str] = []
     grad, dtype, device = (
@@ -50,6 +51,7 @@ def usual_settings() -> Iterator[list[str]]:
         stack.enter_context(warnings.catch_warnings())
         stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
         stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.callback(torch.set_grad_enabled, grad)
         stack.callback(torch.set_default_dtype, dtype)
         if warnings_are_errors():

@@ -23,7 +23,7 @@ def bad_prediction(exercise: Exercise, value: object) -> str:
     given = plain_value(value)
     said = f"{exercise.name} = {given!r}"
     if exercise.choices:
-        if given in exercise.choices:
+        if isinstance(given, str) and given in exercise.choices:
             return ""
         loose = " ".join(given.split()).casefold() if isinstance(given, str) else None
         meant = [c for c in exercise.choices if " ".join(c.split()).casefold() == loose]

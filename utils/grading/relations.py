@@ -49,7 +49,7 @@ def _where(wrong: Sequence[Case], cases: Sequence[Case]) -> str:
 
 
 def _factor(case: Case) -> float | None:
-    """k where every number of the result is k times the right one; nan where all are 0."""
+    """k where every number of the result is k times the right one; None where all are 0."""
     pairs = case.pairs
     if not pairs or case.did.error or any(m.shape != r.shape for m, r in pairs):
         return None
@@ -64,7 +64,8 @@ def _factor(case: Case) -> float | None:
 def scaled(wrong: Sequence[Case], cases: Sequence[Case]) -> str | None:
     """Right up to a factor: a constant, a sign, or the size of one axis."""
     factors = [_factor(c) for c in wrong]
-    if any(k is None for k in factors) or not distinct(wrong, 3):
+    # a factor of 1: the numbers are right, something else is wrong
+    if any(k is None or abs(k - 1) < 1e-4 for k in factors) or not distinct(wrong, 3):
         return None
     known = [k for k in factors if k is not None]
     if max(known) - min(known) <= 1e-4 * abs(known[0]):
@@ -80,7 +81,8 @@ def scaled(wrong: Sequence[Case], cases: Sequence[Case]) -> str | None:
                 abs(function(n) - k) <= 1e-4 * abs(k) for n, k in zip(sizes, known, strict=True)
             ):
                 fitting.append(words.format(f"`{axis}`"))
-    if len(fitting) == 1 and all(right_values(c) for c in cases if c not in wrong):
+    others = [c for c in cases if not c.right.error and not any(c is w for w in wrong)]
+    if len(fitting) == 1 and all(map(right_values, others)):
         return f"{_where(wrong, cases)} your result is {fitting[0]} (the length of that axis)."
     return None
 
@@ -155,6 +157,9 @@ def constant(wrong: Sequence[Case], cases: Sequence[Case]) -> str | None:
         return (
             f"Every number of your result is {float(mine[0].flatten()[0]):.4g}, whatever comes in."
         )
+    right = [torch.cat([r.flatten() for _, r in c.pairs or []]) for c in returned]
+    if all(close(r, right[0]) for r in right):
+        return None  # so they should be
     if all(close(m, mine[0]) for m in mine):
         return "Your function returns the same numbers whatever its arguments are."
     return None

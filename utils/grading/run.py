@@ -5,6 +5,7 @@ The notebook's `check`, the command line and the repository's own tests all come
 """
 
 import contextlib
+import functools
 import inspect
 import secrets
 from collections.abc import Mapping, Sequence
@@ -45,6 +46,8 @@ def run_tests(
     if exercise.kind == "function":
         session.reference = getattr(section.reference(), exercise.name)
     target = names.get(exercise.name)
+    while isinstance(target, functools.partial):
+        target = target.func
     session.home = getattr(inspect.unwrap(target), "__globals__", {}) if callable(target) else {}
     with shifted(seed) as session.draws:
         run_session(str(section.test_file()), session)

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -133,16 +132,11 @@ def run_session(file: str, session: Session) -> None:
     """Run pytest in this process, silently; what it found is in `session`."""
     args = [file, *QUIET, *(word for name in NO_PLUGINS for word in ("-p", f"no:{name}"))]
     args += ["-o", f"python_functions={session.prefix}*"]  # the rest of the file is not collected
-    before = os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = (
-        "1"  # plugins of the environment cost half of a check
-    )
-    try:
+    with pytest.MonkeyPatch.context() as environment:
+        # plugins cost half of a check, and the user's own options are for their own tests
+        environment.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):
+            environment.delenv(name, raising=False)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             with no_process_exit():
                 pytest.main(args, plugins=[session])
-    finally:
-        if before is None:
-            del os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"]
-        else:
-            os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = before

@@ -198,17 +198,20 @@ def _plain(code: str) -> str:
     return "\n".join(TIMED.sub(r"\1", line) for line in lines)
 
 
-def _parsed(code: str) -> ast.Module:
-    """The syntax tree of a cell; magics and shell lines become calls of `get_ipython`."""
+def _parsed(code: str) -> tuple[str, ast.Module]:
+    """The text that was parsed, and its tree; magics and shell lines call `get_ipython` there."""
     with warnings.catch_warnings(action="ignore"):
         try:
-            return ast.parse(code)
+            return code, ast.parse(code)
         except SyntaxError as error:
             from IPython.core.inputtransformer2 import TransformerManager
 
+            # IPython takes empty lines above away: with them, lines keep their numbers
+            empty = re.match(r"(?:[^\S\n]*\n)*", code)
             try:
-                changed = TransformerManager().transform_cell(code)
-                return ast.parse(changed) if changed != code else ast.parse(code)
+                changed = "\n" * (empty[0].count("\n") if empty else 0)
+                changed += TransformerManager().transform_cell(code)
+                return changed, ast.parse(changed)
             except SyntaxError:
                 raise error from None
 
@@ -223,7 +226,9 @@ def syntax_problem(code: str, error: Exception) -> str:
 
 
 def _unreadable(cell: Cell, code: str, why: str) -> Statement:
-    found = (STARTS.match(line.strip()) for line in code.splitlines())
+    lines = [line for line in code.splitlines() if line.strip()]
+    margin = min((len(line) - len(line.lstrip()) for line in lines), default=0)
+    found = (STARTS.match(line[margin:]) for line in lines)  # what is indented makes no names here
     makes = frozenset(m[1] or m[2] for m in found if m)
     return Statement(cell, None, code, makes, problem=why)
 
@@ -260,14 +265,14 @@ def statements(cells: Iterable[Cell], is_script: bool = False) -> list[Statement
                     for alias in node.names:
                         flags |= getattr(getattr(__future__, alias.name, 0), "compiler_flag", 0)
                     continue
-                found.append(_statement(cell, node, code, flags))
+                found.append(_statement(cell, node, piece, flags))
     return found
 
 
 def _trees(code: str, is_script: bool) -> Iterator[tuple[str, ast.Module | str]]:
-    """(code, its tree or what is wrong) of a cell, or of each piece of a broken .py file."""
+    """(text, its tree or what is wrong) of a cell, or of each piece of a broken .py file."""
     try:
-        yield code, _parsed(code)
+        yield _parsed(code)
         return
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         problem = syntax_problem(code, error)
@@ -276,7 +281,7 @@ def _trees(code: str, is_script: bool) -> Iterator[tuple[str, ast.Module | str]]
         return
     for piece in _pieces(code):
         try:
-            yield piece, _parsed(piece)
+            yield _parsed(piece)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             yield piece, syntax_problem(piece, error)
 

@@ -1,6 +1,7 @@
 """Verdicts for a terminal, at any width; whatever a learner's code said is shown, not obeyed."""
 
 import sys
+import unicodedata
 from typing import Any
 
 from rich.console import Console
@@ -10,9 +11,9 @@ from rich.text import Text
 
 from utils.course import Exercise, Section
 from utils.grading.batch import SectionReport
+from utils.grading.render import MARKS
 
 STYLE = {"PASS": "green", "UNATTEMPTED": "dim", "FAIL": "red", "ERROR": "red", "TIMEOUT": "yellow"}
-MARKS = {"PASS": "✓", "UNATTEMPTED": "○", "FAIL": "✗", "ERROR": "✗", "TIMEOUT": "◷"}
 BAR = 20
 
 console = Console(highlight=False)
@@ -21,7 +22,8 @@ console = Console(highlight=False)
 def plain(text: object) -> str:
     """A text that any terminal can show: no lone surrogates, no control characters."""
     clean = str(text).encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c >= " " or c in "\n\t" else f"\\x{ord(c):02x}" for c in clean)
+    shown = (c in "\n\t" or unicodedata.category(c) != "Cc" for c in clean)
+    return "".join(c if ok else f"\\x{ord(c):02x}" for c, ok in zip(clean, shown, strict=True))
 
 
 def ready() -> None:

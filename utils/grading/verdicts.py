@@ -6,6 +6,7 @@ PASS and FAIL are kept: an error or a time-out may be the machine's. `--fresh` l
 them.
 """
 
+import ast
 import contextlib
 import hashlib
 import importlib.util
@@ -19,7 +20,7 @@ from typing import Any
 from utils import files
 from utils.course import ARTIFACTS, PARTS, ROOT, Exercise, Section
 from utils.grading.learner import Script
-from utils.grading.statements import Statement, fingerprint, needed
+from utils.grading.statements import FILES, Statement, fingerprint, needed
 
 FOLDER = ROOT / ".cache" / "verdicts"
 KEPT = ("PASS", "FAIL")
@@ -63,12 +64,12 @@ class Verdicts:
 
 def _is_closed(s: Statement) -> bool:
     """Whether a statement rests on the file, the course and installed packages only."""
-    import ast
-
     if "open" in s.reads or s.problem:
         return False
     modules = []
     for node in ast.walk(s.node) if s.node else ():
+        if isinstance(node, ast.Attribute) and node.attr in FILES:
+            return False
         if isinstance(node, ast.Import):
             modules += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

@@ -4,7 +4,6 @@ The request is the first line of standard input, the reports are lines on what w
 A learner's code sees neither of them: both names lead to nowhere before it is run.
 """
 
-import inspect
 import json
 import os
 import threading
@@ -52,18 +51,17 @@ def _end_with_parent(stdin: int) -> None:
 
 def check(request: dict[str, Any], section: Section, say: Callable[..., None]) -> None:
     """Check the requested exercises; `say` reports each step before or after it."""
-    from utils.grading.learner import isolated, load, script_of
+    from utils.grading.learner import isolated, load, said, script_of
     from utils.grading.results import Result
     from utils.grading.run import run_exercise
 
-    names, broken, notes = dict(vars(section.reference())), {}, {}
+    broken, notes = {}, {}
     say(ready=True)
     if request["device"] == "cpu":  # a GPU driver reserves address space far beyond what it uses
         _limit_memory(request["memory_gb"])
     wanted = [e for e in section.exercises if e.id in request["exercises"]]
-    if request["file"] is None:
-        names = vars(section.reference())
-    else:
+    names: dict[str, Any] | None = None  # the reference's
+    if request["file"] is not None:
         cells = [Cell(*parts) for parts in request["cells"]]
         script = script_of(Path(request["file"]), section, cells, [])
         deadly = {int(index): why for index, why in request["deadly"].items()}
@@ -71,23 +69,22 @@ def check(request: dict[str, Any], section: Section, say: Callable[..., None]) -
         answers = load(script, only, deadly, lambda index: say(reading=index))
         names, broken, notes = answers.names, answers.broken, answers.notes
         say(problems=answers.problems)
-    options: dict[str, Any] = {}
-    if request["seed"] is not None and "seed" in inspect.signature(run_exercise).parameters:
-        options["seed"] = request["seed"]
     for exercise in wanted:
         try:
             if exercise.name in broken:
                 result = Result(exercise, "ERROR", 0, 0, broken[exercise.name])
             else:
-                with isolated(names, section, exercise.name, {}):
-                    result = run_exercise(exercise, names, request["device"], **options)
+                home = section if names is not None else section.home(exercise)
+                theirs = names if names is not None else vars(home.reference())
+                with isolated(theirs, home, exercise.name, {}):
+                    result = run_exercise(exercise, theirs, request["device"], seed=request["seed"])
             found = result.as_json()
             if exercise.name in notes and found["verdict"] not in ("PASS", "UNATTEMPTED"):
                 found["message"] = f"{notes[exercise.name]}\n{found['message']}"
             text = {"id": exercise.id, "result": found}
             json.dumps(text)
         except BaseException as error:
-            why = f"the check itself stopped: {type(error).__name__}: {error}"
+            why = f"the check itself stopped: {said(error)}"
             text = {"id": exercise.id, "result": Result(exercise, "ERROR", 0, 0, why).as_json()}
         say(**text)
     say(done=True)

@@ -147,7 +147,8 @@ def feature_arrows_animation(
 ) -> go.Figure:
     """The arrows at each snapshot, with play, pause and a slider; at rest it shows the last."""
     fig = feature_arrows(frames_W[-1], titles, colors, color_label, title)
-    reach = 1.12 * max(1.05, float(frames_W.detach().abs().max()))  # the longest may be in an earlier frame
+    # the longest arrow may be in an earlier frame
+    reach = 1.12 * max(1.05, float(frames_W.detach().abs().max()))
     fig.update_xaxes(range=[-reach, reach]).update_yaxes(range=[-reach, reach])
     labels = [str(step) for step in steps.tolist()]
     n_arrows = frames_W.shape[1] * frames_W.shape[3]

@@ -227,6 +227,22 @@ def test_what_did_not_change_is_not_tested_again(pretend, tmp_path):
     check(local)
     check(local)
     assert started() == 8, "what comes from another file of theirs is never kept"
+    stored = "M = torch.load('mine.pt')\n" + TWO.replace("return x", "return M @ x")
+    check("import torch\n" + stored)
+    check("import torch\n" + stored)
+    assert started() == 10, "nor what rests on a file"
+
+
+@pytest.mark.parametrize("odd", ["%load_ext autoreload", "!echo a \\\n b", "%timeit 1 + 1"])
+def test_beside_a_magic_an_answer_that_changed_is_tested_again(pretend, tmp_path, odd):
+    """IPython's own text of a cell has other lines than the learner's"""
+    started = pretend(OPEN + "for e in request['exercises']:\n    result(e)\nsay(done=True)")
+    kept = Verdicts(SECTION, "cpu", None, tmp_path / "kept")
+    head = "# %% [markdown]\n# one\n# two\n\n# %%\n\n"
+    for i, factor in enumerate((2, 2, 3)):
+        code = TWO.replace("return x", f"return {factor} * x")
+        check_section(SECTION, written(tmp_path, f"{head}{odd}\n{code}"), verdicts=kept)
+        assert started() == (1, 1, 2)[i]
 
 
 def test_another_model_is_another_verdict(tmp_path, monkeypatch):

@@ -71,6 +71,7 @@ def test_one_file_with_two_sections_blames_each_for_its_own(tmp_path):
 
 
 def test_what_is_printed_is_escaped(capsys):
+    assert terminal.plain("\x9b31mred\x7f\t") == "\\x9b31mred\\x7f\t"
     terminal.say("[/x] and \udc80")
     assert "[/x] and" in capsys.readouterr().out
     assert json.dumps(summary([]))

@@ -304,6 +304,27 @@ def test_a_piece_of_a_file_that_cannot_be_read_spares_the_others(tmp_path):
     assert "can't be read" in answers.broken["toy_forward"]
 
 
+def test_a_local_name_in_a_broken_cell_is_no_answer(tmp_path):
+    """a cell that cannot be read costs what it defines, not what it names inside"""
+    broken = "def toy_forward(x, W, b):\n    toy_loss = (x\n    return call(\n        toy_loss=1)\n"
+    cells = [{"cell_type": "code", "source": c} for c in (LOSS, broken)]
+    path = tmp_path / "ann.ipynb"
+    path.write_text(json.dumps({"nbformat": 4, "cells": cells}))
+    answers = load_answers(path, SECTION)
+    assert "toy_loss" in answers.defined and "toy_loss" not in answers.broken
+    assert "can't be read" in answers.broken["toy_forward"]
+
+
+def test_a_line_keeps_its_number_beside_a_magic(tmp_path):
+    cell = "\n\n%load_ext autoreload\n" + LOSS.replace("return", "return 1 / 0 *")
+    path = tmp_path / "ann.ipynb"
+    cells = [{"cell_type": "code", "source": cell}]
+    path.write_text(json.dumps({"nbformat": 4, "cells": cells}))
+    [mine] = read_script(path, SECTION).of("toy_loss")
+    assert mine.where.endswith(f"line {cell[: cell.index('def ')].count(chr(10)) + 1}")
+    assert mine.source.startswith("def toy_loss")
+
+
 @pytest.mark.parametrize(
     ("made", "why"),
     [

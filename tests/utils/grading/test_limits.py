@@ -129,6 +129,19 @@ def test_an_import_is_not_cut_in_the_middle(where, tmp_path, monkeypatch):
             del sys.modules[name]
 
 
+@WHERE
+def test_a_limit_inside_another_leaves_the_outer_one_on(where):
+    """a test has one of its own, inside of the search for the mistake"""
+
+    def work():
+        with time_limit(60):
+            busy(0.01)
+        busy(60)
+
+    with pytest.raises(OutOfTime):
+        where(work)
+
+
 def test_what_ends_in_time_is_left_alone():
     with time_limit(60):
         busy(0.01)

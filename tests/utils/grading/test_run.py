@@ -1,5 +1,6 @@
 """The checker survives whatever a learner's function does, and says something useful about it."""
 
+import functools
 import os
 import secrets
 import statistics
@@ -12,6 +13,7 @@ import torch
 
 from utils.course import find_exercise, find_section, sections
 from utils.grading.kernel import experiments
+from utils.grading.neutral import usual_settings
 from utils.grading.predictions import bad_prediction
 from utils.grading.render import lines_of
 from utils.grading.run import SEEDS, run_exercise, run_tests
@@ -109,6 +111,35 @@ def test_right_answers_that_warn_and_print_pass():
         return SECTION.reference().toy_forward(x, W, b)
 
     assert verdict_of(noisy).verdict == "PASS"
+
+
+@pytest.mark.parametrize("options", ["-n 2", "-k nothing", "--no-such-option"])
+def test_a_users_own_options_of_pytest_are_for_their_own_tests(monkeypatch, options):
+    monkeypatch.setenv("PYTEST_ADDOPTS", options)
+    right = SECTION.reference().toy_forward
+    assert verdict_of(lambda x, W, b: right(x, W, b)).verdict == "PASS"
+    assert os.environ["PYTEST_ADDOPTS"] == options
+
+
+def test_a_check_leaves_random_numbers_where_they_were():
+    def seeds(x, W, b):
+        torch.manual_seed(7)
+        return SECTION.reference().toy_forward(x, W, b)
+
+    torch.manual_seed(3)
+    want = torch.rand(2)
+    torch.manual_seed(3)
+    with usual_settings():
+        verdict_of(seeds)
+    assert torch.equal(torch.rand(2), want)
+
+
+def test_an_error_inside_a_partial_is_the_learners():
+    def forward(x, W, b):
+        return W.nothing
+
+    said = verdict_of(functools.partial(forward)).message
+    assert "your code raised an error" in said and "could not use" not in said
 
 
 def test_a_hard_coded_answer_fails():
