@@ -883,7 +883,7 @@ if __name__ == "__main__":
         print(f"{name:10} absorbed {steering.told(100 * torch.cat(trees), gen)} % (16 parents)")
 
 # %% [markdown]
-# Absorbed are 26 % [23, 29] of the rows with a child in the plain SAE, 8 % [3, 14] in the Matryoshka SAE
+# Absorbed are 26 % [22, 30] of the rows with a child in the plain SAE, 8 % [2, 17] in the Matryoshka SAE
 # (as Bussmann et al. 2025 meant it). With $k = 2$, which these data allow, both absorb 0 to 3 %.
 #
 # **Hedging.** Absorption needs two latents. With *too few* latents something else happens: one latent

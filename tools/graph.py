@@ -9,6 +9,7 @@ It needs a transcoder for every layer of the model. The page opens in any browse
 network; --json writes the field's viewer format beside it, which the page also saves and loads.
 """
 
+import hashlib
 import os
 import sys
 from pathlib import Path
@@ -67,6 +68,8 @@ def main(
     from utils.models.tiny import ModelMissing
     from utils.models.wheel import ModelUnavailable
 
+    if out is not None and out.suffix != ".html":
+        raise typer.BadParameter(f"--out is a page and ends in .html; not {out.name!r}")
     try:
         loaded = language_model(profile)
         saes = transcoders(range(loaded.n_layers), profile)
@@ -77,14 +80,16 @@ def main(
     except (ModelMissing, ModelUnavailable, ValueError) as error:
         print(f"no graph: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
-    page = out or Path("graphs", f"{plain(prompt)[:60]}.html")
+    told = hashlib.sha256(repr((prompt, target, other, profile)).encode()).hexdigest()[:6]
+    page = out or Path("graphs", f"{plain(prompt)[:50]}-{told}.html")
     write_page(small, page)
     kept = sum(node.kind == "feature" for node in small.nodes)
-    told = scores(graph)
+    quality = scores(graph)
     print(f"{graph.n_active:,} latents are active, {kept} are in the graph after pruning")
+    both = quality["replacement"], quality["completeness"]
     print(
-        f"replacement score {told['replacement']:.2f}, completeness {told['completeness']:.2f}: "
-        "the rest are errors, what the transcoders do not explain"
+        "replacement score {:.2f}, completeness {:.2f}: the rest are errors, ".format(*both)
+        + "what the transcoders do not explain"
     )
     print(page)
     if json:

@@ -26,15 +26,19 @@ if TYPE_CHECKING:
 
 FOLDER = Path("sweeps")
 HELD_OUT = 0.1  # of the text's rows
+DIVERGED = (FloatingPointError, RuntimeError)  # a step that is not finite; all workers failed
 Number = TypeVar("Number", int, float)
 
 
 def values(text: str, kind: type[Number]) -> tuple[Number, ...]:
     """`4,8,16` as numbers."""
     try:
-        return tuple(kind(part) for part in text.split(",") if part.strip())
+        found = tuple(kind(part) for part in text.split(",") if part.strip())
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a list of numbers such as 4,8,16") from None
+        found = ()
+    if not found:
+        raise typer.BadParameter(f"{text!r} is not a list of numbers such as 4,8,16")
+    return found
 
 
 def activations(
@@ -53,7 +57,7 @@ def activations(
     pieces = list(zip(text.ids.split(16), keep.split(16), strict=True))
     for ids, wanted in track(pieces, f"{loaded.name}: {sae.hook_in}"):
         found.append(sae.flatten(capture(loaded.model, ids, [sae.hook_in])[sae.hook_in])[wanted])
-    n_train = round((1 - HELD_OUT) * len(text))
+    n_train = min(round((1 - HELD_OUT) * len(text)), len(text) - 1)
     n = int(keep[:n_train].sum())
     every = torch.cat(found).cpu()
     about = {"model_name": loaded.name, "hook_name": sae.hook_in, "n_rows": str(len(text))}
@@ -109,8 +113,8 @@ def main(
     try:
         data, held_out, about = activations(site, rows, layer, profile)
         name = f"{about['model_name']}-{about['hook_name']}".replace("/", "-")
-        folder = out or FOLDER / name
-        kinds: Any = tuple(architecture.split(","))
+        folder = (out or FOLDER / name).resolve()  # workers of Ray have folders of their own
+        kinds: Any = tuple(part.strip() for part in architecture.split(","))
         base = SAEConfig(data.shape[1], max(values(latent, int)), normalise="average_norm", k=1)
         train = SAETrainConfig(
             steps, lr=lr, warmup_steps=steps // 20, decay_steps=steps // 5,
@@ -131,12 +135,13 @@ def main(
             results = run_on_ray(sweep, data, held_out, folder, records)
         else:
             results = run(sweep, data, held_out, folder, records)
-    except (ModelUnavailable, ModuleNotFoundError, FileNotFoundError, ValueError) as error:
+    except (ModelUnavailable, ImportError, OSError, ValueError, *DIVERGED) as error:
         print(f"no sweep: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
     print(table(results))
     write_page(results, f"{len(results)} SAEs of {name}", folder / "sweep.html")
-    print(f"{folder / 'sweep.html'}: a picture; every SAE lies in a folder of its own beside it")
+    shown = out or FOLDER / name
+    print(f"{shown / 'sweep.html'}: a picture; every SAE lies in a folder of its own beside it")
 
 
 if __name__ == "__main__":

@@ -137,6 +137,13 @@ def test_page__weights_of_groups_are_sums(page):
     assert any(abs(x - total) < 0.01 for x in found), (found, total)
 
 
+SPOILT = {
+    "words.json": lambda g: g["metadata"].pop("prompt_tokens"),
+    "params.json": lambda g: g.update(qParams=None),
+    "place.json": lambda g: g["nodes"][0].update(ctx_idx=99),
+}
+
+
 def test_page__saves_and_loads(page, tmp_path):
     page.locator('[data-id="1_10_4"]').click()
     page.keyboard.press("p")
@@ -159,6 +166,19 @@ def test_page__saves_and_loads(page, tmp_path):
     page.locator("#load").set_input_files(tmp_path / "bad.json")
     expect(page.locator("#message")).to_contain_text("was not loaded: this is no graph")
     assert page.locator(".box").count() == 2, "what was there stays"
+    nodes = page.locator(".node").count()
+    for name, spoil in SPOILT.items():
+        bad = json.loads(saved.read_text())
+        spoil(bad)
+        (tmp_path / name).write_text(json.dumps(bad))
+        page.locator("#load").set_input_files(tmp_path / name)
+        expect(page.locator("#message")).to_contain_text(f"{name} was not loaded")
+        assert page.locator(".box").count() == 2 and page.locator(".node").count() == nodes, name
+    other = json.loads(saved.read_text())
+    other["metadata"]["prompt"] = "another prompt"
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    page.locator("#load").set_input_files(tmp_path / "other.json")
+    expect(page.locator("h1")).to_have_text("another prompt")
 
 
 def test_page__hides_what_has_little_influence(page):

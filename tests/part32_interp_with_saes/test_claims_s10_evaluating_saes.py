@@ -82,15 +82,16 @@ def test_kendall_tau__claim_proxies_against_truth_on_made_data(claim_seeds, reco
         told.append(said(found))
         assert found["variance explained"][1] > 0.2
         assert found["no holes"][2] < 0
-        assert found["one-latent probes"][3] < found["variance explained"][3]
+        assert found["one-latent probes"][3] <= found["variance explained"][3]
         assert abs(found["sparsity (-L0)"][0]) < 0.3
     record_claim(
         number=101, paper="after Korznikov et al. 2026 and Chanin 2026; numbers found here",
         claim="36 SAEs on 20 hierarchical features: the variance explained orders them best, but "
-        "choosing by it costs more than choosing by one-latent probes; 'no holes' misleads",
-        measured="tau [95 % over SAEs], cost of choosing: " + " | ".join(told),
+        "choosing by it costs no less than choosing by one-latent probes; 'no holes' misleads",
+        measured="tau [95 % over SAEs], cost of choosing: " + " | ".join(told) + " (that probes "
+        "cost *less* for every seed was expected, and does NOT hold: for one it is the same)",
         tolerance="tau of the variance explained above 0.2, of 'no holes' below 0 (intervals); "
-        "of L0 between -0.3 and 0.3; costs in this order",
+        "of L0 between -0.3 and 0.3; costs in this order, or equal",
         seeds=seeds,
     )  # fmt: skip
 
@@ -188,16 +189,15 @@ def test_decoder_overlap__claim_l0_has_a_right_value(claim_seeds, record_claim):
             front = pareto_front(torch.tensor(found["l0"]), torch.tensor(found["explained"]))
             cosines = "/".join(f"{v:.2f}" for v in found["cosine"])
             told.append(f"{kind} {cosines}, least overlap at {least}, {int(front.sum())} on front")
-            assert best in (3, 4, 5) and least in (3, 4, 5)
+            assert best in (3, 4) and least in (3, 4)
             assert found["cosine"][2] > max(found["cosine"][0], found["cosine"][-1]) + 0.05
             assert found["explained"][-1] > found["explained"][2] - 0.01
     record_claim(
         number=105, paper="Chanin & Garriga-Alonso 2025; numbers found here",
         claim="20 features, 3 on in a row, 20 latents: decoder rows are nearest to the features at "
-        "k = 3 to 5 in all four worlds, and overlap least near there; explained variance rises on",
-        measured="cosine at k = 1/2/3/4/5/6/8: " + "; ".join(told) + " (3 or 4 was expected: that "
-        "does NOT hold in one hierarchical world)",
-        tolerance="largest at 3 to 5; 0.05 more at 3 than at 1 and 8; least overlap at 3 to 5",
+        "k = 3 or 4 in all four worlds, and overlap least there, too; explained variance rises on",
+        measured="cosine at k = 1/2/3/4/5/6/8: " + "; ".join(told),
+        tolerance="largest at 3 or 4; 0.05 more at 3 than at 1 and 8; least overlap at 3 or 4",
         seeds=seeds,
     )  # fmt: skip
 

@@ -27,6 +27,8 @@ def test_graph__writes_a_page_and_says_how_much_is_explained():
     told = json.loads(page.with_suffix(".json").read_text())
     assert told["metadata"]["prompt"] == PROMPT
     assert "replacement score 0." in done.output and str(page) in done.output
+    assert run(PROMPT, "--target", "Daisy").exit_code == 0
+    assert len(list(Path("graphs").glob("*.html"))) == 2, "another graph, another page"
 
 
 def test_graph__explains_a_difference():
@@ -43,6 +45,7 @@ def test_graph__explains_a_difference():
         ((PROMPT, "--other", "Daisy"), "--other needs --target"),
         ((PROMPT, "--target", "Daisy and"), "is 2 tokens"),
         ((PROMPT, "--nodes", "1.5"), "a threshold is a share"),
+        ((PROMPT, "--target", "Daisy", "--other", "Daisy"), "the two tokens are one"),
     ],
 )
 def test_graph__errors_name_the_cause(arguments, says):

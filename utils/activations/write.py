@@ -175,6 +175,11 @@ def write_activations(
             if (path / INDEX).exists():
                 check_same(path, read_index(path), wanted)
             else:
+                if stray := sorted(p.name for p in path.glob("*.safetensors")):
+                    raise StoreError(
+                        f"{path} has shards ({stray[0]}) and no {INDEX}: of which run they are, "
+                        "nobody knows. Delete the folder, or take another"
+                    )
                 index = _new_index(model, rows.ids, plan, cfg, wanted)
                 files.write(path / INDEX, json.dumps(index))
             _write_missing(model, rows.ids, keep, plan, path, cfg)

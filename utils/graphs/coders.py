@@ -94,10 +94,14 @@ def replace_mlps(frozen: Frozen, transcoders: Sequence[Sae]) -> Replacement:
                 "the transcoders to `freeze`, too"
             )
     coders = [coder_of(by_layer[i]) for i in layers]
-    acts = torch.stack([by_layer[i].encode(frozen.mlp_in[i]) for i in layers])
-    acts[:, :SKIP_FIRST] = 0
-    layer, pos, latent = acts.nonzero(as_tuple=True)
-    features = Features(layer, pos, latent, acts[layer, pos, latent])
+    acts = [by_layer[i].encode(frozen.mlp_in[i]).clone() for i in layers]  # of any widths
+    for f in acts:
+        f[:SKIP_FIRST] = 0
+    active = [f.nonzero() for f in acts]
+    layer = torch.cat([torch.full_like(at[:, 0], i) for i, at in enumerate(active)])
+    pos, latent = torch.cat(active).unbind(dim=1)
+    value = torch.cat([f[at[:, 0], at[:, 1]] for f, at in zip(acts, active, strict=True)])
+    features = Features(layer, pos, latent, value)
     empty = Replacement(frozen, coders, features, frozen.mlp_out, frozen.mlp_out)
     skipped = torch.stack([empty.skip(i, frozen.mlp_in[i][None])[0] for i in layers])
     written = torch.stack([acts[i] @ coders[i].W_dec for i in layers])

@@ -28,6 +28,7 @@ class Graph:
 
     value = Σ_source adjacency + constant        (exactly, for latents and outputs)
     value + bias = the latent's pre-activation, or the output's logit minus the mean logit
+                   (before the cap, where the model caps its logits)
     """
 
     tokens: Int[Tensor, " pos"]
@@ -42,6 +43,8 @@ class Graph:
     prompt: str = ""
     model: str = ""
     supernodes: dict[str, list[int]] = field(default_factory=dict)  # name: numbers of nodes
+    thresholds: tuple[float, float] = (1.0, 1.0)  # of nodes and edges: what it was pruned with
+    share: Float[Tensor, " node"] | None = None  # `cumulative_share` before it was pruned
 
     def of_kind(self, kind: Kind) -> Bool[Tensor, " node"]:
         """Which nodes are of a kind."""
@@ -81,5 +84,6 @@ class Graph:
             constant=self.constant[at],
             value=self.value[at],
             bias=self.bias[at],
+            share=None if self.share is None else self.share[at],
             supernodes={name: members for name, members in supernodes.items() if members},
         )

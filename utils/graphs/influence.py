@@ -34,6 +34,14 @@ def influence(graph: Graph) -> Float[Tensor, " node"]:
     return through(shares(graph.adjacency.double()), graph.weights.double()).float()
 
 
+def cumulative_share(graph: Graph) -> Float[Tensor, " node"]:
+    """For each node the share of all influence that it and the more influential ones have."""
+    worth = influence(graph).double()
+    values, order = worth.sort(descending=True, stable=True)
+    whole = values.sum().clamp(min=torch.finfo(values.dtype).tiny)
+    return torch.empty_like(worth).scatter(0, order, values.cumsum(0) / whole).float()
+
+
 def through(
     shares: Float[Tensor, "target source"], weights: Float[Tensor, " target"]
 ) -> Float[Tensor, " source"]:
@@ -90,6 +98,7 @@ def pruned(graph: Graph, nodes: float = NODES, edges: float = EDGES) -> Graph:
     Embeddings and outputs always stay. Latents and errors without an edge to an output, directly
     or not, go; so do latents that nothing gives to. Edges that go are 0.
     """
+    graph = replace(graph, share=cumulative_share(graph), thresholds=(nodes, edges))
     always = graph.of_kind("embedding") | graph.of_kind("logit")
     small = graph.kept(enough(influence(graph), nodes) | always)
     by = shares(small.adjacency.double())
@@ -122,7 +131,8 @@ def scores(graph: Graph) -> dict[str, float]:
     whole = worth + weights
     whole = torch.where(graph.targets, whole, 0.0)
     no_error = 1 - by[:, error].sum(dim=1)
+    begun = from_words + from_errors
     return {
-        "replacement": from_words / (from_words + from_errors),
+        "replacement": from_words / begun if begun else float("nan"),
         "completeness": float((no_error * whole).sum() / whole.sum()),
     }

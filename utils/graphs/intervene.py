@@ -10,6 +10,7 @@ from torch import Tensor
 from utils.graphs.coders import SKIP_FIRST, coder_of, replace_mlps
 from utils.graphs.frozen import Frozen, GraphError
 from utils.graphs.graph import Graph
+from utils.graphs.targets import unembedding_bias
 from utils.models.sae import Sae
 
 Place = tuple[int, int, int]  # layer, position, latent
@@ -22,7 +23,7 @@ def effects(graph: Graph) -> Float[Tensor, "output node"]:
     A latent that grows by the share r_s adds r_s · adjacency[t, s] to every target t. An active
     latent's value moves with its pre-activation, so shares obey
 
-        r_t = [t is the node] + Σ_s adjacency[t, s] / value_t · r_s
+        r_t = [t is the node] + Σ_s adjacency[t, s] / activation_t · r_s
 
     and an output moves by Σ_s adjacency[output, s] · r_s, all paths counted. Taking a node away is
     minus this, as far as the model is linear: no latent turns on or off.
@@ -72,6 +73,12 @@ def intervene(
             raise GraphError(f"there is no latent {latent} in layer {layer}")
         if not SKIP_FIRST <= pos < frozen.n_pos:
             raise GraphError(f"position {pos}: latents stand at {SKIP_FIRST} to {frozen.n_pos - 1}")
+    for layer in sorted({layer for layer, _, _ in edits}):
+        if coders[layer].hook_in != frozen.reads[layer]:
+            raise GraphError(
+                f"the transcoder of layer {layer} reads {coders[layer].hook_in}, the prompt was "
+                f"frozen at {frozen.reads[layer]}: give the transcoders to `freeze`, too"
+            )
     after = _constrained if constrained else _free
     return Outcome(frozen.logits[-1], after(frozen, coders, edits))
 
@@ -122,4 +129,7 @@ def _constrained(frozen: Frozen, coders: Mapping[int, Sae], edits: Edits) -> Ten
     still = (r.error + r.biases())[None]
     final = frozen.run(frozen.embed[None], still, live).final[0, -1]
     W_U = frozen.loaded.model.W_U.detach()
+    cap = getattr(frozen.loaded.model.cfg, "output_logits_soft_cap", None) or -1
+    if cap > 0:
+        return cap * torch.tanh((final @ W_U + unembedding_bias(frozen)) / cap)
     return frozen.logits[-1] + (final - frozen.final[-1]) @ W_U

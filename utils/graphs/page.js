@@ -38,8 +38,12 @@ let told, nodes, byId, words, layers, pinned, groups, spots, now = null;
 
 function read(graph) {
   for (const part of ["metadata", "qParams", "nodes", "links"]) {
-    if (graph === null || typeof graph !== "object" || !(part in graph)) throw new Error(`this is no graph: it has no ${part}`);
+    if (graph === null || typeof graph !== "object" || !graph[part]) throw new Error(`this is no graph: it has no ${part}`);
   }
+  const tokens = graph.metadata.prompt_tokens;
+  if (!Array.isArray(tokens)) throw new Error("this is no graph: it has no prompt_tokens");
+  const lost = graph.nodes.find((n) => !(Number.isInteger(n.ctx_idx) && n.ctx_idx >= 0 && n.ctx_idx < tokens.length));
+  if (lost) throw new Error(`the node ${lost.node_id} stands at no token: ${lost.ctx_idx}`);
   const outputs = graph.nodes.filter((n) => n.feature_type === "logit").map((n) => Number(n.layer));
   if (!outputs.length) throw new Error("this graph explains nothing: it has no output");
   const top = Math.max(...outputs);
@@ -64,7 +68,7 @@ function read(graph) {
     n.outs.sort((a, b) => size(b) / b.target.size - size(a) / a.target.size);
   }
   told = graph; nodes = found; byId = index;
-  words = graph.metadata.prompt_tokens.map(visible);
+  words = tokens.map(visible);
   layers = top - 1;
   const q = graph.qParams;
   groups = (q.supernodes || []).map(([name, ...ids]) => ({ name, ids: ids.filter((id) => index.has(id)) })).filter((g) => g.ids.length);
@@ -343,9 +347,17 @@ function state() {
   return told;
 }
 
+// a file that cannot be shown leaves what was open as it was
 function show(graph) {
-  read(graph);
-  draw(); side(); drawGroups();
+  const before = [told, nodes, byId, words, layers, pinned, groups, spots, now];
+  try {
+    read(graph);
+    draw(); side(); drawGroups();
+  } catch (error) {
+    [told, nodes, byId, words, layers, pinned, groups, spots, now] = before;
+    if (told) { draw(); side(); drawGroups(); }
+    throw error;
+  }
 }
 
 $("save").addEventListener("click", () => {
@@ -358,7 +370,11 @@ $("load").addEventListener("change", async (e) => {
   const [file] = e.target.files;
   e.target.value = "";
   if (!file) return;
-  try { show(JSON.parse(await file.text())); say(`${file.name} loaded`); }
+  try {
+    show(JSON.parse(await file.text()));
+    document.querySelector("h1").textContent = document.title = told.metadata.prompt;
+    say(`${file.name} loaded`);
+  }
   catch (error) { say(`${file.name} was not loaded: ${error.message}`); }
 });
 const dark = window.matchMedia && window.matchMedia("(prefers-color-scheme: dark)").matches;

@@ -45,6 +45,8 @@ def of_tokens(frozen: Frozen, tokens: Sequence[int]) -> Targets:
 
 def difference(frozen: Frozen, token: int, other: int) -> Targets:
     """How much likelier one token is than another: the difference of their logits."""
+    if token == other:
+        raise GraphError("the two tokens are one: their difference is 0")
     one, two = of_tokens(frozen, [token]), of_tokens(frozen, [other])
     vectors, bias = one.vectors - two.vectors, one.bias - two.bias
     texts = f"{one.labels[0]} - {two.labels[0]}"

@@ -8,6 +8,7 @@ Neuronpedia: circuit-tracer's own `0_{layer}_{pos}` is also the id of a latent o
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 
 from utils import files
 from utils.graphs.graph import Graph, Kind, Node
-from utils.graphs.influence import EDGES, NODES, influence
+from utils.graphs.influence import cumulative_share
 
 TYPES: dict[Kind, str] = {
     "feature": "cross layer transcoder",
@@ -55,11 +56,8 @@ def node_ids(graph: Graph) -> list[str]:
 
 
 def cumulative(graph: Graph) -> list[float | None]:
-    """For each node the share of all influence that it and the more influential ones have."""
-    worth = influence(graph).double()
-    values, order = worth.sort(descending=True, stable=True)
-    whole = values.sum().clamp(min=torch.finfo(values.dtype).tiny)
-    share = torch.empty_like(worth).scatter(0, order, values.cumsum(0) / whole)
+    """`cumulative_share` of every node, in the graph before pruning; None for outputs."""
+    share = cumulative_share(graph) if graph.share is None else graph.share
     logits = graph.of_kind("logit")
     return [
         None if is_logit else float(x)
@@ -112,10 +110,9 @@ def plain(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-") or "graph"
 
 
-def as_viewer(
-    graph: Graph, slug: str = "", node_threshold: float = NODES, edge_threshold: float = EDGES
-) -> dict[str, Any]:
-    """The graph as the viewer's JSON; thresholds are those that it was pruned with."""
+def as_viewer(graph: Graph, slug: str = "") -> dict[str, Any]:
+    """The graph as the viewer's JSON; thresholds are those that it was pruned with (1: not)."""
+    node_threshold, edge_threshold = graph.thresholds
     ids = node_ids(graph)
     shares = cumulative(graph)
     nodes = [viewer_node(graph, *each) for each in zip(graph.nodes, ids, shares, strict=True)]
@@ -183,6 +180,9 @@ def from_viewer(told: Mapping[str, Any]) -> Graph:
     n_layers = max(outputs) - 1
     nodes = [node_from(n, n_layers) for n in told["nodes"]]
     number = {str(n["node_id"]): i for i, n in enumerate(told["nodes"])}
+    if len(number) < len(nodes):
+        [(twice, _)] = Counter(str(n["node_id"]) for n in told["nodes"]).most_common(1)
+        raise ViewerError(f"two nodes are called {twice!r}: their edges cannot be told apart")
     A = torch.zeros(len(nodes), len(nodes))
     for link in told["links"]:
         ends = (str(link["target"]), str(link["source"]))
@@ -197,6 +197,12 @@ def from_viewer(told: Mapping[str, Any]) -> Graph:
         if node.kind == "embedding":
             ids[node.pos] = node.number
     zeros = torch.zeros(len(nodes))
+    pruning = told["metadata"].get("pruning_settings") or {}
+    limits = [float(pruning.get(f"{part}_threshold", 1.0)) for part in ("node", "edge")]
+    of_all = [n.get("influence") for n, node in zip(told["nodes"], nodes, strict=True)
+              if node.kind != "logit"]  # fmt: skip
+    whole = all(share is not None for share in of_all)
+    found = [1.0 if n.get("influence") is None else float(n["influence"]) for n in told["nodes"]]
     return Graph(
         tokens=ids,
         strings=words,
@@ -213,6 +219,8 @@ def from_viewer(told: Mapping[str, Any]) -> Graph:
             str(name): [number[m] for m in members if m in number]
             for name, *members in told["qParams"].get("supernodes") or []
         },
+        thresholds=(limits[0], limits[1]),
+        share=torch.tensor(found) if whole else None,
     )
 
 
@@ -229,4 +237,7 @@ def read_viewer(path: str | Path) -> Graph:
         told = json.loads(Path(path).read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ViewerError(f"{path} is no JSON: {error}") from error
-    return from_viewer(told)
+    try:
+        return from_viewer(told)
+    except KeyError as error:
+        raise ViewerError(f"{path}: {error} is missing") from error

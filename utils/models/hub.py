@@ -49,8 +49,9 @@ class Published:
     saes: dict[str, PublishedSae] = field(default_factory=dict)
 
 
-# The first three come from sae_lens' directory. The others are by repository, as their makers' own
-# code names them; none could be downloaded where this was written, so only their layout is tested.
+# gpt2-small's residual and attention SAEs and Gemma's come from sae_lens' directory. The others are
+# by repository, as their makers' own code names them; none could be downloaded where this was
+# written, so only their layout is tested.
 CATALOGUE = {
     "gpt2-small": Published(
         "openai-community/gpt2",
@@ -130,12 +131,15 @@ def from_hub(what: str) -> Iterator[None]:
 
     try:
         yield
-    except errors.GatedRepoError as error:
-        raise ModelUnavailable(
-            f"{what} is given out only to people who accepted its licence: do that on its page on"
-            " huggingface.co, run `hf auth login`, then the same again."
-        ) from error
     except (OSError, errors.HfHubHTTPError) as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, errors.GatedRepoError):
+            cause = cause.__cause__  # transformers makes an OSError of it
+        if cause is not None:
+            raise ModelUnavailable(
+                f"{what} is given out only to people who accepted its licence: do that on its page"
+                " on huggingface.co, run `hf auth login`, then the same again."
+            ) from error
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelUnavailable(
             f"{what} is not in this machine's hub cache and could not be downloaded."

@@ -60,6 +60,7 @@ class Loaded:
     model: "TransformerBridge"
     tokenizer: Any  # None for Othello: its tokens are squares
     name: str  # as its publisher calls it
+    profile: str = ""  # under which it was asked for, if it was
 
     @property
     def n_layers(self) -> int:

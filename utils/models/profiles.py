@@ -10,6 +10,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -47,7 +48,8 @@ def profile(name: str | None = None) -> Profile:
 
 def describe(loaded: Loaded, saes: Sequence[Sae]) -> str:
     """What a notebook works with: the profile, the model, and each SAE's place and size."""
-    lines = [f"profile {profile()}: {loaded.name}, {loaded.n_layers} layers, on {loaded.device}"]
+    chosen = loaded.profile or profile()
+    lines = [f"profile {chosen}: {loaded.name}, {loaded.n_layers} layers, on {loaded.device}"]
     for sae in saes:
         where = sae.hook_in if not sae.is_transcoder else f"{sae.hook_in} to {sae.hook_out}"
         lines.append(f"{sae.kind} SAE at {where}: {sae.n_latents:,} latents")
@@ -75,13 +77,15 @@ def load_model(role: str, chosen: Profile, name: str | None, device: str | torch
     if chosen == "hub":
         from utils.models import hub
 
-        return hub.load(name, device)
-    if name == "smollm2":
+        found = hub.load(name, device)
+    elif name == "smollm2":
         from utils.models import smollm2
 
-        return smollm2.load(device=device)
-    model = load_tiny(artifacts() / name, device)
-    return Loaded(model, model.tokenizer, name)
+        found = smollm2.load(device=device)
+    else:
+        model = load_tiny(artifacts() / name, device)
+        found = Loaded(model, model.tokenizer, name)
+    return replace(found, profile=chosen)
 
 
 def load_saes(

@@ -108,6 +108,8 @@ def latents_of(
 ) -> dict[str, Float[Tensor, "batch pos latent"]]:
     """Latents on the clean forward pass: nothing is replaced. Keyed by output hook."""
     saes = [saes] if isinstance(saes, Sae) else list(saes)
+    if len({sae.hook_out for sae in saes}) < len(saes):
+        raise ValueError("two SAEs write to the same hook: ask for one at a time")
     cache: dict[str, Tensor] = {}
     names = list(dict.fromkeys(sae.hook_in for sae in saes))
     _run(model, tokens, [(name, _keep(cache, name)) for name in names], options)

@@ -56,7 +56,8 @@ def build(config: dict[str, Any], weights: Weights, tokenizer: Any = None) -> "T
         mine["pos_embed.weight"] = torch.zeros_like(positions)
         _add_to_queries_and_keys(model, positions)
     for name, shape in shapes.items():
-        mine.setdefault(name, torch.zeros(shape))  # a bias that the format leaves out is 0
+        if name.endswith(".bias"):  # one that the format leaves out is 0
+            mine.setdefault(name, torch.zeros(shape))
     model.load_state_dict({name: mine[name].float() for name in mine}, strict=True)
     return model.eval().requires_grad_(False)
 

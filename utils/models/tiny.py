@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from utils.files import whole, write
+from utils.files import write
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -38,12 +38,14 @@ def save_tiny(
     directory: str | Path,
     dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Write a native model, and its tokenizer unless that is None; each file whole or not at all.
+    """Write a native model, and its tokenizer unless that is None.
+
+    Weights and configuration are written whole or not at all.
 
     Other files of the folder (a card, SAEs) stay. Raises ValueError where `dtype` cannot hold the
     weights, or where the tokenizer has no BOS token (the library would prepend an invented one).
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     if tokenizer is not None and tokenizer.bos_token_id is None:
         raise ValueError("the tokenizer has no BOS token: give it one (bos_token='<bos>')")
@@ -56,8 +58,7 @@ def save_tiny(
         raise ValueError(f"{', '.join(bad)}: not finite in {dtype}; save in torch.bfloat16")
     config = {name: getattr(model.cfg, name) for name in FIELDS if hasattr(model.cfg, name)}
     folder = Path(directory)
-    with whole(folder / WEIGHTS) as part:
-        save_file(weights, part)
+    write(folder / WEIGHTS, save(weights))
     write(folder / CONFIG, json.dumps(config, indent=1) + "\n")
     if tokenizer is not None:
         tokenizer.save_pretrained(folder / TOKENIZER)

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Contexts:
-    """Every latent's strongest rows, one token of each, strongest first; -1 where there is none."""
+    """Every latent's strongest rows, one token of each, strongest first; -1 where there is none.
+
+    Of fewer than n rows there are fewer columns.
+    """
 
     row: Int[Tensor, "latent n"]
     pos: Int[Tensor, "latent n"]

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from utils.data.corpus import Rows, counted, predicting
-from utils.models.loaded import check_edits, check_hooks
+from utils.models.loaded import HookMissing, check_edits, check_hooks
 from utils.progress import track
 from utils.sae_metrics.reconstruction import Reconstruction, Scores
 
@@ -137,6 +137,8 @@ def splice_hooks(sae: Coder, keep: Bool[Tensor, "row pos"], metrics: Reconstruct
         at_input.append(x.detach())
 
     def write(y: Tensor, hook: Any) -> Tensor:
+        if sae.hook_in != sae.hook_out and not at_input:
+            raise HookMissing(f"{sae.hook_out} comes before {sae.hook_in}: nothing was read yet")
         x = at_input.pop() if at_input else y
         codes = sae.encode(x)
         y_hat = sae.decode(codes, x)

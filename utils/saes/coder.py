@@ -49,8 +49,8 @@ class SparseCoder:
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "SparseCoder":
         """A copy elsewhere, or in another precision."""
-        params = {name: value.to(device, dtype) for name, value in self.params.items()}
-        return replace(self, params=params, cut=self.cut.to(device))
+        params = {name: value.to(device, dtype, copy=True) for name, value in self.params.items()}
+        return replace(self, params=params, cut=self.cut.to(device, copy=True))
 
 
 def init_coder(
@@ -102,7 +102,7 @@ def encode(coder: SparseCoder, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor,
     """Activations of raw (not normalised) rows, zeros included."""
     rows = scaled_rows(coder.cfg, x.reshape(-1, x.shape[-1]), coder.scale_in)[0]
     support, code = encode_sparse(coder, rows)
-    return support.scatter(code).view(*x.shape[:-1], -1)
+    return support.scatter(code).view(*x.shape[:-1], coder.cfg.latent)
 
 
 @torch.no_grad()
@@ -139,7 +139,7 @@ def reconstruct(
     if "W_skip" in coder.params:
         out = out + scaled @ coder.params["W_skip"].T
     out = out * back if coder.cfg.normalise == "constant_norm" else out / coder.scale_out
-    return out.view(*x.shape[:-1], -1)
+    return out.view(*x.shape[:-1], coder.cfg.d_target)
 
 
 @torch.no_grad()

@@ -126,8 +126,8 @@ class SAETrainConfig:
     dead_window: int = 250_000  # rows without an activation after which a latent counts as dead
     aux_coefficient: float = 1 / 32  # weight of the dead latents' loss (Gao et al. 2024); 0: none
     aux_k: int | None = None  # dead latents used per row; None is d_in / 2 (Gao et al., B.1)
-    outlier_factor: float | None = None  # drop rows this many times longer than the average row
-    n_norm_batches: int = 10  # batches read, and not trained on, for average norm and mean
+    outlier_factor: float | None = None  # drop rows this many times longer than the median one
+    n_norm_batches: int = 10  # read, not trained on, for norm and mean; as many again for the cut
     mean_bias: bool = True  # start where means need not be learnt: see Trainer.start_at_means
     record_every: int = 50  # steps between two lines of the log
     checkpoint_every: int = 0  # steps between two checkpoints; 0: only after the last

@@ -109,13 +109,11 @@ class Stretched:
                 x, y = batch
                 yield x, y @ self.by.there.to(y)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The position after the last batch."""
-        return self.data.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to a position."""
-        self.data.load_state_dict(state)
+    def __getattr__(self, name: str) -> Any:
+        """The data's own position, where they keep one: a list does not."""
+        if name in ("state_dict", "load_state_dict"):
+            return getattr(self.data, name)
+        raise AttributeError(name)
 
 
 def check_folds(cfg: SAEConfig) -> None:

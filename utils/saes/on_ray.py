@@ -67,12 +67,13 @@ def run_on_ray(
     """Train all SAEs on the cluster; a second call goes on where the first was stopped.
 
     `cpus` and `gpus` are those of one stack. Starts a local Ray where none is running; a running
-    cluster is used if `ray.init(address=...)` was called. Raises StacksFailed if a stack failed
+    cluster is used if `ray.init(address=...)` was called. Workers have folders of their own: paths
+    in `records` must be absolute. Raises StacksFailed if a stack failed
     `retries` + 1 times.
     """
     ray, tune = _modules()
     folder = folder.resolve()
-    require_folder(sweep, folder)
+    require_folder(sweep, folder, rows, held_out)
     if not ray.is_initialized():
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
     job = tune.with_parameters(

@@ -126,7 +126,7 @@ class Stack:
         self.firing.update(step.fired, len(batch.x))
         for i, run in enumerate(self.runs):
             run.firing.n_rows = self.firing.n_rows
-            if step.edge is not None:
+            if step.edge is not None and bool(step.edge[i].isfinite()):  # else nothing was active
                 run.average_edge(step.edge[i])
             run.n_steps += 1
         return batch, step
@@ -225,7 +225,9 @@ def _step(
     if "W_skip" in params:
         error = error + batch.x @ params["W_skip"].mT
     err = error * (2 / n)
-    flow, fired = err @ W_dec.mT, on.sum(dim=1)
+    # half precision would stop counting at 256
+    exact = torch.promote_types(on.dtype, torch.float32)
+    flow, fired = err @ W_dec.mT, on.sum(dim=1, dtype=exact)
     slope, penalty = (weight / n)[:, None], torch.zeros_like(weight)
     if cfg.architecture == "relu":
         flow = flow + (slope * norms)[:, None]
@@ -268,6 +270,9 @@ def _active(
     return kept.view_as(pre), edge
 
 
+HALF = (torch.bfloat16, torch.float16)  # NumPy has no bfloat16
+
+
 def _largest(scores: Float[Tensor, "inst *row item"], k: list[int]) -> Bool[Tensor, "..."]:
     """The k largest positive ones along the last axis; k is the coder's own."""
     most, kept = scores.shape[-1], scores > 0
@@ -278,7 +283,7 @@ def _largest(scores: Float[Tensor, "inst *row item"], k: list[int]) -> Bool[Tens
         return torch.zeros_like(kept).scatter_(-1, where, few) & kept
     for one in {n for n in k if n < most}:
         mine = [i for i, n in enumerate(k) if n == one]
-        found = scores[mine].numpy()
+        found = scores[mine].float().numpy() if scores.dtype in HALF else scores[mine].numpy()
         edge = torch.from_numpy(np.partition(found, most - one)[..., most - one, None])
         kept[mine] &= scores[mine] >= edge
         if int(kept[mine].sum(dim=-1).amax()) > one:  # equal scores at the edge: exactly k of them

@@ -7,6 +7,7 @@ One device trains one stack after the other (stack.py). utils/saes/on_ray.py giv
 workers of a Ray cluster, with the same results.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -75,8 +76,11 @@ class Sweep:
         """All SAEs, in the order architecture, width, knob, seed."""
         base, found = self.base, list[Point]()
         shapes = product(self.architecture or (base.architecture,), self.latent or (base.latent,))
+        nested = base.widths or (base.latent // 4, base.latent // 2, base.latent)
         for architecture, latent in shapes:
-            one = replace(base, architecture=architecture, latent=latent)
+            widths = tuple(w * latent // base.latent for w in nested)
+            widths = widths if architecture == "matryoshka" else ()
+            one = replace(base, architecture=architecture, latent=latent, widths=widths)
             if architecture in TOPK_FAMILY:
                 configs = [replace(one, k=k) for k in self.k or (base.k,)]
             else:
@@ -147,6 +151,12 @@ def measure(trained: TrainedCoder, rows: Float[Tensor, "row d"]) -> Result:
     }
 
 
+def group_name(points: list[Point]) -> str:
+    """Of a stack's files: another one where `together` was changed in between."""
+    more = f"-and-{len(points) - 1}-more" if len(points) > 1 else ""
+    return f"{points[0].name}{more}"
+
+
 def train_group(
     points: list[Point],
     sweep: Sweep,
@@ -157,13 +167,13 @@ def train_group(
     device: torch.device | str = "cpu",
 ) -> list[Result]:
     """Train one stack, or go on with it; save its SAEs and results. Done ones are only read."""
-    file = folder / f"{points[0].name}.json"
+    file = folder / f"{group_name(points)}.json"
     if file.exists():
         return json.loads(file.read_text())
     starts = [init_coder(p.cfg, torch.Generator().manual_seed(p.seed), device) for p in points]
     named = records or (lambda point: RecordConfig(jsonl=folder / point.name / "log.jsonl"))
     logs = [named(point) for point in points]
-    checkpoint = folder / f"{points[0].name}.checkpoint.pt"
+    checkpoint = folder / f"{group_name(points)}.checkpoint.pt"
     data = Shuffled(rows, sweep.batch)
     for point in points:
         (folder / point.name).mkdir(parents=True, exist_ok=True)
@@ -183,14 +193,25 @@ def train_group(
     return found
 
 
-def require_folder(sweep: Sweep, folder: Path) -> None:
-    """Note whose folder this is; ValueError if it is of a sweep with other settings."""
+def require_folder(
+    sweep: Sweep, folder: Path, rows: Float[Tensor, "row d"], held_out: Float[Tensor, "row d"]
+) -> None:
+    """Note whose folder this is; ValueError if it is of a sweep with other settings or data."""
+    if not len(held_out):
+        raise ValueError("no row is held out to compare the SAEs on: give more rows")
     file = folder / "sweep.json"
-    if file.exists() and json.loads(file.read_text()) != sweep.settings():
+    told = sweep.settings() | {"data": [digest(part) for part in (rows, held_out)]}
+    if file.exists() and json.loads(file.read_text()) != told:
         raise ValueError(
             f"{folder} holds a sweep with other settings or data: give another folder, or remove it"
         )
-    files.write(file, json.dumps(sweep.settings()))
+    files.write(file, json.dumps(told))
+
+
+def digest(rows: Float[Tensor, "row d"]) -> str:
+    """A hash of numbers, in any dtype."""
+    plain = rows.detach().cpu().contiguous().view(torch.uint8)
+    return hashlib.sha256(plain.numpy().tobytes()).hexdigest()[:16]
 
 
 def in_order(sweep: Sweep, found: list[Result], folder: Path) -> list[Result]:
@@ -210,7 +231,7 @@ def run(
     device: torch.device | str = "cpu",
 ) -> list[Result]:
     """Train all SAEs here, stack by stack; a second call goes on where the first was stopped."""
-    require_folder(sweep, folder)
+    require_folder(sweep, folder, rows, held_out)
     found: list[Result] = []
     for points in track(sweep.stacks(), "stacks of SAEs"):
         found += train_group(points, sweep, rows, held_out, folder, records, device)
@@ -218,7 +239,10 @@ def run(
 
 
 def pareto(results: list[Result], less: str = "l0", more: str = "explained_variance") -> list[str]:
-    """Names of the SAEs that no other beats on both (at most as large `less`, larger `more`)."""
+    """Names of the SAEs that no other beats on both (at most as large `less`, larger `more`).
+
+    Of equals the first.
+    """
     front, best = [], -float("inf")
     for result in sorted(results, key=lambda r: (r[less], -r[more])):
         if result[more] > best:

@@ -23,6 +23,7 @@ from utils.saes.records import Metrics, RecordConfig, Recorder
 from utils.saes.schedules import active_latents, learning_rate, sparsity_weight
 
 EDGE_MEMORY = 0.9  # of the running threshold: about ten batches, the weights hardly move in them
+MOST_OUTLIERS = 100  # batches of nothing else, before the run is given up
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,17 @@ class Trainer:
         mask = outlier_mask(x, self.longest)
         return pair if mask is None else (x[mask], y[mask])
 
+    def drawn(self) -> Pair:
+        """The next pair of which something is kept."""
+        for _ in range(MOST_OUTLIERS):
+            x, y = self.kept(next(self.feed))
+            if len(x):
+                return x, y
+        raise ValueError(f"{MOST_OUTLIERS} batches held outliers only: raise outlier_factor")
+
     def batch(self) -> Batch:
         """Draw and normalise a batch."""
-        sae, (x, y) = self.coder.cfg, self.kept(next(self.feed))
+        sae, (x, y) = self.coder.cfg, self.drawn()
         scaled = scaled_rows(sae, x, self.coder.scale_in)[0]
         target = scaled if sae.kind == "sae" else scaled_rows(sae, y, self.coder.scale_out)[0]
         weight = sparsity_weight(sae, self.cfg, self.n_steps)

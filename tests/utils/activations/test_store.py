@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from utils.activations import StoreConfig, StoreError, index, open_store, write_activations
-from utils.activations.write import capture, stop_layer
+from utils.activations.write import INDEX, capture, stop_layer
 from utils.course import ROOT
 from utils.data.corpus import Rows
 
@@ -235,6 +235,16 @@ def test_other_tokens_and_another_model_are_refused(model, make_model, ids, tmp_
         write_activations(model, ids.flip(0), tmp_path, SMALL)
     with pytest.raises(StoreError, match="model"):
         write_activations(make_model(3), ids, tmp_path, SMALL)
+
+
+def test_shards_without_an_index_are_nobodys(model, make_model, ids, tmp_path):
+    """they may be another model's: they are neither taken nor written over"""
+    write_activations(model, ids, tmp_path, SMALL)
+    (tmp_path / INDEX).unlink()
+    before = files_of(tmp_path)
+    with pytest.raises(StoreError, match="nobody knows"):
+        write_activations(make_model(3), ids, tmp_path, SMALL)
+    assert files_of(tmp_path) == before
 
 
 def test_a_full_disk_is_explained_and_finished_shards_are_kept(model, ids, tmp_path, monkeypatch):

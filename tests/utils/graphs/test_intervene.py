@@ -1,12 +1,14 @@
 """Predicted against measured: equal where the model is linear, close for small steps elsewhere."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from tests.utils.graphs.conftest import random_transcoders
 from utils.graphs import GraphError, attribute, freeze
 from utils.graphs.intervene import effects, intervene
-from utils.graphs.targets import of_tokens
+from utils.graphs.targets import difference, of_tokens
 
 PROMPT = [0, 3, 5, 7, 2, 9]
 TOKENS = [4, 11, 17]
@@ -82,6 +84,43 @@ def test_a_free_edit_is_the_difference_at_the_mlps_output(model_of):
     expected = frozen.loaded.model.run_with_hooks(frozen.tokens[None], fwd_hooks=hooks)[0, -1]
     found = intervene(frozen, saes, {(n.layer, n.pos, n.number): 7.0})
     torch.testing.assert_close(found.after, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_capped_logits_stay_below_the_cap(model_of):
+    """the change is made before the cap, where the model has one"""
+    frozen, saes, graph = made(model_of("Gemma 2"))
+    cap = frozen.loaded.model.cfg.output_logits_soft_cap
+    _, n = biased(graph)[-1]
+    done = intervene(frozen, saes, {(n.layer, n.pos, n.number): 1e4}, constrained=True)
+    assert float(done.after.abs().max()) <= cap
+    assert float((done.after - done.before).abs().max()) > 0.1
+
+
+@pytest.mark.parametrize("constrained", [False, True])
+def test_a_transcoder_that_reads_elsewhere_is_an_error(model_of, constrained):
+    """an edit of what it would read there changes nothing, or something else"""
+    frozen, saes, _ = made(model_of("Llama"))
+    elsewhere = [replace(sae, hook_in=f"blocks.{sae.layer}.hook_resid_mid") for sae in saes]
+    with pytest.raises(GraphError, match=r"`freeze`, too"):
+        intervene(frozen, elsewhere, {(1, 2, 3): 1.0}, constrained)
+
+
+def test_transcoders_may_differ_in_width(model_of):
+    loaded = model_of("native LayerNorm")
+    saes = random_transcoders(loaded)
+    inner = saes[1].sae
+    wide = replace(inner, W_enc=inner.W_enc.repeat(1, 2), b_enc=inner.b_enc.repeat(2),
+                   W_dec=inner.W_dec.repeat(2, 1) / 2)  # fmt: skip
+    mixed = [saes[0], replace(saes[1], sae=wide, n_latents=24), saes[2]]
+    frozen = freeze(loaded, [0, 3, 5, 7, 2, 9])
+    one, two = attribute(frozen, saes), attribute(frozen, mixed)
+    assert two.n_active > one.n_active and two.gap() < 1e-4
+
+
+def test_a_difference_of_one_token_is_an_error(model_of):
+    frozen, _, _ = made(model_of("Llama"))
+    with pytest.raises(GraphError, match="the two tokens are one"):
+        difference(frozen, 4, 4)
 
 
 @pytest.mark.parametrize("place", [(0, 0, 1), (0, 6, 1), (0, 1, 12), (3, 1, 0)])

@@ -78,6 +78,42 @@ def test_influence_is_cumulative_and_the_strongest_has_least(graph):
     assert shares[0] == pytest.approx(float(worth[order[0]] / worth.sum()), rel=1e-4)
 
 
+def test_a_pruned_graph_says_with_what_and_shows_the_influence_of_before(graph):
+    """so that no viewer hides, by the threshold in the file, what was kept"""
+    assert as_viewer(graph)["metadata"]["pruning_settings"] == {
+        "node_threshold": 1.0, "edge_threshold": 1.0,
+    }  # fmt: skip
+    small = pruned(graph, 0.5, 0.9)
+    told, whole = as_viewer(small), as_viewer(graph)
+    assert told["metadata"]["node_threshold"] == 0.5
+    assert told["metadata"]["pruning_settings"]["edge_threshold"] == 0.9
+    before = {n["node_id"]: n["influence"] for n in whole["nodes"]}
+    for node in told["nodes"]:
+        assert node["influence"] == before[node["node_id"]]
+    chosen = ("cross layer transcoder", "mlp reconstruction error")
+    shares = sorted(n["influence"] for n in told["nodes"] if n["feature_type"] in chosen)
+    assert all(share <= 0.5 for share in shares[:-1]), "the last one reaches the threshold"
+    again = as_viewer(from_viewer(told))
+    assert again["metadata"]["pruning_settings"] == told["metadata"]["pruning_settings"]
+    assert [n["influence"] for n in again["nodes"]] == pytest.approx(
+        [n["influence"] for n in told["nodes"]]
+    )
+
+
+def test_two_nodes_of_one_name_are_an_error(graph, tmp_path):
+    """circuit-tracer's id of an error is also that of a latent of layer 0"""
+    told = as_viewer(graph)
+    names = [n["node_id"] for n in told["nodes"]]
+    told["nodes"][0]["node_id"] = names[1]
+    with pytest.raises(ViewerError, match=f"two nodes are called '{names[1]}'"):
+        from_viewer(told)
+    told = as_viewer(graph)
+    del told["metadata"]["prompt_tokens"]
+    (tmp_path / "graph.json").write_text(json.dumps(told))
+    with pytest.raises(ViewerError, match="'prompt_tokens' is missing"):
+        read_viewer(tmp_path / "graph.json")
+
+
 def test_links_are_the_adjacency(graph):
     told = as_viewer(graph)
     number = {n["node_id"]: i for i, n in enumerate(told["nodes"])}

@@ -261,6 +261,21 @@ def test_hub__without_network_and_cache_says_what_to_do(stand_in, ask):
     assert "COURSE_PROFILE=local" in str(caught.value)
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_hub__a_licence_that_is_to_be_accepted_is_named(wrapped):
+    """also where transformers makes another error of it"""
+    import httpx
+    from huggingface_hub.errors import GatedRepoError
+
+    answer = httpx.Response(401, request=httpx.Request("GET", "x:"))
+    gated = GatedRepoError("gated", response=answer)
+    with pytest.raises(ModelUnavailable, match="hf auth login"):
+        with hub.from_hub("google/gemma-2-2b"):
+            if wrapped:
+                raise OSError("You are trying to access a gated repo.") from gated
+            raise gated
+
+
 def test_hub__refuses_what_is_not_published():
     """an unknown model, kind or layer names what there is"""
     with pytest.raises(ValueError, match="profile hub has no 'gpt5'; it has gpt2-small"):

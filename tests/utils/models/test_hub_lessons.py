@@ -100,7 +100,8 @@ def test_dashboard__of_a_release(planted, tmp_path):
     from tools import dashboard
 
     pair = dashboard.find("gpt2-small-res-jb:blocks.8.hook_resid_pre", None, None, None)
-    found, page = dashboard.run(pair, "0-2", 4, tmp_path / "page.html", 1, fresh=True)
+    page = tmp_path / "page.html"
+    found = dashboard.run(pair, "0-2", 4, page, 1, fresh=True)
     [written] = dashboard.write(found, page, data=False, neuronpedia=False)
     assert found.latents[1].index == 1
     assert "gpt2-small" in written.read_text()

@@ -26,6 +26,13 @@ def test_profile__unknown_names_the_choices(monkeypatch):
         profiles.model_name("language", "hub", "x")
 
 
+def test_describe__names_the_profile_that_was_asked_for():
+    """not that of the environment"""
+    loaded = profiles.load_model("language", "tiny", None, "cpu")
+    assert profiles.profile() == "local"
+    assert profiles.describe(loaded, []).startswith("profile tiny: tiny_story_4l")
+
+
 def test_import__brings_in_no_heavy_library():
     """importing utils and utils.models loads none of the libraries that hold models"""
     code = (

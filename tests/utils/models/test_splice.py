@@ -233,8 +233,9 @@ def test_spliced__refuses_hooks_that_would_do_nothing(model, tokens, identity):
 def test_spliced__refuses_what_has_no_meaning(model, tokens, identity):
     """two SAEs at one place, an SAE of another width, an unknown error term"""
     good = identity("blocks.1.hook_resid_post", 24)
-    with pytest.raises(ValueError, match="write to the same hook"):
-        spliced(model, tokens, [good, good])
+    for work in (spliced, latents_of):
+        with pytest.raises(ValueError, match="write to the same hook"):
+            work(model, tokens, [good, good])
     with pytest.raises(ValueError, match=r"shape \(2, 7, 24\).*vectors of 25"):
         spliced(model, tokens, identity("blocks.1.hook_resid_post", 25))
     with pytest.raises(ValueError, match="one of none, constant, live, not True"):

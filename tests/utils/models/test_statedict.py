@@ -40,6 +40,16 @@ def test_build__matches_hooked_transformer(hooked, tokens, positions, attn_only)
         torch.testing.assert_close(cache[name], theirs[name], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("lost", ["unembed.W_U", "blocks.1.attn.W_O"])
+def test_build__a_matrix_that_is_missing_is_an_error(hooked, lost):
+    """only biases may be left out; zeros in place of a matrix would go unseen"""
+    reference, config = hooked()
+    weights = reference.state_dict()
+    del weights[lost]
+    with pytest.raises(RuntimeError, match="Missing key"):
+        build(config, weights)
+
+
 @torch.no_grad()
 def test_build__matches_the_reader_of_mingpt(hooked, tokens):
     """minGPT's names and layouts, as Othello-GPT is published"""

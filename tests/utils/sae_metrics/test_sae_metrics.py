@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from utils.data.corpus import Rows
+from utils.models.loaded import HookMissing
 from utils.sae_metrics import (
     Reconstruction,
     compare,
@@ -267,6 +268,11 @@ def test_identity_recovers_everything(model, rows, hook, anchor):
     assert found.scores.explained_variance == 1 and found.anchor == anchor
     assert found.loss_sae == pytest.approx(found.loss_clean)
     assert found.kl_ablated > 0
+
+
+def test_a_transcoder_that_reads_after_it_writes_is_an_error(model, rows):
+    with pytest.raises(HookMissing, match="comes before"):
+        in_model(model, rows, Linear("blocks.1.hook_resid_post", "blocks.0.hook_mlp_out"))
 
 
 def test_zeros_recover_nothing_of_the_zero_anchor(model, rows):

@@ -117,6 +117,27 @@ def test_goes_on_from_a_checkpoint_exactly(tmp_path):
         Stack(coders(cfg)[:2], rows(), train).load(path)
 
 
+@pytest.mark.filterwarnings("ignore:after")
+def test_batches_in_which_nothing_is_active_leave_the_threshold_alone(tmp_path):
+    starts = coders(SAEConfig(12, 24, "batchtopk", k=2))
+    for coder in starts:
+        coder.params["b_enc"].fill_(-1e3)
+    logs = [RecordConfig(tmp_path / f"{i}.jsonl") for i in range(len(starts))]
+    cfg = SAETrainConfig(n_steps=4, record_every=1, mean_bias=False)
+    train_stack(starts, rows(), cfg, logs)
+    for log in logs:
+        assert "NaN" not in log.jsonl.read_text() and "Infinity" not in log.jsonl.read_text()
+
+
+@pytest.mark.parametrize("architecture", ["topk", "batchtopk"])
+def test_bfloat16_is_stacked_too(architecture):
+    starts = [c.to("cpu", torch.bfloat16) for c in coders(SAEConfig(12, 24, architecture, k=2))]
+    batches = [batch.bfloat16() for batch in rows()]
+    for one in train_stack(starts, batches, replace(TRAIN, n_steps=20)):
+        assert one.coder.params["W_dec"].dtype == torch.bfloat16
+        assert all(value.isfinite().all() for value in one.coder.params.values())
+
+
 def test_what_cannot_be_stacked_is_said():
     """Sizes and architectures must be equal, and some architectures have no stacked form."""
     one = init_coder(SAEConfig(12, 40), torch.Generator())

@@ -107,6 +107,34 @@ def test_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
         run(replace(SWEEP, k=(3,)), rows(), rows(77), tmp_path / "cut")
 
 
+def test_other_data_is_another_sweep(tmp_path):
+    """whatever the dtype of the rows"""
+    small = replace(SWEEP, architecture=("topk",), k=(2,), seeds=(0,))
+    small = replace(small, train=replace(small.train, n_steps=3))
+    run(small, rows(), rows(77), tmp_path)
+    for data, held in ((2 * rows(), rows(77)), (rows(), 2 * rows(77))):
+        with pytest.raises(ValueError, match="settings or data"):
+            run(small, data, held, tmp_path)
+    with pytest.raises(ValueError, match="no row is held out"):
+        run(small, rows(), rows(77)[:0], tmp_path / "b")
+    assert module.digest(rows().bfloat16()) != module.digest(2 * rows().bfloat16())
+
+
+def test_stacks_of_another_size_go_on_too(tmp_path):
+    """as one does where memory was too small"""
+    small = replace(SWEEP, architecture=("topk",), k=(2, 4), seeds=(0,))
+    one = run(replace(small, together=1), rows(), rows(77), tmp_path)
+    assert_equal(run(replace(small, together=2), rows(), rows(77), tmp_path), one)
+
+
+def test_matryoshka_is_swept_in_width():
+    """its nested widths grow with it"""
+    points = replace(SWEEP, architecture=("matryoshka", "topk"), latent=(24, 48), k=(2,)).points()
+    widths = {(p.cfg.architecture, p.cfg.latent): p.cfg.widths for p in points}
+    assert widths["matryoshka", 24] == (6, 12, 24) and widths["matryoshka", 48] == (12, 24, 48)
+    assert widths["topk", 24] == ()
+
+
 def test_pareto_front():
     """On the front is what no other beats on both."""
     cells = [("a", 2, 0.5), ("b", 3, 0.4), ("c", 3, 0.7), ("d", 9, 0.7), ("e", 10, 0.8)]

@@ -1,6 +1,7 @@
 """Runs: schedules, dead latents, outliers, norms, resuming, logs; all of it on small problems."""
 
 import errno
+import itertools
 import os
 from dataclasses import replace
 
@@ -393,6 +394,29 @@ def test_dead_latents__are_unknown_before_the_window_and_come_back_after_it():
 def test_dead_latents__a_run_shorter_than_the_window_says_so():
     with pytest.warns(UserWarning, match="dead_window is 1,000 rows"):
         train_coder(coder_of(sae()), rows(), replace(CFG, dead_window=1000))
+
+
+def test_outliers__a_batch_of_nothing_else_is_passed_over():
+    """and a stream of nothing else is an error that names the cure"""
+    far = [b + 1000 for b in rows(1)]
+    cfg = SAETrainConfig(6, outlier_factor=3.0, n_norm_batches=3)
+    run = train_coder(coder_of(sae()), [*rows(5), *far, *rows(5)], cfg)
+    assert all(value.isfinite().all() for value in run.coder.params.values())
+    with pytest.raises(ValueError, match="raise outlier_factor"):
+        train_coder(coder_of(sae()), itertools.chain(rows(5), itertools.repeat(far[0])), cfg)
+
+
+def test_coder__no_rows_have_no_latents():
+    coder, none = coder_of(sae()), rows(1)[0][:0]
+    assert encode(coder, none).shape == (0, coder.cfg.latent)
+    assert reconstruct(coder, none).shape == (0, 12)
+
+
+def test_coder__a_copy_shares_nothing():
+    coder = coder_of(sae("batchtopk"))
+    calibrate_cut(coder.to("cpu"), rows(), 2)
+    assert not coder.cut.any()
+    assert coder.to("cpu").params["W_dec"].data_ptr() != coder.params["W_dec"].data_ptr()
 
 
 def test_outliers__are_left_out_of_scales_and_training():
