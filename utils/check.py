@@ -4,7 +4,8 @@ TARGET is nothing (everything), a section (3.1.1 or its path) or an exercise (3.
 function). Exit status 0 only where everything asked for passed, 1 where something did not, 2 where
 the check itself could not be made.
 
-This file is the door only: it must be readable for any Python, to say which one is the right one.
+This file is the door only: it must be readable for any Python from 3.6 on, to say which one is
+the right one.
 """
 
 import os
@@ -33,7 +34,8 @@ def wrong_python() -> str:
 
 def main() -> int:
     """Hand on to the command line proper; a defect of the course is status 2, as is any misuse."""
-    if problem := wrong_python():
+    problem = wrong_python()
+    if problem:
         print(problem, file=sys.stderr)
         return 2
     from utils.grading.command import app
@@ -45,12 +47,11 @@ def main() -> int:
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 2
     except Exception as error:
-        from click.exceptions import Abort, ClickException
-
-        if isinstance(error, Abort):
+        # typer brings a click of its own, whose errors show themselves, too
+        if type(error).__name__ == "Abort":
             return 130
-        if isinstance(error, ClickException):
-            error.show()
+        if callable(show := getattr(error, "show", None)):
+            show()
         else:
             import traceback
 

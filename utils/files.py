@@ -7,7 +7,7 @@ write(path, text)                                     # the same for a text or b
 import contextlib
 import errno
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,14 +30,17 @@ def whole(path: Path) -> Iterator[Path]:
     """A place beside `path` to write to; at the end it takes the name `path`, in one step.
 
     A reader never sees half of a file, and after a crash or an error the old one is still there.
-    Folders are made. Raises `DiskFull` where there is no room.
+    Folders are made. A link stays one: what it leads to is written. Raises `DiskFull` where there
+    is no room, OSError where `path` is a folder or a device.
     """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no ordinary file", str(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # a name of its own, so that two writers at once do not take each other's part
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
-        os.close(handle)
-        part = Path(name)
+        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # less the umask
         try:
             yield part
             _settle(part, path)
@@ -58,14 +61,8 @@ def _settle(part: Path, path: Path) -> None:
     """Bring the bytes to the disk (the name must not outlive a crash that loses them)."""
     with part.open("rb") as file:
         os.fsync(file.fileno())
-    # mkstemp's files are the owner's alone; keep the old file's mode, or what the umask gives
     if path.exists():
-        mode = path.stat().st_mode & 0o777
-    else:
-        mask = os.umask(0)
-        os.umask(mask)
-        mode = 0o666 & ~mask
-    part.chmod(mode)
+        part.chmod(path.stat().st_mode & 0o777)
 
 
 def write(path: Path, data: str | bytes) -> None:

@@ -22,6 +22,33 @@ def test_a_file_is_written_with_its_folder_and_nothing_beside_it(tmp_path):
     assert names(tmp_path / "new") == ["a.txt"]
 
 
+def test_a_link_stays_one_and_its_target_is_written(tmp_path):
+    target, link = tmp_path / "target.txt", tmp_path / "link.txt"
+    files.write(target, "old")
+    link.symlink_to(target)
+    files.write(link, "new")
+    assert link.is_symlink() and target.read_text() == "new"
+    assert names(tmp_path) == ["link.txt", "target.txt"]
+
+
+def test_what_is_no_ordinary_file_is_left_alone(tmp_path):
+    """`--json /dev/null` of somebody who may do everything"""
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(OSError, match="no ordinary file"):
+            files.write(place, "text")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_new_file_has_the_mode_that_the_umask_gives(tmp_path):
+    before = os.umask(0o027)
+    try:
+        files.write(tmp_path / "a.txt", "text")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
+
+
 def test_an_error_in_the_middle_keeps_the_old_file(tmp_path):
     path = tmp_path / "a.bin"
     files.write(path, b"old")

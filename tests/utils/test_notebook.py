@@ -3,11 +3,12 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from utils.course import find_section, sections
-from utils.grading.kernel import experiments
+from utils.grading.kernel import Watch, experiments
 from utils.grading.shows import side_by_side
 from utils.notebook import Check
 
@@ -67,6 +68,30 @@ def test_a_cell_that_did_not_run_is_not_judged_by_what_stood_there_before():
     assert f"defines {NAME}_2; the check looks for {NAME}" in other
     assert "passed" in again
     assert "passed" in late, "the definition came to be before the error: it is the one to judge"
+
+
+def test_a_copy_in_another_cell_is_no_new_version():
+    """an old version that is kept under another name does not block the check of the new one"""
+    names: dict = {}
+    watch = Watch(SECTION, names)
+
+    def run(code, cell_id):
+        watch._begins()
+        exec(f"import torch\n{code}", names)
+        info = SimpleNamespace(raw_cell=code, cell_id=cell_id)
+        watch._ended(SimpleNamespace(info=info, error_before_exec=None, error_in_exec=None))
+
+    body = FUNCTION.source
+    doc = body[body.index('"""') : body.index('"""', body.index('"""') + 3) + 3]
+    mine = f"def {NAME}(x, W, b):\n    {doc}\n    return x\n"
+    run(mine, "one")
+    run(mine.replace(NAME, f"{NAME}_old"), "scratch")
+    assert NAME not in watch.stale
+    run(mine.replace(NAME, f"{NAME}_2"), "one")
+    assert f"defines {NAME}_2" in watch.stale[NAME].why
+    run(f"other = {CHOICE.name} = {WRONG!r}", "p")
+    run(f"other = {CHOICE.name} = {WRONG!r}", "p")
+    assert CHOICE.name not in watch.stale
 
 
 def test_predictions_outlive_the_set_up_cell():

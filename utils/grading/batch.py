@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from utils.course import ROOT, CourseError, Exercise, Section, find_section, sharing
+from utils.course import ROOT, CourseError, Exercise, Section, find_section, no_exercise, sharing
 from utils.grading import child as children
 from utils.grading.child import Child, Garbage
 from utils.grading.expected import expected_tests
@@ -215,6 +215,7 @@ class _Work:
         child.limit = children.EXERCISE_S
         match message:
             case {"ready": True}:
+                child.limit = children.START_S  # the section's import is still to come
                 return "ready"
             case {"reading": int(index)}:
                 child.limit = children.READ_S
@@ -294,6 +295,5 @@ def find_target(
     number, _, letter = target.rpartition(".")
     for section in all_sections:
         if letter and number == section.number:
-            known = "\n".join(f"  {e.id:10} {e.name}" for e in section.exercises)
-            raise CourseError(f"{section.number} has no exercise {target!r}; it has\n{known}")
+            raise CourseError(no_exercise(target))
     return [find_section(target)], None

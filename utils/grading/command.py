@@ -102,7 +102,9 @@ def run(
 
             reports.append(check_section(section, against, only, device, seed, verdicts, tell))
             out.write(summary(reports, total))
+            bar.stop()  # two consoles on one terminal must take turns
             show(reports[-1])
+            bar.start()
     return reports
 
 
@@ -122,6 +124,8 @@ def watch(
     Files are looked at, not subscribed to: that works for editors that replace a file, and on
     network drives. A file that is not there yet is waited for.
     """
+    if against == "reference":
+        raise CourseError("the reference does not change: leave out --watch")
     watched: dict[Path, str | None]
     if against in ("exercises", "solutions"):
         chosen, _ = find_target(target, sections())
@@ -170,6 +174,8 @@ def _exercise(target: str | None, what: str) -> Exercise:
 
 def _hint(target: str | None, number: int) -> None:
     exercise = _exercise(target, "hint")
+    if not exercise.hints:
+        raise CourseError(f"{exercise.id} has no hints")
     if not 1 <= number <= len(exercise.hints):
         raise CourseError(f"{exercise.id} has hints 1 to {len(exercise.hints)}")
     terminal.hint(exercise, number)
@@ -211,6 +217,8 @@ def main(
         reports = run(what, against, device, seed, fresh, out, show)
         found = summary(reports)
         terminal.say(f"\n{found['passed']} of {found['total']} passed")
+        if out.problem:
+            terminal.say(out.problem, "red")
         return reports
 
     try:
@@ -227,6 +235,5 @@ def main(
         terminal.say(str(error), "red")
         raise typer.Exit(2) from None
     if out.problem:
-        terminal.say(out.problem, "red")
         raise typer.Exit(2)
     raise typer.Exit(0 if summary(reports)["status"] == "pass" else 1)

@@ -150,8 +150,9 @@ class Recorded:
         kwargs = {k: repeatable(v) for k, v in kwargs.items()}
         memo: dict[int, Any] = {}
         before, named, judge = frozen(args, memo), frozen(kwargs, memo), AWAITED.get()
-        out, did, error = observe(self.fn, args, kwargs, upstream, wrt, judge)
         gradients = torch.is_grad_enabled()
+        out, did, error = observe(self.fn, args, kwargs, upstream, wrt, judge)
+        torch.set_grad_enabled(gradients)  # the next call is not to suffer from this one
         self.calls.append(Call(before, named, upstream, wrt, judge, did, gradients))
         if error is not None:
             raise error
@@ -184,6 +185,13 @@ def _state(module: torch.nn.Module) -> dict[str, Any]:
     return {"weights": dict(module.state_dict()), "hooks": hooks}
 
 
+def _close(a: Tensor, b: Tensor) -> bool:
+    """Equal up to rounding; whole numbers have none."""
+    if a.is_floating_point() or a.is_complex():
+        return torch.allclose(a, b, RTOL, ATOL, equal_nan=True)
+    return torch.equal(a, b)
+
+
 def same(a: Any, b: Any) -> bool:
     """Whether two observed values are the same up to rounding (and need gradients alike).
 
@@ -200,11 +208,7 @@ def same(a: Any, b: Any) -> bool:
         )
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         alike = a.shape == b.shape and a.dtype == b.dtype and a.requires_grad == b.requires_grad
-        return (
-            alike
-            and a.device == b.device
-            and torch.allclose(a.detach(), b.detach(), RTOL, ATOL, equal_nan=True)
-        )
+        return alike and a.device == b.device and _close(a.detach(), b.detach())
     for kind in (torch.Generator, Iterator):
         if isinstance(a, kind) and isinstance(b, kind):
             return True  # how many numbers or batches were drawn does not matter
@@ -212,6 +216,8 @@ def same(a: Any, b: Any) -> bool:
         return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, int) and isinstance(b, int):
+        return type(a) is type(b) and a == b
     if isinstance(a, int | float) and isinstance(b, int | float):
         near = a == b or abs(a - b) <= ATOL + RTOL * abs(b) or (a != a and b != b)
         return type(a) is type(b) and near  # infinities are equal, and have no difference

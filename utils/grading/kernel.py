@@ -84,6 +84,7 @@ class Watch:
     def __init__(self, section: Section, names: dict[str, Any]) -> None:
         self.section, self.names = section, names
         self.stale: dict[str, Stale] = {}
+        self._cells: dict[str, Any] = {}  # by exercise: the cell that defined it last
         self.ran: list[set[str]] = []  # the lines of each cell that ended well
         self._before: dict[str, Any] | None = None
         self._shell: Any = None
@@ -118,9 +119,10 @@ class Watch:
             is_new = self.names.get(name) is not before.get(name)
             if is_new or (error is None and _defines(code, name)):
                 self.stale.pop(name, None)
+                self._cells[name] = getattr(result.info, "cell_id", None)
             elif error is not None:
                 self.stale[name] = Stale("its cell did not run", _told(error))
-            else:
+            elif exercise.kind == "function":
                 others = " and ".join(_other_names(code)) or f"no {name}"
                 why = f"The cell of this exercise defines {others}; the check looks for {name}."
                 self.stale[name] = Stale("its cell defines something else", why)
@@ -129,7 +131,10 @@ class Watch:
         """The exercises whose cell this is: by what it defines, its id, or the docstring in it."""
         for exercise in self.section.exercises:
             by_text = _defines(code, exercise.name)
-            if by_text or cell_id == exercise.name or _has_docstring(exercise, code):
+            # a copy beside the cell that defined it is no new version of it
+            apart = self._cells.get(exercise.name, cell_id) != cell_id
+            told = not apart and _has_docstring(exercise, code)
+            if by_text or cell_id == exercise.name or told:
                 yield exercise
 
     def has_seen(self, exercise: Exercise) -> bool:

@@ -170,7 +170,9 @@ def _swapped(case: Case) -> bool:
 
 def first_only(wrong: Sequence[Case], _cases: Sequence[Case]) -> str | None:
     """Only index 0 along one axis is right."""
-    axes = [a for a in _result_axes(max(wrong, key=lambda c: len(_result_axes(c)))) if a.isalpha()]
+    axes = [
+        a for a in _result_axes(max(wrong, key=lambda c: len(_result_axes(c)))) if not a.isdigit()
+    ]
     for axis in axes or ["inst"]:
         for at in (0, 1, 2):
 

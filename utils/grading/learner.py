@@ -108,11 +108,13 @@ def sections_for(path: Path) -> list[Section]:
     try:
         return [find_section(path.stem)]
     except CourseError:
-        found = statements(read_cells(path)[0], is_script=path.suffix == ".py")
+        cells, problems = read_cells(path)
+        found = statements(cells, is_script=path.suffix == ".py")
         names = {n for s in found for n in s.makes}
         mine = [s for s in sections() if names & {e.name for e in s.exercises}]
         if not mine:
-            raise CourseError(f"{path.name} defines none of the course's exercises") from None
+            said = [f"{path.name} defines none of the course's exercises", *problems]
+            raise CourseError("; ".join(said)) from None
         return mine
 
 

@@ -52,6 +52,7 @@ def _end_with_parent(stdin: int) -> None:
 def check(request: dict[str, Any], section: Section, say: Callable[..., None]) -> None:
     """Check the requested exercises; `say` reports each step before or after it."""
     from utils.grading.learner import isolated, load, said, script_of
+    from utils.grading.neutral import usual_settings
     from utils.grading.results import Result
     from utils.grading.run import run_exercise
 
@@ -76,7 +77,8 @@ def check(request: dict[str, Any], section: Section, say: Callable[..., None]) -
             else:
                 home = section if names is not None else section.home(exercise)
                 theirs = names if names is not None else vars(home.reference())
-                with isolated(theirs, home, exercise.name, {}):
+                # what one exercise leaves switched off is no other one's fault
+                with isolated(theirs, home, exercise.name, {}), usual_settings():
                     result = run_exercise(exercise, theirs, request["device"], seed=request["seed"])
             found = result.as_json()
             if exercise.name in notes and found["verdict"] not in ("PASS", "UNATTEMPTED"):

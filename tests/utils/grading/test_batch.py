@@ -245,6 +245,18 @@ def test_beside_a_magic_an_answer_that_changed_is_tested_again(pretend, tmp_path
         assert started() == (1, 1, 2)[i]
 
 
+def test_what_one_exercise_leaves_switched_off_is_no_other_ones_fault(tmp_path):
+    """nor is a verdict kept that another exercise's fault has made"""
+    kept = Verdicts(SECTION, "cpu", None, tmp_path / "kept")
+    off = (
+        "import torch\ndef toy_forward(x, W, b):\n    torch.set_grad_enabled(False)\n    return x\n"
+    )
+    right = RIGHT.replace("def toy_loss", "def toy_loss")
+    report = check_section(SECTION, written(tmp_path, off + right), verdicts=kept)
+    found = by_name(report)
+    assert found["toy_loss"]["verdict"] == "PASS" and found["toy_forward"]["verdict"] == "FAIL"
+
+
 def test_another_model_is_another_verdict(tmp_path, monkeypatch):
     monkeypatch.setattr("utils.grading.verdicts.ARTIFACTS", tmp_path)
     weights = tmp_path / "tiny" / "model.safetensors"

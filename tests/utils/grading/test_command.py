@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,7 +14,7 @@ from typer.testing import CliRunner
 
 from utils import check as door
 from utils import files
-from utils.course import CourseError, find_section
+from utils.course import ROOT, CourseError, find_section
 from utils.grading import batch, command, terminal
 from utils.grading.batch import SectionReport
 
@@ -224,3 +226,32 @@ def test_a_file_that_cannot_be_read_now_is_looked_at_again(tmp_path, monkeypatch
     threading.Thread(target=save, daemon=True).start()
     command.watch(None, str(path), check, 2)
     assert capsys.readouterr().out.count("not yet") == 2
+
+
+def test_the_reference_is_not_watched():
+    with pytest.raises(CourseError, match="does not change"):
+        command.watch(None, "reference", print, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--nonsense",), "No such option"),
+        (("--seed", "x"), "Invalid value"),
+        (("3.1.1.P1", "--hint", "1"), "3.1.1.P1 has no hints"),
+    ],
+)
+def test_misuse_is_a_sentence_and_status_2(arguments, says):
+    done = subprocess.run(
+        [sys.executable, "-m", "utils.check", *arguments], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert says in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("text", ["", '{"cells": ['])
+def test_a_damaged_hand_in_is_told_what_is_wrong_with_it(tmp_path, text):
+    path = tmp_path / "ann.ipynb"
+    path.write_text(text)
+    with pytest.raises(CourseError, match=r"the file is empty|not complete JSON"):
+        command.chosen_sections(None, str(path))

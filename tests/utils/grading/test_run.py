@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from utils.course import find_exercise, find_section, sections
+from utils.grading.implementation import same
 from utils.grading.kernel import experiments
 from utils.grading.neutral import usual_settings
 from utils.grading.predictions import bad_prediction
@@ -140,6 +141,39 @@ def test_an_error_inside_a_partial_is_the_learners():
 
     said = verdict_of(functools.partial(forward)).message
     assert "your code raised an error" in said and "could not use" not in said
+
+
+def test_what_torch_has_not_implemented_is_an_error_and_no_stub(capsys):
+    """a written answer is neither called unwritten nor replaced by the course's"""
+
+    def forward(x, W, b):
+        keep = W != 0
+        return (keep.mT @ keep).to(x.dtype)
+
+    result = verdict_of(forward)
+    assert result.verdict == "ERROR" and "your code raised an error" in result.message
+    names = {**vars(SECTION.reference()), "toy_forward": forward}
+    Check(SECTION, names)(forward)
+    assert names["toy_forward"] is forward and "not attempted" not in capsys.readouterr().out
+
+    def helper():
+        raise NotImplementedError
+
+    assert verdict_of(lambda x, W, b: helper()).verdict == "UNATTEMPTED"
+
+
+def test_switching_gradients_off_is_named():
+    def forward(x, W, b):
+        torch.set_grad_enabled(False)
+        return SECTION.reference().toy_forward(x, W, b)
+
+    result = verdict_of(forward)
+    assert torch.is_grad_enabled() and result.verdict == "FAIL" and result.advice
+
+
+def test_whole_numbers_have_no_rounding():
+    assert not same(torch.tensor([20000]), torch.tensor([20001])) and not same(20000, 20001)
+    assert same(torch.tensor([20000.0]), torch.tensor([20000.5])) and same(3, 3)
 
 
 def test_a_hard_coded_answer_fails():
