@@ -43,8 +43,8 @@ def values(text: str, kind: type[Number]) -> tuple[Number, ...]:
 
 def activations(
     site: str, rows: int | None, layer: int | None, profile: str | None
-) -> "tuple[Float[Tensor, 'row d'], Float[Tensor, 'row d'], dict[str, str]]":
-    """What passes the site's hook: to train on, held out (other rows of text); what SAEs note."""
+) -> "tuple[Float[Tensor, 'row d'], Float[Tensor, 'row d'], dict[str, str], int | None]":
+    """What passes the site's hook, to train on and held out (other rows); what SAEs note; heads."""
     import torch
 
     from utils.activations.write import capture
@@ -53,15 +53,17 @@ def activations(
 
     loaded, sae = find(site, profile, layer, None)
     text = text_of(loaded, rows)
-    keep, found = counted(text.mask), []
+    keep, found, heads = counted(text.mask), [], None
     pieces = list(zip(text.ids.split(16), keep.split(16), strict=True))
     for ids, wanted in track(pieces, f"{loaded.name}: {sae.hook_in}"):
-        found.append(sae.flatten(capture(loaded.model, ids, [sae.hook_in])[sae.hook_in])[wanted])
+        x = capture(loaded.model, ids, [sae.hook_in])[sae.hook_in]
+        heads = x.shape[-2] if x.ndim == 4 else None  # (row, pos, head, d_head) at z
+        found.append(sae.flatten(x)[wanted])
     n_train = min(round((1 - HELD_OUT) * len(text)), len(text) - 1)
     n = int(keep[:n_train].sum())
     every = torch.cat(found).cpu()
     about = {"model_name": loaded.name, "hook_name": sae.hook_in, "n_rows": str(len(text))}
-    return every[:n], every[n:], about
+    return every[:n], every[n:], about, heads
 
 
 def write_page(results: "list[Result]", title: str, file: Path) -> None:
@@ -111,11 +113,13 @@ def main(
     from utils.saes.sweep import Point, Sweep, run
 
     try:
-        data, held_out, about = activations(site, rows, layer, profile)
+        data, held_out, about, heads = activations(site, rows, layer, profile)
         name = f"{about['model_name']}-{about['hook_name']}".replace("/", "-")
         folder = (out or FOLDER / name).resolve()  # workers of Ray have folders of their own
         kinds: Any = tuple(part.strip() for part in architecture.split(","))
-        base = SAEConfig(data.shape[1], max(values(latent, int)), normalise="average_norm", k=1)
+        base = SAEConfig(
+            data.shape[1], max(values(latent, int)), normalise="average_norm", k=1, heads=heads
+        )
         train = SAETrainConfig(
             steps, lr=lr, warmup_steps=steps // 20, decay_steps=steps // 5,
             checkpoint_every=max(1, steps // 10), dead_window=steps * batch // 8,

@@ -42,6 +42,14 @@ def test_sweep__trains_a_grid_and_goes_on():
         assert done.exit_code == 1 and "other settings or data" in done.output, changed
 
 
+@pytest.mark.filterwarnings("ignore:after")
+def test_sweep__at_z_gives_saes_that_read_heads():
+    """as `sae_lens` hands them out at this hook"""
+    assert run("story/attention", "--k", "2", *SMALL).exit_code == 0
+    cfg = json.loads(Path("grid/topk-32-k2-s0/cfg.json").read_text())
+    assert cfg["reshape_activations"] == "hook_z"
+
+
 def test_sweep__says_what_is_wrong(monkeypatch):
     assert "is not a list of numbers" in run("story/residual", "--k", "4;8", *SMALL).output
     assert "is one of relu, gated" in run("story/residual", "--architecture", "tpk", *SMALL).output

@@ -14,7 +14,8 @@ Metrics = dict[str, float | int | None]
 class RecordConfig:
     """Where metrics go."""
 
-    jsonl: Path | None = None  # appended to; None: kept in memory only
+    # rewritten, less the lines after the step that the run goes on from; None: kept in memory only
+    jsonl: Path | None = None
     wandb_project: str | None = None  # None: no W&B
     wandb_mode: Literal["offline", "online"] = "offline"  # offline asks for no account, no network
     wandb_folder: Path | None = None  # where offline runs are written; None is W&B's own default
