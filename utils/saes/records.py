@@ -1,6 +1,7 @@
 """A run's metrics: one JSON object a line, and W&B if wanted (offline unless asked otherwise)."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +33,8 @@ class Recorder:
             files.write(cfg.jsonl, "".join(json.dumps(r) + "\n" for r in self.records))
         self.run: Any = None
         if cfg.wandb_project is not None:
+            if cfg.wandb_mode == "offline":  # else it reports its use over the network at the end
+                os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
             import wandb  # a second to import, and optional
 
             # a stack of coders has a run for each, side by side

@@ -3,11 +3,14 @@
 import errno
 import itertools
 import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
 
+from utils.course import ROOT
 from utils.files import DiskFull
 from utils.saes.aux import Firing
 from utils.saes.checkpoint import load_checkpoint, save_checkpoint
@@ -444,3 +447,34 @@ def test_normalisation__outputs_are_in_raw_units(normalise):
         x = data[0]
         error = (reconstruct(run.coder, x) - x).square().sum() / (x - x.mean(0)).square().sum()
         assert error < 0.4
+
+
+OFFLINE = """
+import atexit, socket, sys
+from pathlib import Path
+asked = []
+atexit.register(lambda: print("asked:", asked))
+real = socket.getaddrinfo
+def look_up(host, *more, **options):
+    if host not in ("localhost", "127.0.0.1"):
+        asked.append(host)
+        raise OSError("no network")
+    return real(host, *more, **options)
+socket.getaddrinfo = look_up
+from utils.saes.records import RecordConfig, Recorder
+recorder = Recorder(RecordConfig(None, "p", "offline", Path(sys.argv[1])), {}, 0)
+recorder.write({"step": 1, "loss": 1.0})
+recorder.close()
+"""
+
+
+def test_wandb__offline_reaches_for_no_network(tmp_path):
+    """nor for a report of its use, when the process ends"""
+    pytest.importorskip("wandb")
+    settings = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
+    done = subprocess.run(
+        [sys.executable, "-c", OFFLINE, str(tmp_path)],
+        cwd=ROOT, env=settings, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert "asked: []" in done.stdout, done.stdout + done.stderr
+    assert list(tmp_path.rglob("offline-run*"))
