@@ -884,7 +884,7 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # Absorbed are 26 % [22, 30] of the rows with a child in the plain SAE, 8 % [2, 17] in the Matryoshka SAE
-# (as Bussmann et al. 2025 meant it). With $k = 2$, which these data allow, both absorb 0 to 3 %.
+# (as Bussmann et al. 2025 meant it; parents are taken as independent). At $k = 2$ both absorb 0 to 6 %.
 #
 # **Hedging.** Absorption needs two latents. With *too few* latents something else happens: one latent
 # must serve correlated features, and its decoder row becomes a mixture (Chanin et al. 2025).
