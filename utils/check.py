@@ -50,8 +50,8 @@ def main() -> int:
         # typer brings a click of its own, whose errors show themselves, too
         if type(error).__name__ == "Abort":
             return 130
-        if callable(show := getattr(error, "show", None)):
-            show()
+        if hasattr(error, "show"):
+            error.show()
         else:
             import traceback
 

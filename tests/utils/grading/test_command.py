@@ -1,5 +1,6 @@
 """The command line: its report, its exit status, its sentences."""
 
+import ast
 import json
 import os
 import subprocess
@@ -226,6 +227,11 @@ def test_a_file_that_cannot_be_read_now_is_looked_at_again(tmp_path, monkeypatch
     threading.Thread(target=save, daemon=True).start()
     command.watch(None, str(path), check, 2)
     assert capsys.readouterr().out.count("not yet") == 2
+
+
+def test_the_door_is_readable_for_an_old_python():
+    """it is there to say which Python is the right one"""
+    ast.parse(Path(door.__file__).read_text(), feature_version=(3, 6))
 
 
 def test_the_reference_is_not_watched():
