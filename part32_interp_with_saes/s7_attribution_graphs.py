@@ -984,6 +984,7 @@ if __name__ == "__main__":
     except (ValueError, OSError):
         print(f"no graph of {loaded.name}: there is no transcoder for every layer here")
         saes = []
+    print(describe(loaded, saes[:1]))
     if saes:
         text = "When Mary and John went to the store, John gave a drink to"
         real = freeze(loaded, loaded.model.to_tokens(text)[0], saes)
@@ -999,13 +1000,12 @@ if __name__ == "__main__":
         display(plots.graph_picture(little, f"{loaded.name}: nodes 0.5, edges 0.8"))
 
 # %% [markdown]
-# Numbers of this cell are for the course's transcoders of SmolLM2 (1,152 latents a layer), one
-# sentence, and 1,000 nodes of 11,929 active latents. The rows add up as before. But errors, with
-# the latents that are no nodes, are 29 % of the answer's row, and the replacement score is 0.43,
-# completeness 0.70. So more than half of all influence begins where the graph has no name for it.
-# Of the words' influence 0.64 is at the three names. Removing the 5 strongest (of 80 traced) latents
-# of each of 20 such prompts: $r = 0.98$ constrained, 0.68 free (95 % interval 0.53 to 0.80), shuffled
-# about 0. Read no single path without an intervention.
+# Numbers are for one sentence, SmolLM2's transcoders (1,152 latents a layer), 1,000 nodes of 11,929
+# active latents. Rows add up as before. But errors and latents that are no nodes are 29 % of the
+# answer's row, the replacement score is 0.43, completeness 0.70. More than half of all influence
+# begins where the graph has no name. Of the words' influence 0.64 is at the three names. Removing
+# the 5 strongest (of 80 traced) latents of each of 20 such prompts: $r = 0.98$ constrained, 0.68 free
+# (95 % interval 0.53 to 0.80), shuffled about 0. Read no single path without an intervention.
 #
 # ## 10 · When a graph is wrong
 #

@@ -90,9 +90,9 @@ LESSONS = [
 @pytest.mark.slow
 @pytest.mark.parametrize("lesson", LESSONS)
 def test_demos_run_on_what_the_hub_has(planted, capsys, lesson):
-    """every demo ends well; the set-up says what it loaded"""
+    """every demo ends well, and says when it works on the hub's model"""
     runpy.run_module(f"part32_interp_with_saes.{lesson}", run_name="__main__")
-    assert "profile hub: " in capsys.readouterr().out  # 3.2.7 begins with the story model
+    assert "profile hub: gpt2-small, 10 layers" in capsys.readouterr().out
 
 
 def test_dashboard__of_a_release(planted, tmp_path):
