@@ -280,7 +280,7 @@ def _largest(scores: Float[Tensor, "inst *row item"], k: list[int]) -> Bool[Tens
         values, where = scores.topk(min(max(k), most), dim=-1)
         own = torch.tensor(k, device=scores.device).view(-1, *[1] * (scores.ndim - 1))
         few = torch.arange(values.shape[-1], device=scores.device) < own
-        return torch.zeros_like(kept).scatter_(-1, where, few) & kept
+        return torch.zeros_like(kept).scatter_(-1, where, few.expand_as(where)) & kept
     for one in {n for n in k if n < most}:
         mine = [i for i, n in enumerate(k) if n == one]
         found = scores[mine].float().numpy() if scores.dtype in HALF else scores[mine].numpy()
