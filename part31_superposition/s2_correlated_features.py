@@ -444,7 +444,7 @@ if __name__ == "__main__":
 # %% [markdown]
 # **What you see.**
 #
-# - *Correlated.* Partners stand at a right angle, in nearly all pairs (99 % over three seeds). Each
+# - *Correlated.* Partners stand at a right angle, in nearly all pairs (97 to 100 %, six seeds). Each
 #   feature shares its line with a *stranger*, a feature of the other pair. Strangers meet with
 #   probability $p^2$; partners would meet with $p$.
 # - *Independent.* Everything is equally good, so chance decides: about a third of the "pairs" are
@@ -457,7 +457,7 @@ if __name__ == "__main__":
 # see one in the fourth panel and all of them in the histogram. Their loss is 0.00374, the
 # $p^2/6 = 0.00375$ of strangers who share a line (part 5 derives it). They are stuck: to change
 # partners, two arrows must pass each other, and on the way they would point in similar directions.
-# Over three seeds, 53 to 80 % of the single starts found the better arrangement, against 26 to 35 %
+# Over six seeds, 64 to 80 % of the single starts found the better arrangement, against 21 to 35 %
 # of the control. The best of *eight* starts was right every time.
 #
 # So be careful with the words. That models "prefer" opposite directions (TMS) is a statement about
@@ -503,7 +503,7 @@ def pair_variances(
 # $\mathbb E[(x_1 + x_2)^2] = \mathbb E[(x_1 - x_2)^2]$ where the two are never on together. At
 # $p = 0.4$, small starts have grown along both alike after 60 steps, and along the difference after
 # 200; a correlated pair follows its sum from the first steps on. Compared with $V$ the advantage is
-# about $\tfrac34 p$, so it is feeble when features are rare: our explanation of why many starts are
+# about $\tfrac32 p$, so it is feeble when features are rare: our explanation of why many starts are
 # needed there, not tested beyond this.
 
 # %% [markdown]
@@ -583,8 +583,8 @@ if __name__ == "__main__":
 # on each. A correlated feature stands opposite to one of another pair or of the rest, and never
 # opposite to its partner.
 #
-# This is the best of 32 starts. In *all* starts, over three seeds, every correlated pair was
-# orthogonal; 53 to 68 % of the anticorrelated pairs were opposite.
+# This is the best of 32 starts. In *all* starts, over four seeds, every correlated pair was
+# orthogonal; 55 to 68 % of the anticorrelated pairs were opposite.
 
 # %% [markdown]
 # ## 4 · Sets of features
@@ -952,7 +952,7 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # **What you see.** Three regions ("same direction" is the sum), and the theory names the right one
-# in 97 % of the points. (Over three seeds: 97 to 98 %.) The points where it is wrong lie beside a
+# in 97 % of the points. (Over four seeds: 95 to 98 %.) The points where it is wrong lie beside a
 # line, where two losses are almost equal.
 #
 # The lines are not exact: the theory compares fixed $W$ and $b = 0$, and training may improve on

@@ -187,7 +187,7 @@ def stack_bottoms(
 # $$g_{ki}\, x_i \qquad\text{with}\qquad g_{ki} = \mathrm{ReLU}(W_{ki})^2 .$$
 #
 # So the gain is the part of $x_i$ that comes back through neuron $k$. A negative weight has gain 0:
-# it cannot make the neuron fire. It only holds the neuron back when others do.
+# it cannot make the neuron fire. When others do, it holds down the neuron and output $i$.
 #
 # The **monosemanticity** of a neuron is the largest feature's share of its gain:
 #

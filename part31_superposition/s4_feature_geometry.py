@@ -174,8 +174,8 @@ if __name__ == "__main__":
 # around $1/10$, and the largest is about $1/5$. Why? The inputs vary equally in all 200
 # directions. So every 20-dimensional subspace keeps the same share of the variance, and no
 # feature is worth more than another. (TMS says so, too: in the dense regime features are
-# represented in arbitrary directions.) Training ends in some subspace, and $W$ is a projection
-# onto it. A projection has $\|W\|_F^2 = m$, whatever its subspace. So the ratio is 1.
+# represented in arbitrary directions.) Training ends in some subspace, and $W^\top W$
+# projects onto it: $W$ has orthonormal rows, $\|W\|_F^2 = m$ for any subspace. So the ratio is 1.
 #
 # Keep this in mind when you read the curve. $m / \|W\|_F^2$ is an average. It cannot tell "twenty
 # features own a dimension" from "two hundred share twenty".
@@ -562,7 +562,7 @@ if __name__ == "__main__":
 #
 # - They match if the number of vectors is the same, and the eigenvalues *and* the entries (use
 #   `gram_invariants`) each differ by at most `tolerance`, in the worst place. (With
-#   `tolerance=0` a polytope still matches itself.)
+#   `tolerance=0` a polytope still matches itself. One vector alone has no entries to compare.)
 # - `V` may live in more dimensions than the polytope: three features of a 20-dimensional model
 #   can be a triangle.
 # - The catalogue may be on another device or of another dtype than `V`: bring it to `V` with
@@ -915,12 +915,12 @@ def leverage(W: Float[Tensor, "*inst hidden feature"]) -> Float[Tensor, "*inst f
 # %% tags=["exercise"] exercise="3.1.4.f2" title="The defect" difficulty=3 importance=3 minutes=15 skill="the part along a vector, and the rest"
 def frame_defect(W: Float[Tensor, "*inst hidden feature"]) -> Float[Tensor, "*inst feature"]:
     """Sine of the angle between F W_i and W_i, with F = W W^T; 0 where W_i = 0."""
-    F_W = W @ (W.mT @ W)
-    square = W.square().sum(dim=-2, keepdim=True)
-    dead = square == 0
-    factor = (W * F_W).sum(dim=-2, keepdim=True) / square.masked_fill(dead, 1)  # lambda_i
-    residual = (F_W - factor * W).norm(dim=-2)
-    return residual / F_W.norm(dim=-2).masked_fill(dead[..., 0, :], 1)
+    norm = W.norm(dim=-2, keepdim=True)
+    W_hat = W / norm.masked_fill(norm == 0, 1)
+    F_W = W @ (W.mT @ W_hat)
+    residual = F_W - (W_hat * F_W).sum(dim=-2, keepdim=True) * W_hat  # minus the part along W_i
+    size = F_W.norm(dim=-2)
+    return residual.norm(dim=-2) / size.masked_fill(size == 0, 1)
 
 
 # %% [markdown] tags=["hint"]

@@ -168,7 +168,7 @@ def hidden_activations(
 
 # %% [markdown] tags=["task"]
 # Return the pre-activations $z = (h - b_\text{dec})\,W_\text{enc} + b_\text{enc}$. No ReLU yet: the
-# variants below replace it.
+# variants of 3.1.6 replace it.
 
 
 # %% tags=["exercise"] exercise="3.1.5.d1" title="Pre-activations" difficulty=1 importance=5 minutes=5 skill="einsum with an instance axis"
@@ -390,7 +390,7 @@ if __name__ == "__main__":
 # happened to them?
 #
 # A ReLU that is never active has gradient 0, on its encoder, its bias and its decoder row. So
-# nothing can bring it back. It is **dead**. Dying is easy: the L1 term pushes every active latent's
+# no gradient brings it back. It is **dead**. Dying is easy: the L1 term pushes every active latent's
 # bias down, and a latent whose encoder points nowhere useful has nothing that pushes back.
 #
 # With five latents for five features, one dead latent means one lost feature. But look at the dots
@@ -593,8 +593,8 @@ def reset_moments(moments: Params, dead: Bool[Tensor, "inst latent"]) -> Params:
 # And we subtract $b_\text{dec}$ from the row before we normalise it, because our encoder subtracts
 # it, too; their recipe normalises the row as it is.
 #
-# One difficulty is left. Two latents of one instance may be dead at the same time. Both are pointed
-# at rows in which the same feature is active, so they start *nearly* equal.
+# One difficulty is left. Two latents of one instance may be dead at the same time. If their rows
+# hold the same feature, they start *nearly* equal.
 
 # %% [markdown] tags=["task"]
 # Two living latents sit in the same place: all their weights are equal, except that their encoder

@@ -68,7 +68,7 @@ from utils.plots import dictionary as plots
 # - **Noise** in every dimension.
 
 # %% [markdown] tags=["task"]
-# Return Zipf-like probabilities: $p_i \propto i^{-a}$ for $i = 1, \dots, n$, scaled so that on
+# Return float32 probabilities: $p_i \propto i^{-a}$ for $i = 1, \dots, n$, scaled so that on
 # average `mean_l0` features are active.
 #
 # A scale that would need a probability above 1 is a `ValueError`. A probability of exactly 1 is
@@ -207,7 +207,7 @@ if __name__ == "__main__":
 # ## 2 · How alike are two dictionaries?
 #
 # Rows have no order, so compare all with all. The **cosine** of two directions is
-# $C_{ij} = a_i \cdot b_j \,/\, \|a_i\| \|b_j\|$; `cosine_table(A, B)` returns it for all pairs. The
+# $C_{ij} = a_i \cdot b_j \,/\, \|a_i\| \|b_j\|$; `cosine_table(A, B)` has all pairs (zero rows: 0). The
 # sign counts: our features are never negative, so a latent that points the other way has *not*
 # found the feature. A single number can be made in three ways.
 #
@@ -364,7 +364,7 @@ def ica_dictionary(x: Float[Tensor, "batch d_in"], seed: int) -> Float[Tensor, "
 # 2. Fit *all* chosen rows to $x$ again by least squares.
 # 3. The new residual is what they leave.
 #
-# The rows of `D` have length 1. Return dense codes; entries may be negative.
+# Rows of `D` have length 1; two may be equal. Return dense codes; entries may be negative.
 
 
 # %% tags=["exercise"] exercise="3.1.8.c2" title="Orthogonal matching pursuit" difficulty=4 importance=3 minutes=25 skill="greedy selection, batched least squares"
@@ -600,7 +600,7 @@ if __name__ == "__main__":
 # %% [markdown]
 # **What you see.** The encoder's objective is 8 % above the best (8 to 10 % in six data sets). FISTA
 # from zero needs about eight steps to get as far. With the better codes the squared error falls by
-# a third, and codes agree better with the truth: $F_1$ (2 × hits / (codes above 0.2 +
+# a third, and codes of the features found fit better: $F_1$ (2 × hits / (codes above 0.2 +
 # features active)) rises by 0.01 to 0.05. If two latents both look like $x$, the encoder switches both on.
 # FISTA lets one explain the other away. OMP has the worst $F_1$: it is greedy, always uses three
 # latents, and may use negative codes.

@@ -248,7 +248,7 @@ def rank_auc(score: Float[Tensor, " item"], is_true: Bool[Tensor, " item"]) -> f
 
 # %% [markdown]
 # Now the league table. All methods see the same rows, and none is told how many features there are
-# or how many are active. So each method gets the same search: two sizes (60, 120) and four settings
+# or how many are active. SAE and K-SVD get the same search: two sizes (60, 120) and four settings
 # of its sparsity ($\lambda$ for SAEs, $k$ for K-SVD), two random starts each. Two worlds: in one 3
 # features are active on average, in the other 5.
 
@@ -275,7 +275,7 @@ if __name__ == "__main__":
             print(f"{name}, {method}: {sorted(counts.values())} recovered; best: {best}")
 
 # %% [markdown]
-# **What you see, at the best setting.** PCA, ICA and NMF are far behind in both worlds. In the
+# **What you see, at the best setting.** PCA, ICA, NMF (run once) are far behind in both. In the
 # sparser world the SAE and K-SVD are level: 40 to 39 here, and in five more data sets they differ by
 # at most 3, in either direction. In the denser world the SAE is ahead: 25 to 13 here, and by 6 to 14
 # features in the five others. Its $\lambda$ lets each row use as many latents as it needs; K-SVD's
@@ -284,7 +284,7 @@ if __name__ == "__main__":
 # So "SAEs beat K-SVD" is half true: it depends on how many features are active. And look at the
 # printed ranges. Whoever tunes one method and takes the other as it comes can prove anything.
 #
-# **And without the truth?** "Most stable" is the setting whose latents come back most often in a
+# **And without the truth?** "Most stable" is the setting with most latents that come back in a
 # second run. In six data sets of each world it costs an SAE 0 to 3 features against its best
 # setting (once 10). It costs K-SVD 7 to 18, and it is always $k = 1$. Why?
 

@@ -233,8 +233,8 @@ def written_l1(f: Float[Tensor, "item latent"], W_dec: Float[Tensor, "latent d_i
 # %% [markdown] tags=["task"]
 # First write what the last column needs. `fires` says where each latent is active, `labels` where
 # each label is true (somewhere, for each). Return for every label the latent with the best $F_1$ (the
-# lowest number of equals), its precision and its recall, both in float64; `f1_scores` of 3.2.4 is
-# imported. A latent that is never active has precision 0.
+# lowest number of equals), its precision and its recall, both in float64; rank by `f1_scores` of
+# 3.2.4. A latent that is never active has precision 0.
 
 
 # %% tags=["exercise"] exercise="3.2.10.f" title="The best detector of a label" difficulty=2 importance=4 minutes=9 skill="precision and recall"
@@ -385,8 +385,8 @@ def quiver_gain(
 
 # %% [markdown] tags=["task"]
 # Eleven yes-or-no questions about the stories, three draws each, AUC on 600 balanced test items of
-# other stories. The SAE is the shipped one with 384 latents; probes on 1, 4 and 16 latents, and three
-# on the activation with more and more weight decay. In how many of the four regimes does the quiver
+# other stories. The SAE is the shipped one with 384 latents. Three probes on the activation with more
+# and more weight decay, then on 1, 4 and 16 latents. In how many of the four regimes does the quiver
 # with latents do better, its 95 % interval (over tasks and draws) above 0?
 
 # %% tags=["predict"] exercise="3.2.10.P2" title="Four regimes" difficulty=2 importance=4 minutes=2 skill="a fair baseline" choices=["in none", "in one or two", "in three or four"]
@@ -580,9 +580,9 @@ if __name__ == "__main__":
 # %% [markdown]
 # The biased probe (of tense; number went with it) has 0.66, the oracle 0.73. Removing the ten
 # latents most tied to number repairs 30 % of the gap with the trained SAE, and harms with the
-# random decoder. With other draws of stories the trained SAE gave −0.74 to 0.28 with ten removed: a
+# random decoder. With other draws of stories the trained SAE gave −0.74 to 0.27 with ten removed: a
 # gap of 0.07 in accuracy, measured on 800 tokens, is small ground for a ratio. TPP is positive and
-# *the same* for both SAEs, up to its noise.
+# *no larger* for the trained SAE.
 #
 # Did you notice that `before` cancels in TPP? Each probe's accuracy comes once in the first mean, and
 # with the same weight in the second. The score never knew how good the probes were. Chanin (2026)

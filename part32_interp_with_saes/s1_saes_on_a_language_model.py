@@ -325,7 +325,7 @@ if __name__ == "__main__":
 # without `l0` come last; where two are equally near, the first one in the table is taken.
 #
 # If the model has no SAE at this hook, raise a `ValueError` whose text lists the hooks it has. If
-# there is none of this width, a `ValueError` that lists the widths.
+# there is none of this width, a `ValueError` that lists this hook's widths.
 
 
 # %% tags=["exercise"] exercise="3.2.1.b1" title="Choose" difficulty=2 importance=3 minutes=12 skill="a clear error"
@@ -793,8 +793,8 @@ def share_interval(
     """2.5 % and 97.5 % quantiles of 1 - sum(cost) / sum(anchor) over resampled rows."""
     n = len(cost)
     drawn = torch.randint(n, (n_draws, n), generator=gen, device=gen.device)
-    shares = 1 - cost[drawn].sum(dim=1) / anchor[drawn].sum(dim=1)
-    low, high = shares.double().quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
+    shares = (1 - cost[drawn].sum(dim=1) / anchor[drawn].sum(dim=1)).double()
+    low, high = shares.quantile(shares.new_tensor([0.025, 0.975]))
     return float(low), float(high)
 
 
@@ -1081,7 +1081,7 @@ if __name__ == "__main__":
 # 0.6, although its explained variance (EV) is *below* that of the mean: of 4,608 random directions
 # some 40 lean a little towards the activation, and their sum points roughly its way, at the wrong
 # length, which the next norm divides away. Nothing in it means anything. The shuffled decoder has
-# better directions, and does worse than the mean: what counts is that a latent writes what it reads.
+# better directions, and does no better than the mean: what counts is that a latent writes what it reads.
 #
 # ## What you should be able to do now
 #

@@ -296,7 +296,7 @@ def readout_direction(
 
 # %% [markdown] tags=["task"]
 # An SAE splits what one place writes: latents times their rows, a bias that is always there, and
-# the error term. All three belong to the sum. Leave out the bias, and nothing adds up any more.
+# the error term. All three belong to the sum. (The bias's share cancels within a pair of prompts.)
 #
 # `write` has what one unit of each latent adds to the residual stream, `bias` what the SAE's bias
 # adds, `error` the error term. Return the attributions: of each latent, of the bias, of the error.
@@ -480,9 +480,9 @@ if __name__ == "__main__":
 # $f_l$ to $f_l'$, the difference changes by about $(f_l' - f_l)\, \partial m / \partial f_l$.
 
 # %% [markdown] tags=["task"]
-# `metric` maps latents to one number per prompt; a prompt's number depends on its own latents
-# only. Return the gradient of each prompt's number with respect to that prompt's latents. No
-# gradient is accumulated anywhere, `f` stays as it is, and the result is not part of a graph.
+# `metric` maps the latents of *all* prompts, in order, to one number per prompt; this depends on
+# the prompt's own latents only. Return the gradient of each prompt's number with respect to its
+# latents. No gradient is accumulated, `f` stays as it is, and the result is not part of a graph.
 
 
 # %% tags=["exercise"] exercise="3.2.3.e1" title="One gradient for all" difficulty=2 importance=5 minutes=8 skill="sums and means"
@@ -555,8 +555,8 @@ def rank_correlation(x: Float[Tensor, " item"], y: Float[Tensor, " item"]) -> fl
 # %% [markdown] tags=["task"]
 # **The bootstrap.** How far would a number move with other prompts? Draw as many prompts as there
 # are, *with* replacement, from those we have; compute the number again; repeat. The middle 95 % of
-# the results are the interval (Efron 1979). What is drawn again must be what was drawn in the
-# first place: the prompts. Latents of one prompt are not independent.
+# the results are the interval (Efron 1979). Latents of one prompt are not independent: draw whole
+# prompts. (Ours were made in pairs; strictly, pairs should be drawn. To keep it short, we don't.)
 #
 # Return that interval of `statistic(rows)`: its quantiles $(1 - \text{level})/2$ and $(1 +
 # \text{level})/2$ over `n_draws` resamples of the rows (`torch.quantile` in float64). Random
@@ -717,10 +717,10 @@ if __name__ == "__main__":
     display(plots.against(whole_way["S2"].mean(0), effects_s2.mean(0), "whole way", "ablation"))
 
 # %% [markdown]
-# Two answers to one question: was the whole way better? *On average over prompts* it was, at S2:
-# the correlation of the latents' means rises from 0.89 to 0.97, and latent 212 is found. For
-# single pairs the order got worse, from 0.91 to 0.73 in ranks, and at the end the plain gradient
-# was the better guess. The reason: completeness is a promise about moving *all* latents together.
+# Two answers to one question: was the whole way better? *On average over prompts* it was: the
+# correlation of the latents' means rises, at S2 from 0.89 to 0.97, and latent 212 is found. For
+# single pairs the order got worse: in ranks from 0.91 to 0.73 at S2, and from 0.98 to 0.94 at the
+# end. The reason: completeness is a promise about moving *all* latents together.
 # An ablation moves one. Integrated gradients mend saturation, and pay with interactions.
 #
 # ## 7 · Of what a latent is made

@@ -236,8 +236,8 @@ if __name__ == "__main__":
     display(plots.dose_response(curves, clean_cost, limit))
 
 # %% [markdown]
-# One latent, twelve openings: the three directions look alike. From one example one could tell any story,
-# so we take twenty, drawn at random.
+# One latent, twelve openings: the three directions look alike. (*Difference of means*: the mean stream
+# where the latent is active, minus that of all tokens.) One example proves nothing, so we take twenty.
 
 # %% [markdown] tags=["task"]
 # Now 20 latents, drawn at random among those with 40 to 400 activations; 8 openings; every token but the
@@ -448,7 +448,7 @@ def balanced_accuracy(
 # `says[..., truth]` selects on the last axis, whatever comes before it.
 
 # %% [markdown]
-# **Its interval.** With 40 examples a score of 0.75 could be luck. The bootstrap draws new examples from
+# **Its interval.** With 40 examples a score of 0.6 could be luck. The bootstrap draws new examples from
 # those that we have. We drew so many positives and so many negatives *on purpose*: each draw must keep
 # these numbers.
 
@@ -737,7 +737,7 @@ if __name__ == "__main__":
     display(plots.splitting(n_children, coverage, [f"latent {i}" for i in range(len(split))]))
 
 # %% [markdown]
-# Both SAEs explain 98 % of the variance, and share one latent in seven; in the span of four, 21 %. The
+# Both SAEs explain 98 % of the variance, and share one latent in seven; in the span of four, 22 %. The
 # control has none. Paulo and Belrose (2025) found 30 % shared in a large SAE of Llama 3 8B, fewer with
 # TopK than with L1. In the SAE four times as wide, 13 of 64 latents are split: two or more children cover
 # 80 % of their tokens. 13 have no child at all. With the parents' tokens moved, nobody has one.
@@ -807,8 +807,8 @@ def f1_scores(
 # $F_1 = 2 \cdot \text{both} / (\text{active} + \text{having})$.
 
 # %% [markdown]
-# A word is **absorbed** if all of the letter's main latents are silent on it, although a probe sees the
-# letter, and another latent writes a good part of the probe's direction.
+# **Main** latents of a letter: the best $F_1$, and up to two at least half as good. A word is **absorbed** if
+# all are silent on it, although a probe sees the letter, and another writes much of the probe's direction.
 
 # %% [markdown] tags=["task"]
 # All these words have the letter, and the probe agrees: $x \cdot p > 0$. Latent $l$ adds $f_l\, w_l \cdot
@@ -862,11 +862,11 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # On the course's SAE the letters have latents near the probe's direction (mean cosine 0.71), and the
-# main ones have few holes: all are silent on 5.3 % [4.1, 6.6] of the words, and 1.4 % are absorbed. That is no
-# praise. The best $F_1$ is 0.44 for want of *precision*: they are active on many other words.
+# main ones have few holes: all are silent on 5.3 % [4.0, 6.6] of the words, and 1.4 % are absorbed. That is no
+# praise. Their best $F_1$ is 0.44 on average: they are active on many other words, too.
 #
 # The other two have half as many latents, learned from less text, and differ in one thing: prefixes of
-# the Matryoshka SAE must reconstruct alone, too. Plain 13 % and 1.7 %, Matryoshka 23 % and 7.6 %. But with
+# the Matryoshka SAE must reconstruct alone, too. Plain 13 % and 1.7 %, Matryoshka 23 % and 7.7 %. But with
 # another draw of words it was 18 % and 6.1 % against 16 % and 6.7 %: which probes one gets matters more
 # than the intervals over words say. That Matryoshka absorbs less is *not* borne out. And with cosines of
 # 0.56 and 0.37 many "main latents" are no letter's latent: what was never there has no holes.
@@ -951,7 +951,7 @@ if __name__ == "__main__":
         print(f"{name:20} explained: {inside:.3f} in training, {outside:.3f} on other rows")
 
 # %% [markdown]
-# The meta-SAE explains 23 % of the decoder rows and 17 % of random directions, and one could stop there
+# The meta-SAE explains 24 % of the decoder rows and 17 % of random directions, and one could stop there
 # and publish. But vectors with nothing but the rows' *covariance* reach 23 %, too. The rows lie in some
 # directions more than in others; that they are sums of a few common parts does not follow, at this size.
 #
@@ -1024,11 +1024,11 @@ if __name__ == "__main__":
         print(f"   {name}: {int(above.sum())} of {len(late)} (by chance about 1)")
 
 # %% [markdown]
-# Against random sets (0.016) the latents look enriched (0.073); against random directions (0.071) nothing
-# is left. Words in *-ing* lie together in the unembedding, so *every* direction prefers or avoids them
-# together. At block 10 of 30 the median shows no latents that write such a set. The score can find some:
-# after the story model's last block 12 latents for names and 19 for places lie beyond all of 384 random
-# directions.
+# Against random sets (0.018) the latents look enriched (0.080); against random directions (0.062) little
+# is left, and in another draw nothing. Words in *-ing* lie together in the unembedding, so *every*
+# direction prefers or avoids them together. At block 10 of 30 the median shows no latents that write such
+# a set. The score can find some: after the story model's last block 11 latents for names and 18 for places
+# lie beyond all of 384 random directions.
 #
 # ## 7 · Asking the model itself
 #
@@ -1081,8 +1081,8 @@ if __name__ == "__main__":
         print(f"{name}, scale 2: {tokenizer.decode(answer[prompt.shape[1] :])!r}")
 
 # %% [markdown]
-# What 30 latents read gains 0.4 nats at scales 1 and 2, random directions 0.15 and 0.19: too close to
-# tell. (Two other draws of 30 gave 0.3, with 0 in the interval, and 0.5.) Latent 602 answers *the most*,
+# What 30 latents read gains 0.2 to 0.3 nats up to scale 2, random directions lose 0.1; 0 is in every
+# interval. (Three other draws of 30 gave 0.3, with 0 in it, 0.4 and 0.5.) Latent 602 answers *the most*,
 # which is right. But random directions answer as fluently and as surely: believe no answer before its control.
 #
 # ## What you should be able to do now

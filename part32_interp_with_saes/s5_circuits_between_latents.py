@@ -363,7 +363,7 @@ if __name__ == "__main__":
 # most of that away (0.37). But removing a latent is no small push: there the live gradient falls to
 # 0.73, and the frozen one has 0.78; over 20 prompts their intervals overlap widely. A guess why: the
 # part of the slope that says where heads would look does not last when one goes far. With live
-# patterns, leaving the error out costs most (0.48), but even that interval touches the others'.
+# patterns, leaving the error out costs most: 0.48, lower by 0.07 to 0.36, prompt by prompt.
 #
 # ## 5 · Can it find what we know is there?
 #
@@ -435,9 +435,9 @@ if __name__ == "__main__":
         print(f"first order, layer {site}: all nodes {said:+.1f}, really {really:+.1f}")
 
 # %% [markdown]
-# The estimate for layer 0 has the wrong *sign*. The clean metric is on a plateau: the head is sure
-# where to look, and a small push cannot make it surer. A slope at one end says nothing about the
-# whole way.
+# The estimate for layer 0 has the wrong *sign*. The clean metric is on a plateau: the first steps of
+# the way even raise it a little, and the fall comes later. A slope at one end says nothing about
+# the whole way.
 #
 # **Integrated gradients** take the mean slope along the straight way from the clean activation to
 # the baseline. Then the scores of a site add up to the real change: *completeness*.
@@ -500,7 +500,7 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # Nobody told the method where to look. In layer 0 it names the latents at *B*, the word after the
-# first *A*; in layer 1 those at the last word. And with patterns frozen, layer 0 vanishes: its
+# first *A* (in layer 1 only the last word can count). With patterns frozen, layer 0 vanishes: its
 # latents do not pass on a value, they decide where layer 1 *looks* (K-composition). A frozen graph
 # of this model would show the copying and not the finding.
 #
@@ -552,7 +552,7 @@ def edge_attribution(
 # Which of the two vectors belongs to the rows of the matrix?
 
 # %% [markdown] tags=["hint"]
-# Summed over *all* targets (and the error road) a source's edges are its node score: the chain
+# Summed over *all* ways (also past the targets) a source's edges are its node score: the chain
 # rule.
 
 # %% [markdown]
@@ -632,8 +632,8 @@ if __name__ == "__main__":
 # %% [markdown]
 # Each edge says: this latent at *B* ("*A* was before me") makes that one at the last word ("*B*
 # comes"). On this prompt first order has less than half of the real change; EAP-IG overshoots by a
-# third. Why not exactly? The targets are those that are active in the clean run. On the way others
-# turn on, and the error in layer 1 changes too; both are left out of this sum.
+# third. Why not exactly? Layer 0's errors and its latents elsewhere pull the other way, and are left
+# out of this sum; and targets that turn off on the way still count in it.
 #
 # ## 6 · A circuit for number
 #
@@ -857,9 +857,9 @@ if __name__ == "__main__":
 # 40 nodes do 0.96 of the task on prompts that they were not chosen on; as many random ones at the
 # same places do nothing, and so does the model *without* these 40. The curve is steep, because the
 # circuit is a chain: with one link missing nothing gets through. And it is not monotone. At 80
-# nodes it falls to 0.84 (error nodes are in from 30 on): a node that helps in the whole model can
-# harm in a part of it. Errors are not needed here: latents alone do 1.03, errors alone 0.01. Do not
-# take that for a law: in the copying model all latents without errors reach about 0.7.
+# nodes it falls to 0.84: ranked by size, errors that work against the task (scores above 0) come in
+# from 30 on. Errors are not needed here: latents alone do 1.03, errors alone 0.01. Do not take that
+# for a law: in the copying model all latents without errors reach about 0.7.
 # Here are 30 of the nodes, and their edges beyond 0.05 to first order (orange: above 0).
 
 # %% tags=["demo"]

@@ -128,7 +128,7 @@ def replaced_stream(
 # Both outputs exist: take position 0 of one and the rest of the other, with `torch.cat`.
 
 # %% [markdown] tags=["task"]
-# Each of the story model's four transcoders costs a little when it is alone in the model. With all
+# Alone in the model, each of the story model's four transcoders costs little or nothing. With all
 # four in at once the loss rises by …
 
 
@@ -164,9 +164,9 @@ if __name__ == "__main__":
     display(plots.costs(spans, "nats per word more than the clean model"))
 
 # %% [markdown]
-# Errors make errors: all four together cost 0.006 nats, 1.5 times (1.3 to 1.8) what they cost one by
-# one, because each reads a stream that the others have changed. Against a loss of 1.09 nats even that is
-# little. Layer 0 alone costs nothing that one could measure.
+# Errors add up, and the loss grows faster than they do: all four together cost 0.006 nats, 1.5 times
+# (1.3 to 1.8) what they cost one by one. Against a loss of 1.09 nats even that is little. Layer 0 alone
+# costs nothing that one could measure.
 #
 # The same on a real model, and beside it the *loss recovered*: 1 where nothing is lost, 0 where
 # the MLPs write zeros.
@@ -197,8 +197,8 @@ if __name__ == "__main__":
 
 # %% [markdown] tags=["task"]
 # Return the affine map from `x` to `y` with the smallest squared error: `W` and `b` such that
-# $y \approx x W^\top + b$, by least squares over the items. There are more items than `d_in + 1`,
-# and no column of `x` follows from the others.
+# $y \approx x W^\top + b$, by least squares over the items. The tests have more items than `d_in
+# + 1`, and no column of `x` that follows from the others.
 
 
 # %% tags=["exercise"] exercise="3.2.6.g1" title="As far as a linear map goes" difficulty=2 importance=4 minutes=8 skill="least squares"
@@ -299,7 +299,7 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # Not to see the answer costs little: transcoder and SAE leave 1.5 % and 1.4 %. A linear map, which has no
-# latents at all, leaves 13 %, and beside latents it helps: 1.1 %. Of what this coder writes, 16 % goes
+# latents at all, leaves 13 %, and beside latents it helps: 1.1 %. Of the output's variance 16 % goes
 # through the skip path.
 #
 # In SmolLM2 that share goes from 4 % (layer 2) to 50 % (layer 0), and the error's from 3 % to 49 %
@@ -598,7 +598,7 @@ def read_through_heads(
 ) -> Float[Tensor, "head d_model"]:
     """gain ⊙ (W_V W_O w) of every head, minus its mean where centred."""
     W_V = W_V.repeat_interleave(len(W_O) // len(W_V), dim=0)
-    read = torch.einsum("hdk,hke,e->hd", W_V, W_O, w) * gain
+    read = torch.einsum("hdk,hk->hd", W_V, W_O @ w) * gain
     return read - read.mean(dim=1, keepdim=True) if centred else read
 
 
@@ -950,9 +950,9 @@ if __name__ == "__main__":
 # word frequencies it does much worse, because rare words come first: put every word once in the place of
 # the text (with n = 22), and see.
 #
-# Your case shows the first limit. The automatic sentence is poor (0.59), since the words look mixed: *met,
-# joined, named, and*. Together with what the latent writes for, names, a person sees it: after these
-# words somebody new is named.
+# Your case shows what frequencies cost. The automatic sentence is poor (0.59): *the* alone fills 70 % of
+# the n places. Read *met, joined, named, and* with what the latent writes for, names: after these words
+# somebody new is named.
 #
 # ## 7 · Against neurons
 #

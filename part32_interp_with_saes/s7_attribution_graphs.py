@@ -493,8 +493,8 @@ def influence(
 # Transpose both sides: $(I - A)^\top u = w$. Then subtract $w$.
 
 # %% [markdown] tags=["task"]
-# In the row of Mary minus John, embeddings give 5 % of the sum of absolute values. How much of all
-# influence on the output do the embeddings have?
+# In the row of Mary minus John, embeddings give 5 % of the sum of absolute values. What is the
+# influence of all embeddings together, as a share of the output's weight?
 
 
 # %% tags=["predict"] exercise="3.2.7.P1" title="Where influence begins" difficulty=3 importance=5 minutes=3 skill="paths and their beginnings" choices=["less than 20 %", "20 % to 80 %", "more than 80 %"]
@@ -527,7 +527,7 @@ if __name__ == "__main__":
 #
 # ## 5 · Prune, and say what was lost
 #
-# Hundreds of nodes and tens of thousands of edges are no explanation. We keep the fewest nodes that
+# Hundreds of nodes and a hundred thousand edges are no explanation. We keep the fewest nodes that
 # have most of the influence, and then the fewest edges.
 
 # %% [markdown] tags=["task"]
@@ -554,8 +554,8 @@ def fewest(values: Float[Tensor, " item"], share: float) -> Bool[Tensor, " item"
 
 # %% [markdown] tags=["task"]
 # Prune a graph. First the nodes: the fewest with `nodes` of all influence, and those in `always`.
-# Take all others out (their rows and columns become 0), and compute the shares again. An edge is
-# worth its share times what its target is worth: the target's influence plus its own weight. Then
+# Take all others out (their rows and columns become 0), and compute shares and influence again. An
+# edge is worth its share times what its target is worth: its influence plus its own weight. Then
 # the edges: the fewest with `edges` of the worth of all. Return which nodes were kept, and the
 # pruned matrix.
 
@@ -703,7 +703,7 @@ if __name__ == "__main__":
 #
 # A graph predicts. Let a latent grow by the share $r$ of its value. Then it gives $r$ times as much
 # more to each target, a target's own value moves, and so on. With $f_t$ the activation of latent
-# $t$,
+# $t$, and $A$ the contributions again, not the shares,
 #
 # $$r_t = [t = s] + \sum_u \frac{A_{tu}}{f_t}\, r_u,$$
 #
@@ -728,7 +728,7 @@ def predicted_effects(
     size = activation.where(feature, torch.ones_like(activation))
     step = adjacency / size[:, None] * feature[:, None]
     eye = torch.eye(len(adjacency), dtype=adjacency.dtype, device=adjacency.device)
-    return adjacency[output] @ torch.linalg.inv(eye - step)
+    return torch.linalg.solve(eye - step, adjacency[output], left=False)
 
 
 # %% [markdown] tags=["hint"]

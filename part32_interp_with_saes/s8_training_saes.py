@@ -207,7 +207,7 @@ if __name__ == "__main__":
 # Of the rows that are served, half are new, a quarter have waited once, an eighth twice: with $m$ new
 # documents at a time that gives $(\frac14 + \frac1{16} + \dots) / m = \frac1{3m}$ of the pairs, 6.3 times
 # chance for 32. (`sae_lens` gets *worse* with a large buffer: what is left when the text ends is served
-# in the order in which it came.) A store that shuffles whole shards can do what `epoch_rows` does.
+# in the order in which it came.) A store of many files can resume, too: `utils/activations`.
 #
 # ## 2 · Where to start
 #
@@ -797,7 +797,7 @@ if __name__ == "__main__":
 # | --- | --- | --- |
 # | k too small | `l0`, `silent`, `unexplained` | L0 1, 81 % silent, 0.115 for 0.016 |
 # | L1 too small | `l0`, at the same `mse` at step 1 | L0 115 for 11 |
-# | wrong data | `held_out` far above `unexplained` | 0.218 above 0.023 |
+# | wrong data | `held_out` far above `unexplained` | 0.218 above 0.023; first `mse` 110 for 148 |
 # | no warm-up | the first ten steps | at step 8 half is explained; in the reference 2 % |
 # | expansion too large | `silent` | 68 % for 5 % |
 # | wrong input scale | `mse` at step 1 | 900 times as large |

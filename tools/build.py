@@ -105,10 +105,22 @@ def execute(section: Section, nb: NotebookNode) -> None:
     for cell in code_cells(nb):
         cell.metadata.pop("execution", None)
         # a library's progress bar is dead without its kernel
-        cell.outputs = [out for out in cell.outputs if WIDGET not in out.get("data", {})]
+        cell.outputs = joined([o for o in cell.outputs if WIDGET not in o.get("data", {})])
     nb.metadata.pop("widgets", None)
     nb.metadata.update(jupyterlab_metadata())
     nb.metadata["course"]["executed"] = output_fingerprint(section, nb)
+
+
+def joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Neighbouring pieces of one stream as one: a kernel cuts where it was slow, even in a line."""
+    found: list[nbformat.NotebookNode] = []
+    for out in outputs:
+        last = found[-1] if found else None
+        if last and out.output_type == last.output_type == "stream" and out.name == last.name:
+            last.text += out.text
+        else:
+            found.append(out)
+    return found
 
 
 def problems_in(text: str, name: str) -> list[str]:

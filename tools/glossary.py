@@ -14,7 +14,11 @@ ALIASES = {
 # what the lessons explain in their text instead, with the section that does
 EXPLAINED = (
     ("3.1.1", "superposition", "more features than dimensions, each with a direction of its own"),
-    ("3.1.1", "interference", "what a feature's direction reads of the others': sums of cosines"),
+    (
+        "3.1.1",
+        "interference",
+        r"what the others leak into a feature: $\sum_{j \ne i} (\hat W_i \cdot W_j)^2$",
+    ),
     ("3.1.4", "dimensionality", "the share of a dimension that a feature has for itself"),
     ("3.1.5", "sparse autoencoder (SAE)", "an autoencoder whose wide hidden layer is mostly 0"),
     ("3.1.5", "shrinkage", "a penalty on activations makes them too small, by a known amount"),

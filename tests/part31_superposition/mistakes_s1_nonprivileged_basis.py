@@ -1173,8 +1173,8 @@ def expected_losses__pair_charged_p_once(p, r):
 
 
 def expected_losses__mean_square_for_the_pair(p, r):
-    """In superposition the error is the *smaller* of the two features. The mean square of the
-    minimum is 1/6, not 1/3."""
+    """Your superposition costs twice what it should. The mean square of the smaller feature is 1/6,
+    not 1/3, and the ½ of the mean counts here, too."""
     return _strategies(p, r, (p / 3 - p**2 / 4) / 2, (1 + r) * p**2 / 6)
 
 
@@ -1215,10 +1215,10 @@ def expected_losses__the_larger_one(p, r):
     return _strategies(p, r, (p / 3 - p**2 / 4) / 2, (1 + r) * p**2 / 4)
 
 
-def expected_losses__squared_difference(p, r):
-    """In superposition you charge the squared difference of the features. The first output *is* the
-    difference; its error is what is missing to the larger one: the smaller feature."""
-    return _strategies(p, r, (p / 3 - p**2 / 4) / 2, (1 + r) * p**2 / 12 * 0.5)
+def expected_losses__pair_halved_twice(p, r):
+    """Your superposition costs half of what it should. Count both orders, x1 > x2 and x2 > x1, and
+    the ½ of the mean only once."""
+    return _strategies(p, r, (p / 3 - p**2 / 4) / 2, (1 + r) * p**2 / 24)
 
 
 def expected_losses__variance_when_on(p, r):
@@ -1271,7 +1271,7 @@ def superposition_boundary__own_term_lost(p):
 def superposition_boundary__no_bias(p):
     """You compare with ignoring a feature at a bias of 0. The best bias is p/2, and then only
     the variance is lost."""
-    return torch.where(p < 1, p / (2 - p), torch.inf)
+    return p / (2 - p)
 
 
 def superposition_boundary__small_p_only(p):

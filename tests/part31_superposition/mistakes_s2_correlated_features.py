@@ -1639,7 +1639,7 @@ def strategy_losses__one_alone_counted_once(p, c):
 
 
 def strategy_losses__sum_of_unit_directions(p, c):
-    """In the sum you give one of the two outputs the whole of x1 + x2. Each direction has length
+    """In the sum you give each of the two outputs the whole of x1 + x2. Each direction has length
     1/√2, so each output is *half* of the sum."""
     return p / 6 * torch.stack([c, p, 2 + 0 * c])
 

@@ -1647,13 +1647,13 @@ def predict_one_side__everything():
 
 def predict_large_start__more():
     """Larger weights look like a head start, but they are random. Training then keeps much of the
-    random mixture, and most features end half computed."""
+    random mixture, and many features end half computed."""
     return "more features"
 
 
 def predict_large_start__same():
     """One might hope that the start is forgotten. Here it is not: large random weights are kept in
-    part, and most features end half computed."""
+    part, and many features end half computed."""
     return "about as many (within two)"
 
 

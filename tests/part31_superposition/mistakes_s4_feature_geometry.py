@@ -1202,8 +1202,8 @@ def predict_antiprisms__half():
 
 
 def predict_motion__most():
-    """Seen from far away it might look smooth. But between two shapes lies a barrier: while the
-    model sits in one, the gradient is almost zero, and when it has left, it moves fast."""
+    """Seen from far away it might look smooth. But each shape is a plateau: while the model
+    sits on it, the gradient is almost zero, and when it has left, it moves fast."""
     return "more than half"
 
 

@@ -330,8 +330,8 @@ def preactivations__centre_added(h, W_enc, b_enc, b_dec):
 
 
 def preactivations__with_relu(h, W_enc, b_enc, b_dec):
-    """You apply the ReLU already. Here we need z itself, negative values included: JumpReLU, TopK
-    and the gate start from it."""
+    """You apply the ReLU already. Here we need z itself, negative values included: the
+    variants of 3.1.6 start from it."""
     return (einsum(h - b_dec, W_enc, ENCODE) + b_enc).relu()
 
 
@@ -960,7 +960,7 @@ def resample_simple__encoder_not_normalised(params, dead, gen):
 
 def resample_simple__one_direction_for_all(params, dead, gen):
     """All dead latents of an instance get the same direction. Then they are copies of each other,
-    and they stay copies."""
+    and may stay so for thousands of steps."""
     return _simple(params, dead, gen, shape=lambda s: (s[0], 1, s[2]))
 
 
@@ -1000,7 +1000,7 @@ def resample_probabilities__not_squared(l2):
 
 
 def resample_probabilities__cubed(l2):
-    """You square an error that is squared already, and once more. `l2` is the loss of the row, and
+    """Your probabilities go with the *cube* of the loss. `l2` is the row's loss already:
     its square is L times L."""
     return _normalised(l2**3)
 
@@ -1112,6 +1112,14 @@ def draw_rows__instance_0_for_all(probabilities, n_latent, gen):
     """You use the probabilities of instance 0 everywhere. Each instance has its own bad rows."""
     p = probabilities[:, :1].mT.repeat(probabilities.shape[1], 1)
     return torch.multinomial(p, n_latent, replacement=True, generator=gen)
+
+
+def draw_rows__same_numbers_everywhere(probabilities, n_latent, gen):
+    """All instances use the same random numbers. Draw for each instance."""
+    u = torch.rand(n_latent, generator=gen, device=gen.device, dtype=probabilities.dtype)
+    edges = probabilities.mT.cumsum(dim=-1).contiguous()
+    rows = torch.searchsorted(edges, u.expand(len(edges), n_latent).contiguous(), right=True)
+    return rows.clamp(max=len(probabilities) - 1)
 
 
 def draw_rows__without_replacement(probabilities, n_latent, gen):

@@ -1194,8 +1194,8 @@ def predict_unbiased__gated_shrinks():
 
 
 def predict_child__honest():
-    """That needs two active latents on every child row, and each pays L1. One latent for the sum
-    pays √2 instead of 2 and reconstructs as well."""
+    """That needs two active latents on every child row, and each pays L1. If the
+    child's latent brings a part of its parent, the two together pay less."""
     return "the child's direction"
 
 
@@ -1212,7 +1212,8 @@ def predict_tilt__eighteen():
 
 
 def predict_tilt__half_way():
-    """That is far: a latent would read its neighbour nearly as much as its own feature."""
+    """That is far: past the middle (36°) between two features a latent reads its neighbour more
+    than its own feature."""
     return "about 45°"
 
 

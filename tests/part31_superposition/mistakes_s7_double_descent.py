@@ -374,6 +374,12 @@ def train_full_batch__only_the_first_instance(W, b, x, learning_rates, weight_de
     return _train(W, b, x, learning_rates, weight_decay, loss_of=lambda loss: loss[0])
 
 
+def train_full_batch__mean_over_instances(W, b, x, learning_rates, weight_decay):
+    """You go backward from the mean over instances, so each gradient is too small by their number.
+    Sum over the instances: a model should not notice how many others there are."""
+    return _train(W, b, x, learning_rates, weight_decay, loss_of=lambda loss: loss.mean())
+
+
 def train_full_batch__losses_summed(W, b, x, learning_rates, weight_decay):
     """You kept one number per step. Keep the loss of every instance, shape (step, inst)."""
     return _train(W, b, x, learning_rates, weight_decay, keep=lambda loss: loss.detach().sum())

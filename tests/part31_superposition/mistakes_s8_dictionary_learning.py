@@ -490,6 +490,12 @@ def _pursue(x, D, k, score=lambda s: s.abs(), again=False):
     return x.new_zeros(len(x), len(D)).scatter(1, chosen, value[..., 0])
 
 
+def omp_codes__chosen_twice(x, D, k):
+    """You may choose a row twice: where nothing is left of x, all products are 0, and the same row
+    wins again. Shut out the rows that are chosen already."""
+    return _pursue(x, D, k, again=True)
+
+
 def omp_codes__no_absolute_value(x, D, k):
     """You choose the largest product, not the largest in size. A strongly negative product is a
     good choice, too: its code is negative."""
@@ -1085,6 +1091,12 @@ def cheapest_code__rounding_too_generous(x, D):
 def cheapest_code__rounding_ignored(x, D):
     """You demand codes of exactly 0 or more. Rounding makes a code of 0 slightly negative, and a
     point on a dictionary row then seems impossible. Allow -1e-6."""
+    codes = _pair_codes(x, D)
+    return _cheapest(codes.sum(dim=1).masked_fill((codes < 0).any(dim=1), torch.inf), x)
+
+
+def cheapest_code__zero_refused(x, D):
+    """You demand codes above 0. A code of exactly 0 is allowed: a point may lie on a row."""
     codes = _pair_codes(x, D)
     return _cheapest(codes.sum(dim=1).masked_fill((codes <= 0).any(dim=1), torch.inf), x)
 

@@ -842,8 +842,8 @@ def predict_sparse_winner__sae():
 
 
 def predict_sparse_winner__ksvd():
-    """K-SVD is strong here, as you expected. But it is not ahead: the SAE's best setting is within
-    two features of it."""
+    """K-SVD is strong here, as you expected. But the two are level: their best settings are within
+    three features."""
     return "K-SVD"
 
 

@@ -1143,7 +1143,7 @@ def test_predict_one_side__is_the_variance_on_the_other(impl):
 
 
 def test_predict_large_start__fits_the_experiment(impl, ref):
-    """Large initial weights leave most features half computed."""
+    """Large initial weights leave many features half computed."""
     assert_same(impl.predict_large_start, ref.predict_large_start)
 
 

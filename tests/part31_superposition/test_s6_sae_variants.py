@@ -565,7 +565,8 @@ def test_matryoshka_loss__gradients(impl, ref, seed, device):
 def test_dual_encoder__equals_the_reference(impl, ref, seed, device):
     """It agrees with the reference for fewer features than dimensions, and for as many."""
     for n in (2, 3, D_IN):
-        W = normal(seed, device, INST, D_IN, n, dtype=torch.float64)
+        eye = torch.eye(D_IN, n, device=device, dtype=torch.float64)
+        W = eye + normal(seed, device, INST, D_IN, n, dtype=torch.float64) / 4  # far from singular
         with unchanged(W):
             out = impl.dual_encoder(W)
         assert_same(out, ref.dual_encoder(W), "inst d_in feature", rtol=1e-6, atol=1e-7)

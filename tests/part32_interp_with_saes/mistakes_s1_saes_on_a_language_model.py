@@ -14,7 +14,7 @@ def sae_preactivations__never_centred(x, W_enc, b_enc, b_dec, centred):
 
 
 def sae_preactivations__always_centred(x, W_enc, b_enc, b_dec, centred):
-    """You always subtract b_dec. Half of the published SAEs don't: `centred` says which it is."""
+    """You always subtract b_dec. Many published SAEs don't: `centred` says which it is."""
     return (x - b_dec) @ W_enc + b_enc
 
 
@@ -125,7 +125,7 @@ def topk_latents__only_the_values(z, k):
 
 
 def topk_latents__one_too_many(z, k):
-    """You keep k + 1 latents: is your cut at the k-th value `>=`, or one further down?"""
+    """You keep k + 1 latents: is your cut at the (k + 1)-th value, or a count one too high?"""
     values, where = z.topk(min(k + 1, z.shape[-1]), dim=-1)
     return torch.zeros_like(z).scatter(-1, where, values.relu())
 
@@ -1522,8 +1522,8 @@ def predict_lucky__hardly_ever():
 
 
 def predict_lucky__sometimes():
-    """More often than that: errors of the SAE are hardly related to what is right, so they help
-    nearly as often as they harm. What they do by harm is larger."""
+    """More often than that: errors of the SAE are hardly related to what is right, so on a third of
+    the predictions they happen to help. Most still harm, and by more."""
     return "on 5 % to 20 %"
 
 

@@ -1663,7 +1663,7 @@ def predict_below_half__less_than_half_of_them():
 
 
 def predict_below_half__some_more():
-    """Even more: the histogram falls off so fast that its upper half is nearly empty."""
+    """Even more: on average only one activation in seven is in the upper half of the range."""
     return "50 % to 75 %"
 
 
@@ -1686,7 +1686,7 @@ def predict_kurtosis__much_larger():
 
 def predict_kurtosis__larger():
     """Not even that. Random directions have some excess kurtosis, too, because the unembedding's
-    rows have different lengths: this is what the control is for."""
+    columns have different lengths: this is what the control is for."""
     return "2 to 10 times"
 
 

@@ -408,7 +408,7 @@ def node_attribution__summed_over_rows(f, f_base, e, e_base, grad, W_dec):
 
 def node_attribution__mean_gradient(f, f_base, e, e_base, grad, W_dec):
     """You average change and gradient before you multiply. The mean of products is wanted: where a
-    latent is off, its slope must not count."""
+    latent does not change, its slope must not count."""
     change, slope = (f_base - f).mean(dim=0), (grad @ W_dec.T).mean(dim=0)
     return change * slope, ((e_base - e).mean(dim=0) * grad.mean(dim=0)).sum(dim=-1)
 

@@ -914,8 +914,7 @@ def smallest_size__none_where_nothing_fails(sizes, found, level):
 
 
 def predict_all__less():
-    """Errors do not cancel here: each transcoder reads a stream that the earlier ones have
-    changed."""
+    """Errors do not cancel here: they add up, and the loss grows faster than they do."""
     return "less than the four costs together"
 
 

@@ -436,8 +436,8 @@ def likely_targets__each_above_share(p, W_U, share, most):
 
 
 def likely_targets__later_of_equals(p, W_U, share, most):
-    """Of two equally probable words you take the one with the larger number first. Sorting
-    upwards and turning the result round does that."""
+    """Of two equally probable words you do not take the one with the smaller number first.
+    `topk` keeps no order of equals; a stable sort does."""
     tokens = p.argsort(stable=True).flip(0)[: min(_count(p, share) + 1, most)]
     return tokens, W_U[:, tokens].T - W_U.mean(dim=1)
 
@@ -755,6 +755,15 @@ def prune__old_shares_masked(adjacency, weights, always, nodes, edges):
     return kept, _edges(adjacency * both, weights, edges, worth)
 
 
+def prune__influence_from_before(adjacency, weights, always, nodes, edges):
+    """You weigh edges by the influence from before. Compute it again among the nodes that are
+    left."""
+    before = influence(shares(adjacency), weights)
+    kept = fewest(before, nodes) | always
+    small = adjacency * kept * kept[:, None]
+    return kept, _edges(small, weights, edges, shares(small) * (before + weights)[:, None])
+
+
 def prune__outputs_are_worth_nothing(adjacency, weights, always, nodes, edges):
     """Edges into the outputs are worth 0 in your answer, as an output's influence is 0. A target
     is worth its influence plus its own weight."""
@@ -963,7 +972,7 @@ def predicted_effects__all_respond(adjacency, activation, feature, output):
 
 
 def predicted_effects__not_divided(adjacency, activation, feature, output):
-    """You do not divide by the activation: a share moves a latent by its share."""
+    """You do not divide by the activation: A is a value, r is a share of the target's value."""
     return _effects(adjacency, adjacency * feature[:, None], output)
 
 
@@ -1336,8 +1345,8 @@ def predict_embeddings__as_their_direct_edges():
 
 
 def predict_embeddings__in_between():
-    """All influence begins at embeddings or errors. Nearly all that errors have comes by direct
-    edges, and those are few."""
+    """All influence begins at embeddings or errors. Errors have little but their direct edges;
+    paths through latents go back to words."""
     return "20 % to 80 %"
 
 

@@ -1223,7 +1223,7 @@ def predict_first__little():
 
 
 def predict_first__some():
-    """More: one row in a hundred, with 30,000 times the variance of another, leaves next to
+    """More: one row in a hundred, with 12,000 times the variance of another, leaves next to
     nothing to the rest."""
     return "10 % to 90 %"
 

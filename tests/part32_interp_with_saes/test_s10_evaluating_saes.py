@@ -393,8 +393,9 @@ def test_feature_coefficients__finds_what_rows_were_made_of(impl, seed, device, 
     """Rows made of features that are neither orthogonal nor equally long"""
     g = generator(seed, device)
     for n, m, d in ((5, 3, 6), (2, 4, 4), (7, 2, 3)):
-        W = normal(g, m, d, dtype=torch.float64) + 0.7
-        W = W + 2 * basis(g, d, torch.float64)[:m]
+        mix = 2 * torch.eye(m, device=device, dtype=torch.float64) + 0.7
+        lengths = torch.arange(1, m + 1, device=device)[:, None]
+        W = mix @ basis(g, d, torch.float64)[:m] * lengths
         C = normal(g, n, m, dtype=torch.float64)
         rows, W = (C @ W).to(dtype), W.to(dtype)
         with unchanged(rows, W):
@@ -478,7 +479,7 @@ def test_tpp_score__harm_to_all_is_no_score(impl, seed, device):
 def model_like(g):
     """Weights of several shapes, a mask and a counter."""
     return {
-        "W": normal(g, 7, 5), "b": normal(g, 6), "deep": normal(g, 2, 3, 4, dtype=torch.float64),
+        "W": normal(g, 7, 5), "b": normal(g, 12), "deep": normal(g, 2, 3, 4, dtype=torch.float64),
         "mask": torch.tril(torch.ones(4, 4, device=g.device)) > 0,
         "step": torch.arange(9, device=g.device).reshape(3, 3),
     }  # fmt: skip
@@ -506,12 +507,15 @@ def test_scramble_weights__every_place_is_as_likely(impl, seed, device):
     """Over many draws each number of a 2 × 3 matrix is in each place equally often"""
     g, draws = generator(seed + 2, device), 600
     W = torch.arange(6.0, device=device).reshape(2, 3)
-    counts = torch.zeros(6, 6, device=device)
+    counts, together = torch.zeros(6, 6, device=device), 0
     for _ in range(draws):
-        new = impl.scramble_weights({"W": W}, g)["W"].flatten()
-        counts[torch.arange(6, device=device), new.long()] += 1
+        new = impl.scramble_weights({"W": W}, g)["W"]
+        counts[torch.arange(6, device=device), new.flatten().long()] += 1
+        together += int(((new == 0) | (new == 1)).sum(dim=1).max()) == 2
     low, high = binomial_bounds(draws, 1 / 6, 1e-8)
     require(bool(((counts >= low) & (counts <= high)).all()), "some places are more likely")
+    low, high = binomial_bounds(draws, 2 / 5, 1e-8)  # 0 is somewhere; 2 of 5 places share its row
+    require(low <= together <= high, f"0 and 1 share a row {together} times of {draws}")
 
 
 def test_scramble_weights__each_tensor_has_its_own_order(impl, ref, seed, device):

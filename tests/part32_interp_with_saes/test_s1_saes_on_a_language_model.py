@@ -255,7 +255,10 @@ def test_through_heads__puts_head_0_first(impl, device):
 
     out = impl.through_heads(z, encode, lambda f: 10 * f)
     require(len(seen) == 1, f"encode was called {len(seen)} times, not once")
-    assert_same(seen[0], torch.arange(24.0, device=device).reshape(2, 2, 6), "batch pos d_in")
+    length = seen[0].shape[-1]  # any number of axes before it will do
+    require(length == 6, f"encode sees vectors of length {length}, not 6")
+    want = torch.arange(24.0, device=device).reshape(2, 2, 6)
+    assert_same(seen[0].reshape(2, 2, 6), want, "batch pos d_in", what="what encode sees")
     assert_same(out, 10 * z, "batch pos head d_head")
 
 
@@ -370,10 +373,13 @@ def test_choose_sae__says_which_hooks_and_widths_there_are(impl):
 
 
 def test_choose_sae__lists_the_hooks_of_this_model_only(impl):
-    """The error lists this model's hooks, not those of others"""
+    """The error lists this model's hooks, or this hook's widths, not those of others"""
     table = [*TABLE, row("h", model="n", hook="blocks.7.hook")]
     args = (table, "m", "blocks.9.hook", 40.0)
     assert_raises(ValueError, impl.choose_sae, *args, without="blocks.7.hook")
+    table = [*TABLE, row("w", hook="blocks.2.hook", width=4096)]
+    args = (table, "m", "blocks.1.hook", 40.0, 99)
+    assert_raises(ValueError, impl.choose_sae, *args, without="4096")
 
 
 def test_choose_sae__agrees_with_the_worked_one(impl, ref, seed):
@@ -510,6 +516,16 @@ def test_splice__lets_gradients_through(impl, ref, seed, device, keep_error):
     args = x, encode, decode, lambda f: 2 * f, keep_error
     mine, theirs = vjp(impl.splice, args, up), vjp(ref.splice, args, up)
     assert_same(mine[0], theirs[0], "batch pos d_in", 1e-4, 1e-4)
+
+
+def test_splice__leaves_the_latents_alone(impl, seed, device):
+    """An edit in place does not reach what `encode` returned"""
+    x = normal(generator(seed + 10, device), 2, 3, 5)
+    encode, decode = small_sae(seed, device)
+    f = encode(x)
+    for keep_error in (True, False):
+        with unchanged(f):
+            impl.splice(x, lambda v: f, decode, lambda v: v.mul_(0), keep_error)
 
 
 @pytest.mark.parametrize("keep_error", [False, True])
@@ -851,15 +867,15 @@ def test_share_interval__has_no_width_where_all_rows_agree(impl, device):
 
 
 def test_share_interval__has_the_width_that_theory_gives(impl, seed, device):
-    """For many rows the interval is ±1.96 standard errors, within 15 %"""
+    """For many rows the interval is ±1.96 standard errors, within 11 %"""
     g = generator(seed + 17, device)
     n = 400
     cost, anchor = 0.3 + 0.1 * normal(g, n), torch.ones(n, device=device)
     low, high = impl.share_interval(cost, anchor, 4000, g)
     error = float(cost.std(correction=0)) / math.sqrt(n)
     middle = 1 - float(cost.mean())
-    require(abs(low - (middle - 1.96 * error)) < 0.3 * error, f"the lower end is {low:.5f}")
-    require(abs(high - (middle + 1.96 * error)) < 0.3 * error, f"the upper end is {high:.5f}")
+    require(abs(low - (middle - 1.96 * error)) < 0.22 * error, f"the lower end is {low:.5f}")
+    require(abs(high - (middle + 1.96 * error)) < 0.22 * error, f"the upper end is {high:.5f}")
 
 
 def test_share_interval__weighs_rows_by_their_anchor(impl, seed, device):
@@ -1050,9 +1066,9 @@ def test_threshold_for_l0__is_one_threshold_for_all_tokens(impl, device):
 
 def test_threshold_for_l0__agrees_with_the_worked_one(impl, ref, seed, device):
     """Any value from the first inactive one up to the last active one will do"""
-    z = normal(generator(seed + 23, device), 9, 11)
-    for l0 in (1.0, 4.0):
-        theta, n = impl.threshold_for_l0(z, l0), round(9 * l0)
+    z = normal(generator(seed + 23, device), 11, 9)
+    for l0 in (15 / 11, 4.0):  # in floating point 15 / 11 · 11 is a little less than 15
+        theta, n = impl.threshold_for_l0(z, l0), round(11 * l0)
         high, low = z.flatten().topk(n + 1).values[-2:]
         require(float(low) <= theta < float(high), f"{theta:.4f} is not in [{low:.4f}, {high:.4f})")
         require(int((z > ref.threshold_for_l0(z, l0)).sum()) == n, "the worked one is off")

@@ -460,10 +460,11 @@ class Curve:
 
 
 def test_latent_gradients__by_hand(impl, seed, device):
-    """The slope of a curve that we can differentiate ourselves; each prompt its own"""
+    """A slope that we can differentiate ourselves; the metric knows each prompt by its place"""
     g = generator(seed, device)
-    f, curve = sparse(g, 6, 4), Curve(g, 4)
-    assert_same(impl.latent_gradients(f, curve), curve.slope(f), "prompt latent", 1e-4, 1e-5)
+    f, curve, own = sparse(g, 6, 4), Curve(g, 4), normal(g, 6)
+    got = impl.latent_gradients(f, lambda v: own * curve(v))
+    assert_same(got, own[:, None] * curve.slope(f), "prompt latent", 1e-4, 1e-5)
 
 
 def test_latent_gradients__do_not_depend_on_the_number_of_prompts(impl, seed, device):
@@ -633,6 +634,7 @@ def test_bootstrap_interval__draws_whole_rows(impl, seed, device):
 
     got = impl.bootstrap_interval(rows, difference, 30, 0.9, g)
     assert_same([float(v) for v in got], [3.0, 3.0], "", 1e-5, 1e-5)
+    require(len(seen) >= 30, f"{len(seen)} resamples were drawn, not 30: that is `n_draws`")
     require(all(len(d) == 9 for d in seen), f"a resample has {len(seen[0])} rows, not 9")
     twice = sum(len(d[:, 0].unique()) < 9 for d in seen)
     require(twice >= len(seen) // 2, "no row comes twice: draw with replacement")
@@ -687,8 +689,8 @@ def test_integrated_gradients__look_at_the_midpoints(impl, seed, device):
     with torch.no_grad():
         got = impl.integrated_gradients(f, to, noted, 2)
     want = [f + 0.25 * (to - f), f + 0.75 * (to - f)]
+    require(len(seen) == 2, f"the metric was asked {len(seen)} times, not 2: all prompts at once")
     points = sorted(seen, key=lambda v: float((v - f).norm()))
-    require(len(points) == 2, f"the metric was asked {len(points)} times, not 2")
     assert_same(points, want, ("prompt latent", "prompt latent"), 1e-5, 1e-6, what="the points")
     require(not got.requires_grad, "the result is part of a graph")
 

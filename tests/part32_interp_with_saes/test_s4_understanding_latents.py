@@ -398,7 +398,7 @@ def test_silent_rows__draws_each_row_equally_often(impl, seed, device):
         (["a", " b", " c"], [8, 8, 8], 16.0, '<<a b c>>\nActivations: "a" 5, " b" 5, " c" 5'),
         (["x"], [0.25], 64.0, '<<x>>\nActivations: "x" 1'),
         (["x", "y", "z"], [1, 0, 1], 1.0, '<<x>>y<<z>>\nActivations: "x" 10, "z" 10'),
-        (["a", "a"], [0, 3], 2.0, 'a<<a>>\nActivations: "a" 15'),
+        (["a", "a"], [0, 3], 4.0, 'a<<a>>\nActivations: "a" 8'),
     ],
 )  # fmt: skip
 def test_marked_text__by_hand(impl, device, tokens, acts, top, want):
@@ -572,6 +572,8 @@ def test_score_interval__depends_on_the_generator_alone(impl, seed, device):
     )
     require(tuple(a) == tuple(b), "the same generator gives another interval: is `gen` used?")
     require(tuple(a) != tuple(c), "another generator gives the same interval")
+    low, high = impl.score_interval(says, truth, 1, 0.9, generator(seed, device))
+    require(low == high, "one draw has one score: is `n_draws` used?")
 
 
 # -------------------------------------------------------------------------------- b7. wrong_marks

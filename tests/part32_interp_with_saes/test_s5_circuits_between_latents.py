@@ -389,7 +389,7 @@ def test_integrated_gradient__is_complete(impl, seed, device):
     rest = lambda x: f(x).sum(dim=(1, 2))  # noqa: E731
     x, base = normal(g, 2, 3, 4, dtype=torch.float64), normal(g, 2, 3, 4, dtype=torch.float64)
     with unchanged(x, base):
-        mean = impl.integrated_gradient(rest, x, base, 60)
+        mean = impl.integrated_gradient(rest, x, base, 300)
     change = ((base - x) * mean.detach()).sum(dim=(1, 2))
     assert_same(change, rest(base) - rest(x), "row", 1e-3, 1e-4)
 

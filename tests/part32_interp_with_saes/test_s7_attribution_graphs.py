@@ -540,7 +540,7 @@ def test_fewest__agree_with_the_worked_ones(impl, ref, seed, device, n, dtype):
     """Other numbers of items, with zeros and equal values"""
     values = whole(generator(seed + 1, device), 6, n).to(dtype)
     values[0] = 3
-    for share in (0.3, 0.5, 0.8, 1.0):
+    for share in (0.25, 0.5, 0.75, 1.0):  # exact in float32: sums may equal the share
         with unchanged(values):
             mine = impl.fewest(values, share)
         assert_same(mine, ref.fewest(values, share), "item")
@@ -562,8 +562,7 @@ def test_prune__by_hand(impl, device):
     wanted = A.clone()
     wanted[3], wanted[:, 3] = 0, 0
     assert_same(small, wanted, "target source", what="the pruned matrix")
-    kept, small = impl.prune(A, weights, always, 0.9, 0.8)
-    wanted[2, 1] = 0
+    kept, small = impl.prune(A, weights, always, 0.9, 0.913)  # three edges have 32/35 = 0.914
     wanted[4, 0] = 0
     assert_same(small, wanted, "target source", what="the matrix with fewer edges")
 

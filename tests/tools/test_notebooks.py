@@ -149,3 +149,12 @@ def test_the_link_to_colab_is_made_from_the_setting(monkeypatch):
     assert title.splitlines()[2] == f"[Open in Colab]({link})"
     monkeypatch.setattr(notebooks, "course_settings", lambda: there | {"source": "/srv/course"})
     assert notebooks.colab_link(SECTION) == ""
+
+
+def test_pieces_of_one_stream_are_joined():
+    """A kernel that is slow cuts a line in two; a figure between two lines stays between them."""
+    said = [new_output("stream", name="stdout", text=text) for text in ("a ", "b\n", "c\n")]
+    figure = new_output("display_data", {"text/plain": "figure"})
+    warned = new_output("stream", name="stderr", text="!")
+    found = build.joined([*said[:2], figure, said[2], warned])
+    assert [o.get("text", "figure") for o in found] == ["a b\n", "figure", "c\n", "!"]
