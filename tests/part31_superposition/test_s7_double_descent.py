@@ -389,7 +389,7 @@ def test_polygon__regular_ones_deviate_by_nothing(impl, device, k):
 
 def test_polygon__of_three_known_directions(impl, device):
     """Directions 0°, 90° and 200° have gaps 90, 110, 160: the deviation is 40."""
-    vectors = at_angles(device, 0.0, 90.0, 200.0, lengths=[1.0, 2.0, 1.5])
+    vectors = at_angles(device, 0.0, 90.0, 200.0, lengths=[1.1, 2.0, 1.5])
     corners, deviation = shape_of(impl, vectors)
     assert_same(corners, 3, what="the number of corners")
     assert_same(deviation, 40.0, rtol=1e-4, what="the deviation")
