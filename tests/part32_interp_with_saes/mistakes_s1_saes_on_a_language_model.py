@@ -571,7 +571,7 @@ def splice__error_with_the_other_sign(x, encode, decode, edit, keep_error):
 
 def splice__edit_reaches_the_error(x, encode, decode, edit, keep_error):
     """An edit that works in place reaches your error term, because it is computed from the same
-    tensor afterwards. Compute the error first, or give the edit a copy."""
+    tensor afterwards. Give the edit a copy."""
     f = encode(x)
     edited = edit(f) if edit else f
     out = decode(edited)

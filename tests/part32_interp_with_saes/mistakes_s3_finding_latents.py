@@ -566,6 +566,12 @@ def latent_gradients__of_the_mean(f, metric):
     return _gradient(f, metric, lambda v: v.mean())
 
 
+def latent_gradients__one_prompt_at_a_time(f, metric):
+    """You give the metric one prompt at a time. It knows each prompt by its place (who is its
+    answer?), so it needs all of them, in order."""
+    return torch.cat([_gradient(row[None], metric) for row in f])
+
+
 def latent_gradients__times_the_latents(f, metric):
     """You multiply by the latents. That is an attribution; here the gradient itself is asked
     for."""
